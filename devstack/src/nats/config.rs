@@ -1,0 +1,176 @@
+//! How a private nats-server is set up, and the file that tells it so.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{DevstackError, Result};
+
+/// How a private nats-server is to run. Start from [`NatsOptions::new`].
+#[derive(Debug, Clone)]
+pub struct NatsOptions {
+    /// Where it keeps streams, configuration and log. Created if need be.
+    pub data_dir: PathBuf,
+    /// The client port; `None` lets the server take a free one.
+    pub port: Option<u16>,
+    /// The address to listen on, 127.0.0.1 unless changed.
+    pub listen_host: String,
+    /// The server's name.
+    pub name: String,
+    /// The port of the monitor, always on 127.0.0.1; `None` lets the server take a free one.
+    pub monitor_port: Option<u16>,
+    /// When acknowledged messages are forced to the disk.
+    pub sync_interval: SyncInterval,
+    /// The largest message, in bytes.
+    pub max_payload_bytes: u32,
+    /// User and password that a client must give; `None` lets in everyone who can connect, which
+    /// on 127.0.0.1 is everyone on this machine.
+    pub auth: Option<NatsAuth>,
+    /// Lines that are appended to the configuration as they are: accounts, a cluster, limits. They
+    /// may `include` a file.
+    pub extra_config: String,
+}
+
+/// The one user of a private nats-server. Letters, digits, `-` and `_` only.
+#[derive(Clone)]
+pub struct NatsAuth {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// When nats-server forces acknowledged messages to the disk. The death of the server alone loses
+/// nothing either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncInterval {
+    /// A loss of power loses at most what came within this time.
+    Every(Duration),
+    /// Before each acknowledgement, at some hundred messages a second.
+    Always,
+}
+
+impl fmt::Debug for NatsAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsAuth").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl NatsOptions {
+    /// The usual settings: a free port on 127.0.0.1, forced to the disk every second.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            port: None,
+            listen_host: "127.0.0.1".to_owned(),
+            name: "nexus".to_owned(),
+            monitor_port: None,
+            sync_interval: SyncInterval::Every(Duration::from_secs(1)),
+            max_payload_bytes: 8 << 20,
+            auth: None,
+            extra_config: String::new(),
+        }
+    }
+
+    /// The configuration file for a server whose files are in `dir`.
+    pub(super) fn render(&self, dir: &Path) -> Result<String> {
+        let file = |name: &str| quote("the data directory", &dir.join(name).to_string_lossy());
+        let port = |port: Option<u16>| port.map_or_else(|| "-1".to_owned(), |it| it.to_string());
+        let sync = match self.sync_interval {
+            SyncInterval::Every(time) => format!("\"{}ms\"", time.as_millis().max(1)),
+            SyncInterval::Always => "always".to_owned(),
+        };
+        // Port -1 lets the server choose, and the ports file tells what it chose: unlike a port
+        // that was found free a moment ago, nobody else can have taken it meanwhile.
+        let mut lines = vec![
+            format!("server_name: {}", quote("a server name", &self.name)?),
+            format!("host: {}", quote("a listen address", &self.listen_host)?),
+            format!("port: {}", port(self.port)),
+            format!("http: \"127.0.0.1:{}\"", port(self.monitor_port)),
+            format!("ports_file_dir: {}", file("")?),
+            format!("pid_file: {}", file(super::PID_FILE)?),
+            format!("log_file: {}", file(super::LOG_FILE)?),
+            "logfile_size_limit: 16MB".to_owned(),
+            "logfile_max_num: 3".to_owned(),
+            format!("max_payload: {}", self.max_payload_bytes),
+            format!("jetstream {{ store_dir: {}, sync_interval: {sync} }}", file("")?),
+            // There is nobody to move clients to.
+            "lame_duck_grace_period: \"100ms\"".to_owned(),
+            "lame_duck_duration: \"1s\"".to_owned(),
+        ];
+        if let Some(NatsAuth { user, password }) = &self.auth {
+            let (user, password) = (plain("a user", user)?, plain("a password", password)?);
+            lines.push(format!(
+                "authorization {{ user: \"{user}\", password: \"{password}\" }}"
+            ));
+        }
+        lines.push(self.extra_config.clone());
+        lines.push(String::new());
+        Ok(lines.join("\n"))
+    }
+
+    /// The user part of the URL.
+    pub(super) fn credentials(&self) -> String {
+        let auth = self.auth.as_ref();
+        auth.map(|it| format!("{}:{}@", it.user, it.password)).unwrap_or_default()
+    }
+}
+
+fn quote(what: &'static str, text: &str) -> Result<String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        let rule = "it may neither be empty nor have control characters in it";
+        return Err(DevstackError::BadName { what, name: text.to_owned(), rule });
+    }
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// What goes both into the file and into a URL, where quoting it twice would be an art.
+fn plain<'a>(what: &'static str, text: &'a str) -> Result<&'a str> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !text.is_empty() && text.chars().all(fine) {
+        return Ok(text);
+    }
+    // A password that was refused is not quoted in the error.
+    let rule = "only letters, digits, - and _ are allowed";
+    Err(DevstackError::BadName { what, name: "…".to_owned(), rule })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn the_file_says_what_the_options_say() {
+        let mut options = NatsOptions::new("/d");
+        options.port = Some(4222);
+        options.sync_interval = SyncInterval::Always;
+        options.auth = Some(NatsAuth { user: "u".into(), password: "p-1_A".into() });
+        options.extra_config = "max_connections: 7".to_owned();
+        let text = options.render(Path::new("/d")).unwrap();
+        for line in [
+            "port: 4222",
+            "http: \"127.0.0.1:-1\"",
+            "max_payload: 8388608",
+            "jetstream { store_dir: \"/d/\", sync_interval: always }",
+            "authorization { user: \"u\", password: \"p-1_A\" }",
+            "max_connections: 7",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is missing in:\n{text}");
+        }
+        assert_eq!(options.credentials(), "u:p-1_A@");
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_into_the_file() {
+        let mut options = NatsOptions::new("/d");
+        options.name = "a\"\nport: 1".to_owned();
+        assert!(options.render(Path::new("/d")).is_err());
+        options.name = "a\" \\".to_owned();
+        assert!(options.render(Path::new("/d")).unwrap().contains(r#"server_name: "a\" \\""#));
+        options.auth = Some(NatsAuth { user: "u".into(), password: "p\"".into() });
+        let refused = options.render(Path::new("/d")).unwrap_err().to_string();
+        assert!(!refused.contains("p\""), "{refused}");
+    }
+}

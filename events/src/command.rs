@@ -1,0 +1,421 @@
+//! Every command, in one list: its subject, its versioned type and its body. Commands of a run
+//! carry references and sequences, never history.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Actor;
+use crate::ids::{CommandId, ReservationId, RunId, SessionId};
+use crate::ledger::{Amounts, Limits, Scope, Window};
+use crate::model::Usage;
+
+/// A run as a command names it: enough to read it back without a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRef {
+    /// The run.
+    pub run_id: RunId,
+    /// Sequence of its first commit.
+    pub first_seq: u64,
+    /// Sequence of its last commit when the command was made: whoever handles it must have read
+    /// this far.
+    pub last_seq: u64,
+}
+
+/// A budget as callers write it. Absent means unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Tokens, input and output together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Cost in micro-dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd_micros: Option<u64>,
+    /// Time that model calls and tools may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_seconds: Option<u64>,
+}
+
+impl Budget {
+    /// As the ledger's limits.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            tokens: self.tokens,
+            cost_usd_micros: self.cost_usd_micros,
+            time_ms: self
+                .time_seconds
+                .map(|seconds| seconds.saturating_mul(1000)),
+        }
+    }
+}
+
+/// `run.start`: start an agent run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// What the person says.
+    pub input: String,
+    /// The run's id (a UUID, best a UUIDv7). Starting a run that exists is answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Instead of an id: a key that names one run of the tenant for ever. 1 to 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The conversation that the run continues; without one the run opens its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Name of the agent; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Name of the model; the agent's or the platform's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Names of the tools that the model may call; the agent's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// What this run may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// The caller's own labels: at most 32 keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// `run.cancel`, `run.pause`, `run.resume`: the run, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControlRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Why, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `run.signal`: a message into a running run, seen at its next turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRun {
+    /// The run.
+    pub run_id: RunId,
+    /// The message.
+    pub input: String,
+}
+
+/// `session.open`: a conversation with a budget of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenSession {
+    /// The session's id (a UUID). Opening one that exists is answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// What all its runs together may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// What policy is told of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_context: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The caller's own labels: at most 32 keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// `session.close`: no further runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseSession {
+    /// The session.
+    pub session_id: SessionId,
+}
+
+/// `budget.set`: limits of a scope in a window. They count from when they are first set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetLimits {
+    /// Whose limits.
+    pub scope: Scope,
+    /// In which window; a lifetime when absent.
+    #[serde(default)]
+    pub window: Window,
+    /// The limits; an absent one lifts it.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `budget.reserve`: hold what the turn's model call may spend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reserve {
+    /// The run that will spend.
+    pub run: RunRef,
+    /// Its turn.
+    pub turn: u32,
+}
+
+/// `budget.settle`: what was really spent; the rest goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Settle {
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// The run that spent.
+    pub run_id: RunId,
+    /// What was spent.
+    pub spent: Amounts,
+}
+
+/// `budget.expire`: return what reservations hold past their time. Sent by a timer on the bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpireReservations {}
+
+/// `policy.evaluate`: judge what the run is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvaluatePolicy {
+    /// The run to be judged; its state says at which points.
+    pub run: RunRef,
+}
+
+/// `policy.publish`: a bundle of Rego, compiled and tested before it is accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBundle {
+    /// Files by path.
+    pub modules: BTreeMap<String, String>,
+    /// Data document.
+    #[serde(default)]
+    pub data: serde_json::Map<String, serde_json::Value>,
+    /// Make it the active one at once.
+    #[serde(default)]
+    pub activate: bool,
+}
+
+/// `policy.activate`: decide by this bundle from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateBundle {
+    /// Digest of a published bundle, or `builtin`.
+    pub digest: String,
+}
+
+/// `llm.call`: call the model for a run's turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallModel {
+    /// The run.
+    pub run: RunRef,
+    /// Its turn.
+    pub turn: u32,
+}
+
+/// `tool.execute`: execute one tool call of a run's turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExecuteTool {
+    /// The run.
+    pub run: RunRef,
+    /// Its turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+}
+
+/// A body that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No command has this subject.
+    #[error("there is no command {role}.{verb}")]
+    UnknownSubject {
+        /// First token after `cmd`.
+        role: String,
+        /// The rest.
+        verb: String,
+    },
+    /// `ce-type` names another command, or a version that is not known here.
+    #[error("ce-type {found:?} does not fit this subject, which takes {expected:?}")]
+    UnknownType {
+        /// What the header says.
+        found: String,
+        /// What the subject takes.
+        expected: &'static str,
+    },
+    /// The body is not this command's.
+    #[error("the body of {type_name} cannot be read: {source}")]
+    Body {
+        /// The command's type.
+        type_name: &'static str,
+        /// What is wrong, and where.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Defines the list: variant, body, role and verb of its subject, and its versioned type.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident($body:ty) = $role:literal $verb:literal $type_name:literal $visible:ident,)+) => {
+        /// Any command.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Command {
+            $($(#[$doc])* $variant($body),)+
+        }
+
+        impl Command {
+            /// First token of its subject after `cmd`.
+            pub fn role(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $role,)+ }
+            }
+
+            /// Rest of its subject.
+            pub fn verb(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $verb,)+ }
+            }
+
+            /// Versioned type, for `ce-type`.
+            pub fn type_name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $type_name,)+ }
+            }
+
+            /// The body as JSON.
+            ///
+            /// # Errors
+            /// Never with the types above; serde's signature.
+            pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+                match self { $(Self::$variant(body) => serde_json::to_vec(body),)+ }
+            }
+
+            /// Reads a command by its subject; an absent type means the current one.
+            ///
+            /// # Errors
+            /// [`CommandError`]: unknown subject or type, or a body that does not fit.
+            pub fn decode(
+                role: &str,
+                verb: &str,
+                type_name: Option<&str>,
+                body: &[u8],
+            ) -> Result<Self, CommandError> {
+                match (role, verb) {
+                    $(($role, $verb) => {
+                        match type_name {
+                            None | Some($type_name) => {}
+                            Some(found) => return Err(CommandError::UnknownType {
+                                found: found.chars().take(128).collect(),
+                                expected: $type_name,
+                            }),
+                        }
+                        serde_json::from_slice(body).map(Self::$variant).map_err(|source| {
+                            CommandError::Body { type_name: $type_name, source }
+                        })
+                    })+
+                    _ => Err(CommandError::UnknownSubject {
+                        role: role.chars().take(64).collect(),
+                        verb: verb.chars().take(64).collect(),
+                    }),
+                }
+            }
+
+            /// Role, verb, type name, whether clients may send it, and the JSON Schema of the body:
+            /// what docs/protocol.md is generated from.
+            pub fn catalogue() -> Vec<CommandDoc> {
+                vec![$(CommandDoc {
+                    role: $role,
+                    verb: $verb,
+                    type_name: $type_name,
+                    public: stringify!($visible) == "public",
+                    schema: schemars::schema_for!($body),
+                }),+]
+            }
+        }
+
+        $(impl From<$body> for Command {
+            fn from(body: $body) -> Self {
+                Self::$variant(body)
+            }
+        })+
+    };
+}
+
+/// One row of the catalogue.
+#[derive(Clone, Debug)]
+pub struct CommandDoc {
+    /// First token of the subject after `cmd`.
+    pub role: &'static str,
+    /// The rest.
+    pub verb: &'static str,
+    /// Versioned type.
+    pub type_name: &'static str,
+    /// Whether clients may send it; the others are the platform's own.
+    pub public: bool,
+    /// JSON Schema of the body.
+    pub schema: schemars::Schema,
+}
+
+/// Which of two verbs a control command is; both share their body.
+macro_rules! control {
+    ($($(#[$doc:meta])* $name:ident)+) => {
+        $($(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub ControlRun);)+
+    };
+}
+
+control! {
+    /// `run.cancel`.
+    CancelRun
+    /// `run.pause`.
+    PauseRun
+    /// `run.resume`.
+    ResumeRun
+}
+
+commands! {
+    /// Start an agent run.
+    StartRun(StartRun) = "run" "start" "nexus.run.start.v1" public,
+    /// Stop it; what was generated is settled.
+    CancelRun(CancelRun) = "run" "cancel" "nexus.run.cancel.v1" public,
+    /// Take no further step.
+    PauseRun(PauseRun) = "run" "pause" "nexus.run.pause.v1" public,
+    /// Go on.
+    ResumeRun(ResumeRun) = "run" "resume" "nexus.run.resume.v1" public,
+    /// Tell a running run something.
+    SignalRun(SignalRun) = "run" "signal" "nexus.run.signal.v1" public,
+    /// Open a conversation.
+    OpenSession(OpenSession) = "session" "open" "nexus.session.open.v1" public,
+    /// Close a conversation.
+    CloseSession(CloseSession) = "session" "close" "nexus.session.close.v1" public,
+    /// Set limits.
+    SetLimits(SetLimits) = "budget" "set" "nexus.budget.set.v1" public,
+    /// Hold what a model call may spend.
+    Reserve(Reserve) = "budget" "reserve" "nexus.budget.reserve.v1" internal,
+    /// Account for what it spent.
+    Settle(Settle) = "budget" "settle" "nexus.budget.settle.v1" internal,
+    /// Return what was held too long.
+    ExpireReservations(ExpireReservations) = "budget" "expire" "nexus.budget.expire.v1" internal,
+    /// Judge a run's next step.
+    EvaluatePolicy(EvaluatePolicy) = "policy" "evaluate" "nexus.policy.evaluate.v1" internal,
+    /// Publish a bundle.
+    PublishBundle(PublishBundle) = "policy" "publish" "nexus.policy.publish.v1" public,
+    /// Decide by a bundle.
+    ActivateBundle(ActivateBundle) = "policy" "activate" "nexus.policy.activate.v1" public,
+    /// Call a model.
+    CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
+    /// Execute a tool call.
+    ExecuteTool(ExecuteTool) = "tool" "execute" "nexus.tool.execute.v1" internal,
+}
+
+/// A command that is due because of what was recorded. Its id derives from its cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Due {
+    /// Its id, the same on every replay.
+    pub id: CommandId,
+    /// The command.
+    pub command: Command,
+    /// Who caused it, for policy and audit further on.
+    pub actor: Option<Actor>,
+}
+
+/// What a settlement charges for a model call.
+pub fn charged(usage: &Usage, cost_usd_micros: u64, time_ms: u64) -> Amounts {
+    Amounts {
+        tokens: usage.total_tokens(),
+        cost_usd_micros,
+        time_ms,
+    }
+}

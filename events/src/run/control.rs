@@ -1,0 +1,60 @@
+//! `run.cancel`, `run.pause`, `run.resume`, `run.signal`: each idempotent where asking twice can
+//! only mean the same thing, each refused in the wrong state.
+
+use super::{
+    Run, RunCancelled, RunEvent, RunPaused, RunResumed, RunSignalled, Status, wrong_state,
+};
+use crate::body::Body;
+use crate::error::DomainError;
+
+/// Stops the run. What is being generated is charged by whoever generates it.
+///
+/// # Errors
+/// The run does not exist, or has ended otherwise.
+pub fn cancel(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, DomainError> {
+    match run.status {
+        Status::Cancelled => Ok(vec![]),
+        Status::Pending | Status::Running => Ok(vec![RunCancelled { reason }.into()]),
+        Status::Unborn | Status::Completed | Status::Failed => {
+            Err(wrong_state(run, "be cancelled"))
+        }
+    }
+}
+
+/// Takes no further step. What is under way ends and is recorded.
+///
+/// # Errors
+/// The run does not exist or has ended.
+pub fn pause(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, DomainError> {
+    match run.status {
+        Status::Pending | Status::Running if run.paused => Ok(vec![]),
+        Status::Pending | Status::Running => Ok(vec![RunPaused { reason }.into()]),
+        _ => Err(wrong_state(run, "be paused")),
+    }
+}
+
+/// Goes on.
+///
+/// # Errors
+/// The run does not exist, has ended, or is not paused.
+pub fn resume(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, DomainError> {
+    match run.status {
+        Status::Pending | Status::Running if run.paused => Ok(vec![RunResumed { reason }.into()]),
+        _ => Err(wrong_state(run, "be resumed")),
+    }
+}
+
+/// Tells the run something; the model sees it at the next turn.
+///
+/// # Errors
+/// The run does not exist or has ended, or too much waits to be seen.
+pub fn signal(run: &Run, input: Body) -> Result<Vec<RunEvent>, DomainError> {
+    const WAITING_AT_MOST: usize = 64;
+    match run.status {
+        Status::Pending | Status::Running if run.signals.len() >= WAITING_AT_MOST => Err(
+            DomainError::invalid("input", "64 messages wait already; let the run take a turn"),
+        ),
+        Status::Pending | Status::Running => Ok(vec![RunSignalled { input }.into()]),
+        _ => Err(wrong_state(run, "be told anything")),
+    }
+}

@@ -1,0 +1,382 @@
+//! What a run records. Each event holds what is new, never the history again.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::events;
+use crate::body::Body;
+use crate::command::Budget;
+use crate::envelope::Actor;
+use crate::ids::{ReservationId, RunId, SessionId};
+use crate::ledger::{Amounts, Scope, Window};
+use crate::model::{FinishReason, ToolCall, Usage};
+use crate::time::Timestamp;
+
+events! {
+    /// What a run records.
+    RunEvent {
+        /// It began.
+        RunStarted(RunStarted) = "nexus.run.started.v1",
+        /// Policy judged what it is about to do.
+        PolicyDecided(PolicyDecided) = "nexus.run.policy-decided.v1",
+        /// The ledger holds what its next model call may spend.
+        ReservationGranted(ReservationGranted) = "nexus.run.reservation-granted.v1",
+        /// The ledger has too little for its next model call.
+        ReservationRefused(ReservationRefused) = "nexus.run.reservation-refused.v1",
+        /// The call came too late: what was held had expired.
+        ReservationLapsed(ReservationLapsed) = "nexus.run.reservation-lapsed.v1",
+        /// A model answered.
+        LlmCompleted(LlmCompleted) = "nexus.run.llm-completed.v1",
+        /// No model answered.
+        LlmFailed(LlmFailed) = "nexus.run.llm-failed.v1",
+        /// The run was cancelled while a model answered: what was generated is charged.
+        LlmAborted(LlmAborted) = "nexus.run.llm-aborted.v1",
+        /// A tool is about to take effect.
+        ToolStarted(ToolStarted) = "nexus.run.tool-started.v1",
+        /// It gave a result.
+        ToolCompleted(ToolCompleted) = "nexus.run.tool-completed.v1",
+        /// It gave an error, which the model is told.
+        ToolFailed(ToolFailed) = "nexus.run.tool-failed.v1",
+        /// Somebody told the run something; the model sees it at the next turn.
+        RunSignalled(RunSignalled) = "nexus.run.signalled.v1",
+        /// No further step is taken.
+        RunPaused(RunPaused) = "nexus.run.paused.v1",
+        /// Steps are taken again.
+        RunResumed(RunResumed) = "nexus.run.resumed.v1",
+        /// It ended with an answer: the text of its last `LlmCompleted`.
+        RunCompleted(RunCompleted) = "nexus.run.completed.v1",
+        /// It ended without one.
+        RunFailed(RunFailed) = "nexus.run.failed.v1",
+        /// It was stopped.
+        RunCancelled(RunCancelled) = "nexus.run.cancelled.v1",
+    }
+}
+
+/// It began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunStarted {
+    /// The run.
+    pub run_id: RunId,
+    /// The conversation that it belongs to.
+    pub session: SessionLink,
+    /// Who started it.
+    pub user: Actor,
+    /// The agent, with the version that the run keeps.
+    pub agent: AgentRef,
+    /// The model.
+    pub model: String,
+    /// The tools that the model may call.
+    pub tools: Vec<String>,
+    /// What the person said.
+    pub input: Body,
+    /// What the run may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Model calls that it may make.
+    pub max_turns: u32,
+    /// The caller's own labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// W3C trace id, 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// How a run continues a conversation. History is read back along `previous`, never repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionLink {
+    /// The session.
+    pub id: SessionId,
+    /// The run before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousRun>,
+    /// What all runs of the session together may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// What policy is told of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_context: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The run before this one in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviousRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Sequence of its first commit.
+    pub first_seq: u64,
+    /// Bound on the tokens of the conversation up to its end.
+    pub context_tokens: u64,
+}
+
+/// An agent and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentRef {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Where policy is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub enum PolicyPoint {
+    /// Before the run does anything.
+    #[serde(rename = "run.start")]
+    RunStart,
+    /// Before a model is called.
+    #[serde(rename = "llm.call")]
+    LlmCall {
+        /// The turn.
+        turn: u32,
+    },
+    /// Before a tool is called.
+    #[serde(rename = "tool.call")]
+    ToolCall {
+        /// The turn.
+        turn: u32,
+        /// The call within the turn.
+        call_id: String,
+    },
+}
+
+impl PolicyPoint {
+    /// The point's name in a policy's input.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RunStart => "run.start",
+            Self::LlmCall { .. } => "llm.call",
+            Self::ToolCall { .. } => "tool.call",
+        }
+    }
+}
+
+/// Policy judged what the run is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyDecided {
+    /// What was judged.
+    pub point: PolicyPoint,
+    /// The judgement.
+    pub allowed: bool,
+    /// Why, for people.
+    pub reasons: Vec<String>,
+    /// The rules that decided.
+    pub rules: Vec<String>,
+    /// Digest of the bundle that decided.
+    pub bundle: String,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// What went wrong; then the judgement is a denial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The ledger holds what the next model call may spend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReservationGranted {
+    /// The turn.
+    pub turn: u32,
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// What is held.
+    pub amounts: Amounts,
+    /// Tokens that the answer may have.
+    pub max_output_tokens: u64,
+    /// When it goes back by itself.
+    pub expires_at: Timestamp,
+    /// Sequence of the ledger's commit.
+    pub ledger_seq: u64,
+}
+
+/// The ledger has too little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReservationRefused {
+    /// The turn.
+    pub turn: u32,
+    /// The scope that has too little.
+    pub scope: Scope,
+    /// In which window.
+    pub window: Window,
+    /// Which unit.
+    pub unit: String,
+    /// Its limit.
+    pub limit: u64,
+    /// What was spent.
+    pub spent: u64,
+    /// What is held.
+    pub reserved: u64,
+    /// The least that the call needs.
+    pub needed: u64,
+}
+
+/// What was held expired before the call was made; the run asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReservationLapsed {
+    /// The turn.
+    pub turn: u32,
+    /// The reservation.
+    pub reservation_id: ReservationId,
+}
+
+/// A model answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LlmCompleted {
+    /// The turn.
+    pub turn: u32,
+    /// Who served it.
+    pub provider: String,
+    /// The model, as the provider names it.
+    pub model: String,
+    /// The answer.
+    pub text: Body,
+    /// Tools that it wants called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Why it stopped.
+    pub finish: FinishReason,
+    /// Tokens.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost_usd_micros: u64,
+    /// How long the call took.
+    pub duration_ms: u64,
+    /// How long its first token took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_ms: Option<u64>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The provider's id of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_id: Option<String>,
+    /// Why this provider and model.
+    pub route: String,
+}
+
+/// No model answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LlmFailed {
+    /// The turn.
+    pub turn: u32,
+    /// Stable code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// Tokens that were generated all the same.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost_usd_micros: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// The run had ended while a model answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LlmAborted {
+    /// The turn.
+    pub turn: u32,
+    /// Tokens that were generated.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost_usd_micros: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// A tool is about to take effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolStarted {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Its version.
+    pub version: String,
+    /// How often it was started, from 1.
+    pub attempt: u32,
+}
+
+/// A tool gave a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCompleted {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// The result as JSON text.
+    pub output: Body,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// A tool gave an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolFailed {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// Stable code.
+    pub code: String,
+    /// What the model is told.
+    pub message: String,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// Somebody told the run something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunSignalled {
+    /// What.
+    pub input: Body,
+}
+
+/// No further step is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunPaused {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Steps are taken again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResumed {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// It ended with an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunCompleted {
+    /// Tokens of all its model calls.
+    pub tokens: u64,
+    /// What they cost.
+    pub cost_usd_micros: u64,
+    /// From start to end.
+    pub duration_ms: u64,
+}
+
+/// It ended without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunFailed {
+    /// Stable code, such as `budget_exhausted`.
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// It was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunCancelled {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,146 @@
+//! What a model call gave, recorded once.
+
+use super::{
+    LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step, ToolFailed,
+};
+use crate::time::Timestamp;
+
+/// What a model call gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelOutcome {
+    /// An answer.
+    Completed(LlmCompleted),
+    /// None, and no further try helps.
+    Failed(LlmFailed),
+    /// It was broken off, since the run had ended.
+    Aborted(LlmAborted),
+}
+
+/// Records the outcome of the turn's model call. An outcome after the run's end is charged, and
+/// changes nothing else; a second outcome of one call is dropped.
+pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<RunEvent> {
+    if run.grant.is_none() {
+        return vec![];
+    }
+    if run.status.is_terminal() {
+        return vec![aborted(outcome).into()];
+    }
+    let turn = match &outcome {
+        ModelOutcome::Completed(done) => done.turn,
+        ModelOutcome::Failed(failed) => failed.turn,
+        ModelOutcome::Aborted(_) => return vec![],
+    };
+    if run.turn != turn || !matches!(run.step, Step::Call { .. }) {
+        return vec![];
+    }
+    match outcome {
+        ModelOutcome::Completed(done) => completed(run, done, now),
+        ModelOutcome::Failed(failed) => {
+            let code = failed.code.clone();
+            let message = failed.message.clone();
+            vec![failed.into(), RunFailed { code, message }.into()]
+        }
+        ModelOutcome::Aborted(_) => vec![],
+    }
+}
+
+fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent> {
+    make_ids_unique(&mut done);
+    let refused = refused_calls(run, &done);
+    let wants_tools = !done.tool_calls.is_empty();
+    let tokens = run
+        .usage
+        .total_tokens()
+        .saturating_add(done.usage.total_tokens());
+    let cost_usd_micros = run.cost_usd_micros.saturating_add(done.cost_usd_micros);
+    let turn = done.turn;
+    let mut events = vec![RunEvent::from(done)];
+    let max_turns = run.info().map_or(0, |info| info.max_turns);
+    let goes_on = wants_tools || !run.signals.is_empty();
+    if goes_on && turn >= max_turns {
+        let message = format!("the agent made {max_turns} model calls and was not done");
+        events.push(
+            RunFailed {
+                code: "max_turns".to_owned(),
+                message,
+            }
+            .into(),
+        );
+    } else if goes_on {
+        events.extend(refused.into_iter().map(RunEvent::from));
+    } else {
+        let duration_ms = run
+            .started
+            .as_ref()
+            .map_or(0, |started| now.millis_since(started.at));
+        events.push(
+            RunCompleted {
+                tokens,
+                cost_usd_micros,
+                duration_ms,
+            }
+            .into(),
+        );
+    }
+    events
+}
+
+/// Calls of tools that the run does not have: the model is told at once.
+fn refused_calls(run: &Run, done: &LlmCompleted) -> Vec<ToolFailed> {
+    let known = run
+        .info()
+        .map(|info| info.tools.as_slice())
+        .unwrap_or_default();
+    (done.tool_calls.iter())
+        .filter(|call| !known.contains(&call.name))
+        .map(|call| ToolFailed {
+            turn: done.turn,
+            call_id: call.id.clone(),
+            code: "unknown_tool".to_owned(),
+            message: format!(
+                "there is no tool {:?} here; there is: {}",
+                call.name.chars().take(64).collect::<String>(),
+                known.join(", ")
+            ),
+            duration_ms: 0,
+        })
+        .collect()
+}
+
+/// Providers have been seen to send empty and repeated call ids; each call needs its own.
+fn make_ids_unique(done: &mut LlmCompleted) {
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, call) in done.tool_calls.iter_mut().enumerate() {
+        let usable =
+            (1..=128).contains(&call.id.len()) && call.id.bytes().all(|c| c.is_ascii_graphic());
+        if !usable || seen.contains(&call.id) {
+            call.id = format!("call-{}-{index}", done.turn);
+        }
+        seen.insert(call.id.clone());
+    }
+}
+
+fn aborted(outcome: ModelOutcome) -> LlmAborted {
+    match outcome {
+        ModelOutcome::Completed(LlmCompleted {
+            turn,
+            usage,
+            cost_usd_micros,
+            duration_ms,
+            ..
+        })
+        | ModelOutcome::Failed(LlmFailed {
+            turn,
+            usage,
+            cost_usd_micros,
+            duration_ms,
+            ..
+        }) => LlmAborted {
+            turn,
+            usage,
+            cost_usd_micros,
+            duration_ms,
+        },
+        ModelOutcome::Aborted(aborted) => aborted,
+    }
+}

@@ -1,0 +1,145 @@
+//! `run.start`.
+
+use super::{AgentRef, Run, RunEvent, RunStarted, SessionLink, Status};
+use crate::agent;
+use crate::body::Body;
+use crate::catalog::Catalog;
+use crate::command::StartRun;
+use crate::envelope::Actor;
+use crate::error::DomainError;
+use crate::ids::RunId;
+use crate::tool;
+
+/// Bounds on what a caller may send; configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct StartLimits {
+    /// Length of `input`.
+    pub input_bytes: usize,
+}
+
+/// Everything that a run begins with; the command and what the handler found out.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The run.
+    pub run_id: RunId,
+    /// The command, validated.
+    pub command: StartRun,
+    /// Its input: inline, or in the object store.
+    pub input: Body,
+    /// The conversation.
+    pub session: SessionLink,
+    /// Who starts it.
+    pub user: Actor,
+    /// W3C trace id.
+    pub trace_id: Option<String>,
+}
+
+/// Checks what can be checked without any state.
+///
+/// # Errors
+/// [`DomainError::Invalid`], naming the field and what would be right.
+pub fn validate(
+    command: &StartRun,
+    catalog: &Catalog,
+    limits: StartLimits,
+) -> Result<(), DomainError> {
+    let invalid = DomainError::invalid;
+    if command.input.trim().is_empty() {
+        return Err(invalid("input", "it is empty; say what the agent is to do"));
+    }
+    if command.input.len() > limits.input_bytes {
+        let reason = format!(
+            "{} bytes are more than the {} that this installation takes",
+            command.input.len(),
+            limits.input_bytes
+        );
+        return Err(DomainError::invalid("input", reason));
+    }
+    if command.run_id.is_some() && command.idempotency_key.is_some() {
+        return Err(invalid(
+            "idempotency_key",
+            "give a run_id or an idempotency_key, not both",
+        ));
+    }
+    if let Some(key) = &command.idempotency_key
+        && !(1..=256).contains(&key.len())
+    {
+        return Err(invalid("idempotency_key", "it must have 1 to 256 bytes"));
+    }
+    let agent_name = command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
+    if agent::newest(agent_name).is_none() {
+        let known: Vec<_> = agent::all().iter().map(|agent| agent.name).collect();
+        return Err(unknown("agent", agent_name, &known));
+    }
+    if let Some(model) = &command.model
+        && catalog.get(model).is_none()
+    {
+        let known: Vec<_> = catalog.models.keys().map(String::as_str).collect();
+        return Err(unknown("model", model, &known));
+    }
+    for name in command.tools.iter().flatten() {
+        if tool::get(name).is_none() {
+            let known: Vec<_> = tool::all().iter().map(|tool| tool.name).collect();
+            return Err(unknown("tools", name, &known));
+        }
+    }
+    check_labels(&command.metadata)
+}
+
+/// Checks a caller's labels: at most 32, keys up to 64 bytes, values up to 512.
+///
+/// # Errors
+/// [`DomainError::Invalid`].
+pub(crate) fn check_labels(
+    metadata: &std::collections::BTreeMap<String, String>,
+) -> Result<(), DomainError> {
+    let fits = |(key, value): (&String, &String)| key.len() <= 64 && value.len() <= 512;
+    if metadata.len() > 32 || !metadata.iter().all(fits) {
+        let reason = "at most 32 labels, keys of up to 64 bytes and values of up to 512";
+        return Err(DomainError::invalid("metadata", reason));
+    }
+    Ok(())
+}
+
+/// Starts the run; starting it again is no event.
+///
+/// # Errors
+/// [`DomainError::Invalid`] where agent or model are not known; see [`validate`].
+pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>, DomainError> {
+    if run.status != Status::Unborn {
+        return Ok(vec![]);
+    }
+    let name = new.command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
+    let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
+    let model = new
+        .command
+        .model
+        .unwrap_or_else(|| catalog.default_model.clone());
+    let mut tools = (new.command.tools)
+        .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
+    tools.sort();
+    tools.dedup();
+    let started = RunStarted {
+        run_id: new.run_id,
+        session: new.session,
+        user: new.user,
+        agent: AgentRef {
+            name: agent.name.to_owned(),
+            version: agent.version.to_owned(),
+        },
+        model,
+        tools,
+        input: new.input,
+        budget: new.command.budget,
+        max_turns: agent.max_turns,
+        metadata: new.command.metadata,
+        trace_id: new.trace_id,
+    };
+    Ok(vec![started.into()])
+}
+
+fn unknown(field: &str, name: &str, known: &[&str]) -> DomainError {
+    let name: String = name.chars().take(64).collect();
+    let reason = format!("{name:?} is not known here; known: {}", known.join(", "));
+    DomainError::invalid(field, reason)
+}

@@ -1,0 +1,15 @@
+//! One conversation: its runs in order, its budget and what policy is told of it.
+//!
+//! A run that names no session opens its own, whose id is the run's; the session's log begins when
+//! a second run joins it. Most runs are alone, and pay nothing for the possibility.
+
+mod decide;
+mod event;
+mod state;
+
+pub use decide::{Attach, attach, close, open};
+pub use event::{SessionClosed, SessionEvent, SessionOpened, SessionRunAttached};
+pub use state::{LastRun, Session};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Every subject of the bus, built and read in one place. Tenant first, so that a NATS account can
+//! be granted `nexus.<tenant>.>` and nothing else; no event type, as a subject per type makes
+//! reading an aggregate back a hundred times slower.
+
+use crate::aggregate::AggregateKind;
+use crate::ids::{AggregateId, RunId, Tenant};
+
+/// Everything that belongs to commands, of all tenants.
+pub const ALL_COMMANDS: &str = "nexus.*.cmd.>";
+/// Every commit of every tenant.
+pub const ALL_EVENTS: &str = "nexus.*.evt.>";
+/// Every dead letter.
+pub const ALL_DEAD_LETTERS: &str = "nexus.*.dlq.>";
+/// Scheduled messages and what they become when due.
+pub const ALL_TIMERS: &str = "nexus.*.tmr.>";
+
+/// Where a command is published: `nexus.<tenant>.cmd.<role>.<verb>`.
+pub fn command(tenant: &Tenant, role: &str, verb: &str) -> String {
+    format!("nexus.{tenant}.cmd.{role}.{verb}")
+}
+
+/// What a role's consumer takes: every verb under a first token, of every tenant.
+pub fn commands_of(role: &str) -> String {
+    format!("nexus.*.cmd.{role}.>")
+}
+
+/// Where an aggregate's commits are stored.
+pub fn events(tenant: &Tenant, kind: AggregateKind, id: &AggregateId) -> String {
+    format!("nexus.{tenant}.evt.{}.{id}", kind.as_str())
+}
+
+/// Where accepted commits of an aggregate are republished.
+pub fn log(tenant: &Tenant, kind: AggregateKind, id: &AggregateId) -> String {
+    format!("nexus.{tenant}.log.{}.{id}", kind.as_str())
+}
+
+/// Every accepted commit of one kind of aggregate, of every tenant.
+pub fn log_of_kind(kind: AggregateKind) -> String {
+    format!("nexus.*.log.{}.*", kind.as_str())
+}
+
+/// Token deltas and progress of a run, for whoever listens now.
+pub fn live_run(tenant: &Tenant, run: RunId) -> String {
+    format!("nexus.{tenant}.live.run.{run}")
+}
+
+/// Where a role's dead letters go.
+pub fn dead_letter(tenant: &Tenant, role: &str) -> String {
+    format!("nexus.{tenant}.dlq.{role}")
+}
+
+/// Where a timer waits.
+pub fn timer_schedule(tenant: &Tenant, name: &str) -> String {
+    format!("nexus.{tenant}.tmr.at.{name}")
+}
+
+/// What a timer becomes when it is due; relayed to the command subject of the same role and verb.
+pub fn timer_due(tenant: &Tenant, role: &str, verb: &str) -> String {
+    format!("nexus.{tenant}.tmr.due.{role}.{verb}")
+}
+
+/// All due timers.
+pub const ALL_TIMERS_DUE: &str = "nexus.*.tmr.due.>";
+
+/// The parts of a command's subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandSubject {
+    /// Whose command.
+    pub tenant: Tenant,
+    /// First token after `cmd`, such as `run`.
+    pub role: String,
+    /// The rest, such as `start`.
+    pub verb: String,
+}
+
+/// Reads `nexus.<tenant>.cmd.<role>.<verb>`.
+pub fn parse_command(subject: &str) -> Option<CommandSubject> {
+    let (tenant, rest) = split(subject, "cmd")?;
+    let (role, verb) = rest.split_once('.')?;
+    Some(CommandSubject {
+        tenant,
+        role: role.into(),
+        verb: verb.into(),
+    })
+}
+
+/// Reads `nexus.<tenant>.tmr.due.<role>.<verb>`.
+pub fn parse_timer_due(subject: &str) -> Option<CommandSubject> {
+    let (tenant, rest) = split(subject, "tmr")?;
+    let (role, verb) = rest.strip_prefix("due.")?.split_once('.')?;
+    Some(CommandSubject {
+        tenant,
+        role: role.into(),
+        verb: verb.into(),
+    })
+}
+
+/// Reads `nexus.<tenant>.evt.<aggregate>.<id>`, or its republished `log` form.
+pub fn parse_events(subject: &str) -> Option<(Tenant, AggregateKind, AggregateId)> {
+    let (tenant, rest) = split(subject, "evt").or_else(|| split(subject, "log"))?;
+    let (kind, id) = rest.split_once('.')?;
+    Some((
+        tenant,
+        AggregateKind::parse(kind)?,
+        AggregateId::from_token(id),
+    ))
+}
+
+/// The tenant of any subject of ours, where it is well formed.
+pub fn tenant_of(subject: &str) -> Option<Tenant> {
+    subject
+        .strip_prefix("nexus.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn split<'a>(subject: &'a str, class: &str) -> Option<(Tenant, &'a str)> {
+    let (tenant, rest) = subject.strip_prefix("nexus.")?.split_once('.')?;
+    let rest = rest.strip_prefix(class)?.strip_prefix('.')?;
+    Some((tenant.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use super::*;
+
+    #[test]
+    fn what_is_built_can_be_read() {
+        let tenant: Tenant = "acme".parse().unwrap();
+        let id = AggregateId::ONLY;
+        let subject = events(&tenant, AggregateKind::Ledger, &id);
+        assert_eq!(subject, "nexus.acme.evt.ledger.main");
+        assert_eq!(
+            parse_events(&subject),
+            Some((tenant.clone(), AggregateKind::Ledger, id.clone()))
+        );
+        assert_eq!(
+            parse_events(&log(&tenant, AggregateKind::Ledger, &id)),
+            parse_events(&subject)
+        );
+        let parsed = parse_command(&command(&tenant, "run", "start")).unwrap();
+        assert_eq!(
+            (parsed.role.as_str(), parsed.verb.as_str()),
+            ("run", "start")
+        );
+        assert_eq!(parse_command("nexus.UPPER.cmd.run.start"), None);
+        assert_eq!(parse_command("nexus.acme.evt.run.start"), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! The tools that ship with the platform, as data: what the model is told, what policy judges.
+//! The code behind them is the tool role's.
+
+use serde_json::json;
+
+use crate::model::ToolSpec;
+
+/// A definition.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// What it does, for the model.
+    pub description: &'static str,
+    /// What policy sorts it under.
+    pub category: &'static str,
+    /// True when executing it twice does what executing it once does.
+    pub idempotent: bool,
+    parameters: fn() -> serde_json::Value,
+}
+
+impl ToolDefinition {
+    /// As a model is told of it.
+    pub fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: self.name.to_owned(),
+            description: self.description.to_owned(),
+            parameters: (self.parameters)(),
+        }
+    }
+}
+
+const TOOLS: &[ToolDefinition] = &[ToolDefinition {
+    name: "calculator",
+    version: "1.0.0",
+    description: "Evaluates an arithmetic expression exactly, e.g. (12.5 + 3) * 4 / 7. \
+                  Knows + - * / % ^, parentheses, sqrt, abs, round, floor, ceil, min, max, pi, e.",
+    category: "data_analysis",
+    idempotent: true,
+    parameters: || {
+        json!({
+            "type": "object",
+            "properties": {
+                "expression": { "type": "string", "description": "The expression" }
+            },
+            "required": ["expression"],
+            "additionalProperties": false
+        })
+    },
+}];
+
+/// A tool by name.
+pub fn get(name: &str) -> Option<&'static ToolDefinition> {
+    TOOLS.iter().find(|tool| tool.name == name)
+}
+
+/// All of them.
+pub fn all() -> &'static [ToolDefinition] {
+    TOOLS
+}

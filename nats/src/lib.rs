@@ -1,0 +1,37 @@
+//! The bus: everything that Nexus does with NATS JetStream, and nothing else.
+//!
+//! Roles meet on the bus only, so this crate holds what all of them share: the streams as data,
+//! one `append` that owns every ambiguous acknowledgement, a store that loads and executes
+//! aggregates from a cache, and the driver that feeds commands to a role's handler.
+
+pub mod append;
+pub mod backoff;
+mod batch;
+mod cache;
+pub mod connect;
+pub mod consumer;
+pub mod dlq;
+mod ensure;
+pub mod inbound;
+pub mod js;
+pub mod metrics;
+pub mod objects;
+pub mod publish;
+mod pull;
+pub mod read;
+mod settle;
+pub mod store;
+pub mod timer;
+pub mod topology;
+pub mod trace;
+pub mod worker;
+
+pub use append::{AppendError, Appended, append};
+pub use connect::{Bus, BusConfig, Clock, ConnectError, Credentials};
+pub use ensure::{TopologyError, ensure};
+pub use inbound::{Delivery, Undecodable};
+pub use publish::{CommandMeta, PublishError, Published, publish_command, publish_commands, reply};
+pub use read::{ReadError, Stored};
+pub use store::{Cause, Done, ExecuteError, Guard, Loaded, ReadHint, Store, StoreError};
+pub use topology::TopologyConfig;
+pub use worker::{BatchHandler, Failure, Handler, RoleSpec, run_batch_role, run_role};

@@ -1,0 +1,144 @@
+//! What is configured of a provider.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::price::Price;
+
+/// One provider, as a table of the configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Its name; models are also known as `name/model`.
+    pub name: String,
+    /// What it speaks.
+    pub kind: ProviderKind,
+    /// Where it is, up to and with `/v1`; `https://api.openai.com/v1` without it.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The key itself. Prefer `api_key_env`.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    /// The environment variable that holds the key.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// What it serves.
+    #[serde(default)]
+    pub models: Vec<ModelConfig>,
+    /// Recognise tool calls that the model writes into its text, as small models behind llama.cpp
+    /// do. By default only for the local model.
+    #[serde(default)]
+    pub tool_calls_in_text: Option<bool>,
+    /// Milliseconds until a connection must stand.
+    #[serde(default = "connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// Milliseconds without a byte after which a call has failed. Models that think before they
+    /// speak are silent for long.
+    #[serde(default = "idle_timeout_ms")]
+    pub idle_timeout_ms: u64,
+    /// Most bytes of an answer's text and arguments.
+    #[serde(default = "max_answer_bytes")]
+    pub max_answer_bytes: usize,
+}
+
+impl ProviderConfig {
+    /// A provider with defaults for all but its name and kind.
+    pub fn new(name: impl Into<String>, kind: ProviderKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            base_url: None,
+            api_key: None,
+            api_key_env: None,
+            models: Vec::new(),
+            tool_calls_in_text: None,
+            connect_timeout_ms: connect_timeout_ms(),
+            idle_timeout_ms: idle_timeout_ms(),
+            max_answer_bytes: max_answer_bytes(),
+        }
+    }
+}
+
+fn connect_timeout_ms() -> u64 {
+    5_000
+}
+
+fn idle_timeout_ms() -> u64 {
+    120_000
+}
+
+fn max_answer_bytes() -> usize {
+    4 << 20
+}
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// The OpenAI chat-completions protocol, at OpenAI or any server that speaks it.
+    Openai,
+    /// The embedded model, which the program starts when it is first needed.
+    Local,
+}
+
+/// One model of a provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The name that callers use. A trailing `*` stands for every name that begins like it.
+    pub name: String,
+    /// The name at the provider, where it is another.
+    #[serde(default)]
+    pub wire_name: Option<String>,
+    /// Tokens of prompt and answer together.
+    #[serde(default)]
+    pub context_tokens: Option<u32>,
+    /// Most tokens of an answer.
+    #[serde(default)]
+    pub max_output_tokens: Option<u32>,
+    /// What it costs. Without it the built-in table decides, and then the ceiling.
+    #[serde(default)]
+    pub price: Option<Price>,
+    /// It bills tokens that it does not show.
+    #[serde(default)]
+    pub reasoning: Option<bool>,
+}
+
+impl ModelConfig {
+    /// A model of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            wire_name: None,
+            context_tokens: None,
+            max_output_tokens: None,
+            price: None,
+            reasoning: None,
+        }
+    }
+}
+
+/// A key. It is never printed: not by `Debug`, not by an error, not by a log line.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The key itself, for the header that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,136 @@
+//! Model providers: one trait, the OpenAI-compatible wire and the local model behind it, and the
+//! registry that turns a model's name into a provider, its limits and its price.
+//!
+//! A provider makes one attempt. Retries, failover and budgets belong to the caller, who alone knows
+//! what was reserved; that is why every failure says what was generated and used until then. An
+//! interface that hides retries was the alternative: it spends tokens that nobody reserved.
+
+pub mod config;
+pub mod error;
+pub mod models;
+pub mod price;
+
+mod answer;
+mod bound;
+mod content_calls;
+mod environment;
+mod guard;
+mod local;
+mod openai;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use nexus_events::model::{FinishReason, Message, ToolCall, ToolSpec, Usage};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{ModelConfig, ProviderConfig, ProviderKind, Secret};
+pub use error::{Failure, Partial, ProviderError};
+pub use local::{EndpointResolver, LocalProvider};
+pub use models::{ConfigError, ModelInfo, Models, Resolved, Settings, UnknownModel};
+pub use openai::OpenAiProvider;
+pub use price::{Price, PriceSource};
+
+/// Something that completes conversations.
+pub trait Provider: Send + Sync {
+    /// The provider's configured name.
+    fn name(&self) -> &str;
+
+    /// Makes one call and streams it: fragments go to `sink` as they come, the whole answer is
+    /// returned. The sink is called on the call's own task and must not block.
+    fn complete<'a>(
+        &'a self,
+        request: &'a ChatRequest,
+        limits: &'a CallLimits,
+        sink: &'a mut Sink<'_>,
+    ) -> BoxFuture<'a, Result<Completion, ProviderError>>;
+}
+
+/// Where fragments of an answer go.
+pub type Sink<'a> = dyn FnMut(Delta<'_>) + Send + 'a;
+
+/// What is asked of a model.
+#[derive(Clone, Debug, Default)]
+pub struct ChatRequest {
+    /// The model's name at the provider, [`ModelInfo::wire_name`].
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Tools that the model may ask for.
+    pub tools: Vec<ToolSpec>,
+    /// Whether it may, must or must not ask for them.
+    pub tool_choice: ToolChoice,
+    /// Most tokens of the answer; what the provider is told, and what bounds the bill of a call that
+    /// never said what it used.
+    pub max_tokens: u32,
+    /// Sampling temperature; the provider's default without it.
+    pub temperature: Option<f32>,
+    /// JSON Schema that the text of the answer must satisfy.
+    pub response_schema: Option<serde_json::Value>,
+    /// The model bills tokens that it never shows ([`ModelInfo::reasoning`]): a call that was cut is
+    /// then bounded by `max_tokens`, not by what was seen.
+    pub hidden_output: bool,
+}
+
+/// Whether the model may ask for tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It must; llama.cpp then generates under a grammar made of the tools' schemas.
+    Required,
+    /// It must not.
+    None,
+}
+
+/// What ends a call from outside.
+#[derive(Clone, Debug, Default)]
+pub struct CallLimits {
+    /// Ends the call as soon as it is cancelled.
+    pub cancel: CancellationToken,
+    /// The latest moment at which the call may still go on.
+    pub deadline: Option<Instant>,
+}
+
+/// A fragment of an answer, in the order of its arrival.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delta<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Part of a tool call; the first fragment of an index may have no arguments yet.
+    ToolCall {
+        /// Which call of this answer.
+        index: usize,
+        /// The call's id.
+        id: &'a str,
+        /// The tool's name.
+        name: &'a str,
+        /// The next part of the arguments' JSON.
+        arguments: &'a str,
+    },
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The text, empty where there are only tool calls.
+    pub text: String,
+    /// The tools that the model asks for.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why it stopped.
+    pub finish: FinishReason,
+    /// What it used, as reported, or bounded where the provider said nothing.
+    pub usage: Usage,
+    /// The provider's id of the answer.
+    pub response_id: Option<String>,
+    /// The model that answered, where it was told.
+    pub response_model: Option<String>,
+    /// From the call to the first generated fragment.
+    pub time_to_first_token: Option<Duration>,
+}

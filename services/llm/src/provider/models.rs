@@ -1,0 +1,279 @@
+//! The registry: from a model's name to who serves it, what it may use and what it costs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::config::{ModelConfig, ProviderConfig, ProviderKind};
+use super::local::{EndpointResolver, LocalProvider};
+use super::price::{Price, PriceSource};
+use super::{OpenAiProvider, Provider, environment, price};
+
+/// Limits of a model of which nothing is known: small enough for any server.
+const DEFAULT_CONTEXT_TOKENS: u32 = 32_768;
+const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 4_096;
+
+/// The embedded model's name, context and most output, unless configured otherwise.
+const LOCAL_PROVIDER: &str = "local";
+const LOCAL_MODEL: &str = "qwen2.5-coder-0.5b-instruct";
+const LOCAL_CONTEXT_TOKENS: u32 = 8_192;
+const LOCAL_MAX_OUTPUT_TOKENS: u32 = 2_048;
+
+/// What the registry is built from.
+#[derive(Clone)]
+pub struct Settings {
+    /// Configured providers; for a name that two of them serve, the first.
+    pub providers: Vec<ProviderConfig>,
+    /// The model for callers that name none. Without it: `OPENAI_MODEL`, OpenAI's usual one where
+    /// its key is set, the first configured one, the local one.
+    pub default_model: Option<String>,
+    /// The price of models that have none.
+    pub price_ceiling: Price,
+    /// Starts the local model and says where it is; without it there is none.
+    pub local_endpoint: Option<EndpointResolver>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            providers: Vec::new(),
+            default_model: None,
+            price_ceiling: Price::CEILING,
+            local_endpoint: None,
+        }
+    }
+}
+
+/// A configuration that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Two providers have one name.
+    #[error("two providers are named {0:?}: give one of them another name")]
+    DuplicateProvider(String),
+    /// The key's variable is not set.
+    #[error("provider {provider:?} takes its key from {variable}, which is not set")]
+    MissingKey {
+        /// The provider.
+        provider: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The base URL cannot be used.
+    #[error("provider {provider:?} has an unusable base_url: {reason}")]
+    BaseUrl {
+        /// The provider.
+        provider: String,
+        /// Why.
+        reason: String,
+    },
+    /// The key cannot be sent as a header.
+    #[error("the key of provider {0:?} has characters that no key has")]
+    UnusableKey(String),
+    /// The HTTP client could not be built.
+    #[error("the HTTP client of provider {provider:?} could not be built")]
+    Client {
+        /// The provider.
+        provider: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No TLS implementation was installed before.
+    #[error("no TLS provider is installed: the program must install one before it builds clients")]
+    NoTls,
+    /// A local provider is configured, but nothing can start its model.
+    #[error("provider {0:?} is local, but this program has no local model")]
+    NoLocalModel(String),
+    /// The default model is not served.
+    #[error("the default model is not served")]
+    DefaultModel(#[source] UnknownModel),
+}
+
+/// A model's name that nobody serves.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no provider serves the model {name:?}; known are: {}", known.join(", "))]
+pub struct UnknownModel {
+    /// The name that was asked for; empty where none was and there is no default.
+    pub name: String,
+    /// The names that would have been served.
+    pub known: Vec<String>,
+}
+
+/// What is known of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// The name that callers use.
+    pub name: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The name at the provider.
+    pub wire_name: String,
+    /// Tokens of prompt and answer together.
+    pub context_tokens: u32,
+    /// Most tokens of an answer.
+    pub max_output_tokens: u32,
+    /// What it costs.
+    pub price: Price,
+    /// Who said what it costs.
+    pub price_source: PriceSource,
+    /// It bills tokens that it does not show.
+    pub reasoning: bool,
+}
+
+/// A model and who serves it.
+#[derive(Clone)]
+pub struct Resolved {
+    /// Who serves it.
+    pub provider: Arc<dyn Provider>,
+    /// What is known of it.
+    pub model: ModelInfo,
+}
+
+/// All models that can be asked.
+pub struct Models {
+    /// By name, bare and as `provider/name`; patterns end with `*`.
+    entries: BTreeMap<String, Resolved>,
+    /// Bare names in the order of configuration.
+    order: Vec<String>,
+    default: Option<String>,
+}
+
+impl Models {
+    /// Builds providers and registry. `env` looks environment variables up: those that the
+    /// configuration names for keys, and OpenAI's usual ones, which add a provider `openai` unless
+    /// one is configured.
+    pub fn build(
+        settings: Settings,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let Settings { mut providers, mut default_model, price_ceiling, local_endpoint } = settings;
+        if let Some((config, default)) = environment::provider(env)
+            && !providers.iter().any(|p| p.name == config.name)
+        {
+            default_model = default_model.or(default);
+            providers.push(config);
+        }
+        let has_local = providers.iter().any(|p| p.kind == ProviderKind::Local);
+        if local_endpoint.is_some() && !has_local {
+            providers.push(ProviderConfig::new(LOCAL_PROVIDER, ProviderKind::Local));
+        }
+        let mut models =
+            Self { entries: BTreeMap::new(), order: Vec::new(), default: default_model };
+        let mut names = Vec::new();
+        for config in providers {
+            if names.contains(&config.name) {
+                return Err(ConfigError::DuplicateProvider(config.name));
+            }
+            names.push(config.name.clone());
+            models.add(config, env, price_ceiling, local_endpoint.as_ref())?;
+        }
+        if let Some(default) = &models.default {
+            models.resolve(default).map_err(ConfigError::DefaultModel)?;
+        }
+        Ok(models)
+    }
+
+    /// Who serves the model of this name: exactly, as `provider/name`, or by the longest pattern.
+    pub fn resolve(&self, name: &str) -> Result<Resolved, UnknownModel> {
+        if let Some(found) = self.entries.get(name) {
+            return Ok(found.clone());
+        }
+        let fits = |pattern: &str| pattern.strip_suffix('*').is_some_and(|p| name.starts_with(p));
+        let patterns = self.entries.iter().filter(|(pattern, _)| fits(pattern));
+        let Some((pattern, found)) = patterns.max_by_key(|(pattern, _)| pattern.len()) else {
+            return Err(self.unknown(name));
+        };
+        let mut found = found.clone();
+        let qualified = pattern.starts_with(&format!("{}/", found.model.provider));
+        let bare = name.split_once('/').filter(|_| qualified).map_or(name, |(_, bare)| bare);
+        found.model.name = name.to_owned();
+        found.model.wire_name = bare.to_owned();
+        Ok(found)
+    }
+
+    /// The model for callers that name none.
+    pub fn default_model(&self) -> Result<Resolved, UnknownModel> {
+        match self.default.as_ref().or(self.order.first()) {
+            Some(name) => self.resolve(name),
+            None => Err(self.unknown("")),
+        }
+    }
+
+    /// All models, in the order of configuration.
+    pub fn list(&self) -> impl Iterator<Item = &ModelInfo> {
+        self.order.iter().filter_map(|name| self.entries.get(name)).map(|entry| &entry.model)
+    }
+
+    fn unknown(&self, name: &str) -> UnknownModel {
+        UnknownModel { name: name.to_owned(), known: self.order.clone() }
+    }
+
+    fn add(
+        &mut self,
+        mut config: ProviderConfig,
+        env: &dyn Fn(&str) -> Option<String>,
+        ceiling: Price,
+        local: Option<&EndpointResolver>,
+    ) -> Result<(), ConfigError> {
+        if let (None, Some(variable)) = (&config.api_key, &config.api_key_env) {
+            let key = env(variable).filter(|key| !key.is_empty());
+            let missing = || ConfigError::MissingKey {
+                provider: config.name.clone(),
+                variable: variable.clone(),
+            };
+            config.api_key = Some(key.ok_or_else(missing)?.into());
+        }
+        if config.kind == ProviderKind::Local && config.models.is_empty() {
+            config.models.push(ModelConfig::named(LOCAL_MODEL));
+        }
+        let provider: Arc<dyn Provider> = match (config.kind, local) {
+            (ProviderKind::Openai, _) => Arc::new(OpenAiProvider::new(&config)?),
+            (ProviderKind::Local, Some(endpoint)) => {
+                Arc::new(LocalProvider::new(&config, endpoint.clone())?)
+            }
+            (ProviderKind::Local, None) => return Err(ConfigError::NoLocalModel(config.name)),
+        };
+        for model in &config.models {
+            let model = info(&config, model, ceiling);
+            self.register(Resolved { provider: provider.clone(), model });
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, entry: Resolved) {
+        let name = entry.model.name.clone();
+        let qualified = format!("{}/{name}", entry.model.provider);
+        self.entries.entry(qualified).or_insert_with(|| entry.clone());
+        if !self.entries.contains_key(&name) {
+            self.order.push(name.clone());
+            self.entries.insert(name, entry);
+        }
+    }
+}
+
+/// What the configuration says of a model, and where it is silent, the table and the defaults.
+fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> ModelInfo {
+    let wire_name = model.wire_name.as_ref().unwrap_or(&model.name);
+    let local = provider.kind == ProviderKind::Local;
+    let known = price::known().get(wire_name).filter(|_| !local);
+    let (price, price_source) = match (model.price, known) {
+        (Some(price), _) => (price, PriceSource::Configured),
+        (None, Some(known)) => (known.price, PriceSource::BuiltIn),
+        (None, None) if local => (Price::FREE, PriceSource::BuiltIn),
+        (None, None) => (ceiling, PriceSource::Ceiling),
+    };
+    let (context, output) = match known {
+        Some(known) => (known.context_tokens, known.max_output_tokens),
+        None if local => (LOCAL_CONTEXT_TOKENS, LOCAL_MAX_OUTPUT_TOKENS),
+        None => (DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_OUTPUT_TOKENS),
+    };
+    ModelInfo {
+        name: model.name.clone(),
+        provider: provider.name.clone(),
+        wire_name: wire_name.clone(),
+        context_tokens: model.context_tokens.unwrap_or(context),
+        max_output_tokens: model.max_output_tokens.unwrap_or(output),
+        price,
+        price_source,
+        reasoning: model.reasoning.unwrap_or(known.is_some_and(|k| k.reasoning)),
+    }
+}

@@ -1,0 +1,263 @@
+//! Turns parsed modules into one program with one entry.
+//!
+//! The virtual machine reports neither which body of a rule fired nor that two bodies disagreed: a
+//! rule with several values at once simply has none, which would let a `deny` pass unseen. So
+//! the program is given an entry of its own. It evaluates, in one run and with one cache, the
+//! rules that answer and every rule that could disagree with itself; and each of those rules has
+//! further entries that evaluate its bodies one by one, run only when there is something to
+//! explain. The interpreter would report both, at fifty times the cost.
+
+use std::sync::Arc;
+
+use regorus::languages::rego::compiler::{Compiler, SpannedCompilerError};
+use regorus::rvm::Instruction;
+use regorus::rvm::program::{Program, RuleInfo, RuleType};
+use regorus::{CompiledPolicy, Engine, Value};
+
+use super::entry::Entry;
+use super::error::{BundleError, BundleErrorKind};
+use super::graph;
+use super::rules::{self, Place};
+
+/// Rules that one entry evaluates: each takes a register, and there are 255.
+const RULES_PER_ENTRY: usize = 200;
+
+/// The program and the places in it that matter.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) program: Arc<Program>,
+    /// The entry that leaves the value of `Entry::paths()[i]` in register `i`, and after those the
+    /// values of `checks`.
+    pub(crate) main: usize,
+    /// Rules that could have several values at once.
+    pub(crate) checks: Vec<Check>,
+    /// The bodies of `allow`.
+    pub(crate) allow: Bodies,
+}
+
+/// A rule of which the bodies may disagree.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) register: usize,
+    pub(crate) path: String,
+    /// With a default, no value at all can only mean a disagreement.
+    pub(crate) has_default: bool,
+    pub(crate) bodies: Bodies,
+}
+
+/// Entries that evaluate a rule's bodies one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    /// Entry and how many registers it fills.
+    pub(crate) entries: Vec<(usize, usize)>,
+    pub(crate) places: Vec<Place>,
+}
+
+/// Compiles what `engine` holds.
+pub(crate) fn compile(engine: &mut Engine, entry: &Entry) -> Result<Compiled, BundleError> {
+    let paths = entry.paths();
+    let root = paths.first().copied().unwrap_or_default();
+    let policy = engine
+        .compile_with_entrypoint(&root.into())
+        .map_err(|error| BundleError::parse(BundleErrorKind::Compile, &error.to_string()))?;
+    let program =
+        Compiler::compile_from_policy(&policy, &paths).map_err(|error| refused(&error, entry))?;
+    graph::check(&program)?;
+    refuse_memory_bombs(&program)?;
+    extend(program, &policy, &paths)
+}
+
+fn extend(
+    program: Arc<Program>,
+    policy: &CompiledPolicy,
+    paths: &[&str],
+) -> Result<Compiled, BundleError> {
+    let mut program = Arc::unwrap_or_clone(program);
+    let mut main: Vec<usize> = Vec::new();
+    for path in paths {
+        main.push(index_of(&program, path)?);
+    }
+    let suspects: Vec<usize> = (0..program.rule_infos.len())
+        .filter(|&index| program.rule_infos.get(index).is_some_and(may_conflict))
+        .collect();
+    if main.len() + suspects.len() > RULES_PER_ENTRY {
+        return Err(BundleError::new(
+            BundleErrorKind::Compile,
+            format!("more than {RULES_PER_ENTRY} rules have several bodies with different values"),
+        ));
+    }
+    let mut checks = Vec::new();
+    for index in suspects {
+        let register = main.len();
+        main.push(index);
+        let Some(info) = program.rule_infos.get(index).cloned() else {
+            continue;
+        };
+        checks.push(Check {
+            register,
+            path: info.name.clone(),
+            has_default: info.default_literal_index.is_some(),
+            bodies: split(&mut program, &info, Vec::new())?,
+        });
+    }
+    let allow = match paths.first().and_then(|path| index_of(&program, path).ok()) {
+        Some(index) => {
+            let info = program.rule_infos.get(index).cloned();
+            let places = paths.first().map(|path| rules::places(policy, path));
+            match info {
+                Some(info) => split(&mut program, &info, places.unwrap_or_default())?,
+                None => Bodies::default(),
+            }
+        }
+        None => Bodies::default(),
+    };
+    let (main, _) = add_entry(&mut program, &main)?;
+    program.validate_limits().map_err(too_complex)?;
+    Ok(Compiled {
+        program: Arc::new(program),
+        main,
+        checks,
+        allow,
+    })
+}
+
+/// Complete rules with several bodies that do not all give the same constant. Functions are left
+/// out: their value depends on the arguments of a call.
+fn may_conflict(info: &RuleInfo) -> bool {
+    info.rule_type == RuleType::Complete
+        && info.function_info.is_none()
+        && info.definitions.len() > 1
+        && !info.early_exit_on_first_success
+}
+
+/// Adds a copy of the rule for each of its bodies, and entries that evaluate them.
+fn split(
+    program: &mut Program,
+    info: &RuleInfo,
+    places: Vec<Place>,
+) -> Result<Bodies, BundleError> {
+    let mut parts = Vec::new();
+    for (index, definition) in info.definitions.iter().enumerate() {
+        parts.push(program.rule_infos.len());
+        let mut part = info.clone();
+        part.definitions = Arc::new(vec![definition.clone()]);
+        part.destructuring_blocks = pick(&info.destructuring_blocks, index);
+        part.else_bodies = pick(&info.else_bodies, index);
+        part.default_literal_index = None;
+        part.early_exit_on_first_success = false;
+        program.rule_infos.push(part);
+    }
+    let places = if places.len() == parts.len() {
+        places
+    } else {
+        Vec::new()
+    };
+    let entries: Result<Vec<_>, _> = parts
+        .chunks(RULES_PER_ENTRY)
+        .map(|chunk| add_entry(program, chunk))
+        .collect();
+    Ok(Bodies {
+        entries: entries?,
+        places,
+    })
+}
+
+fn pick<T: Clone>(items: &[T], index: usize) -> Vec<T> {
+    items.get(index).cloned().into_iter().collect()
+}
+
+/// Appends code that calls the rules, each into the register of its position.
+fn add_entry(program: &mut Program, rules: &[usize]) -> Result<(usize, usize), BundleError> {
+    let start = program.instructions.len();
+    for (position, &rule) in rules.iter().enumerate() {
+        let dest = u8::try_from(position).map_err(too_complex)?;
+        let rule_index = u16::try_from(rule).map_err(too_complex)?;
+        program.add_instruction(Instruction::CallRule { dest, rule_index }, None);
+    }
+    program.add_instruction(Instruction::Return { value: 0 }, None);
+    let registers = u8::try_from(rules.len()).map_err(too_complex)?;
+    program.dispatch_window_size = program.dispatch_window_size.max(registers);
+    let entry = program.entry_points.len();
+    program.add_entry_point(format!("nexus:{entry}"), start);
+    Ok((entry, rules.len()))
+}
+
+fn index_of(program: &Program, path: &str) -> Result<usize, BundleError> {
+    program
+        .rule_infos
+        .iter()
+        .position(|info| info.name == path)
+        .ok_or_else(|| {
+            BundleError::new(
+                BundleErrorKind::Compile,
+                format!("{} is not one rule", rules::short(path)),
+            )
+        })
+}
+
+/// Built-ins of which a single call can ask for any amount of memory: no limit of the evaluation
+/// is looked at in the middle of a call.
+const FORBIDDEN: [&str; 3] = ["numbers.range", "numbers.range_step", "bits.lsh"];
+
+fn refuse_memory_bombs(program: &Program) -> Result<(), BundleError> {
+    let refuse = |what: String| Err(BundleError::new(BundleErrorKind::Forbidden, what));
+    for builtin in &program.builtin_info_table {
+        if FORBIDDEN.contains(&builtin.name.as_str()) {
+            return refuse(format!(
+                "{} is not available: one call could exhaust memory",
+                builtin.name
+            ));
+        }
+    }
+    let formats = program.literals.iter().filter_map(|value| match value {
+        Value::String(text) => Some(text.as_ref()),
+        _ => None,
+    });
+    match formats.into_iter().find(|text| pads_too_much(text)) {
+        Some(_) => refuse("a format pads to more than four digits of width".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Whether a `%` is followed by five digits or more.
+fn pads_too_much(format: &str) -> bool {
+    format.split('%').skip(1).any(|rest| {
+        let digits = rest.trim_start_matches('.');
+        digits.chars().take_while(|c| c.is_numeric()).count() > 4
+    })
+}
+
+fn too_complex(reason: impl std::fmt::Display) -> BundleError {
+    BundleError::new(
+        BundleErrorKind::Compile,
+        format!("too complex to compile: {reason}"),
+    )
+}
+
+fn refused(error: &SpannedCompilerError, entry: &Entry) -> BundleError {
+    let parsed = BundleError::parse(BundleErrorKind::Compile, &error.to_string());
+    if parsed.line.is_none() && parsed.reason.contains("no definitions found") {
+        let names: Vec<_> = entry.paths().iter().map(|p| rules::short(p)).collect();
+        return BundleError::new(
+            BundleErrorKind::Compile,
+            format!(
+                "each of {} has to be one rule: write `obligations := {{\"max_tokens\": 10}}`, not \
+                 `obligations.max_tokens := 10`",
+                names.join(", ")
+            ),
+        );
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_padding_is_seen() {
+        assert!(pads_too_much("a %4000000000d"));
+        assert!(pads_too_much("%.99999f"));
+        assert!(!pads_too_much("100% of %d, %08d and %.2f"));
+    }
+}
