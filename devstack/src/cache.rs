@@ -41,15 +41,22 @@ impl Cache {
     pub fn discover() -> Result<Self> {
         let root = rustix::process::geteuid().is_root();
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-        choose(variable("NEXUS_CACHE_DIR"), variable("XDG_CACHE_HOME"), variable("HOME"), root)
-            .map(Self::at)
-            .ok_or(DevstackError::NoCacheDir)
+        choose(
+            variable("NEXUS_CACHE_DIR"),
+            variable("XDG_CACHE_HOME"),
+            variable("HOME"),
+            root,
+        )
+        .map(Self::at)
+        .ok_or(DevstackError::NoCacheDir)
     }
 
     /// A cache in a directory of the caller's choice. It is created when something is put into it.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { dir: std::path::absolute(&dir).unwrap_or(dir) }
+        Self {
+            dir: std::path::absolute(&dir).unwrap_or(dir),
+        }
     }
 
     /// The directory.
@@ -76,7 +83,11 @@ impl Cache {
         let work = self.dir.join(format!(".{key}.partial"));
         files::remove_tree(&work)?;
         files::create_open_dir(&work)?;
-        Ok(Slot::Claimed(Claim { work, place: self.dir.join(key), _lock: lock }))
+        Ok(Slot::Claimed(Claim {
+            work,
+            place: self.dir.join(key),
+            _lock: lock,
+        }))
     }
 }
 
@@ -89,8 +100,6 @@ impl Claim {
     /// Puts what was made into its place, on the disk first: after a power cut there must not be a
     /// directory of empty files.
     pub(crate) fn publish(self) -> Result<PathBuf> {
-        let to_disk = File::open(&self.work).and_then(|dir| Ok(rustix::fs::fsync(&dir)?));
-        to_disk.map_err(DevstackError::io("flush", &self.work))?;
         files::flush_file_system(&self.work)?;
         fs::rename(&self.work, &self.place)
             .map_err(DevstackError::io("rename into place", &self.place))?;
@@ -130,7 +139,10 @@ async fn lock(path: PathBuf, key: &str, progress: &Progress) -> Result<File> {
     }
     progress.say(&format!("waiting for another process that prepares {key}"));
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-    locked.map_err(std::io::Error::other).flatten().map_err(DevstackError::io("lock", &path))
+    locked
+        .map_err(std::io::Error::other)
+        .flatten()
+        .map_err(DevstackError::io("lock", &path))
 }
 
 #[cfg(test)]
@@ -147,8 +159,14 @@ mod tests {
     fn the_most_explicit_setting_wins() {
         assert_eq!(chosen("/a", "/x", "/h", false).as_deref(), Some("/a"));
         assert_eq!(chosen("", "/x", "/h", false).as_deref(), Some("/x/nexus"));
-        assert_eq!(chosen("", "", "/h", false).as_deref(), Some("/h/.cache/nexus"));
-        assert_eq!(chosen("", "", "/root", true).as_deref(), Some("/var/cache/nexus"));
+        assert_eq!(
+            chosen("", "", "/h", false).as_deref(),
+            Some("/h/.cache/nexus")
+        );
+        assert_eq!(
+            chosen("", "", "/root", true).as_deref(),
+            Some("/var/cache/nexus")
+        );
         assert_eq!(chosen("", "/x", "/root", true).as_deref(), Some("/x/nexus"));
         assert_eq!(chosen("", "", "", false), None);
     }

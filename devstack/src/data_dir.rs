@@ -3,6 +3,7 @@
 //! The right is a file lock and not the pid in the file: a lock goes with its process, however that
 //! ends, and a pid may by then be somebody else's. The pid is there for the error text alone.
 
+use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,16 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// Where a user's data usually go: `/var/lib/nexus` for root, whose home the user that
+    /// PostgreSQL runs as cannot enter; else `$XDG_DATA_HOME/nexus`, else `~/.local/share/nexus`.
+    /// `None` without a home.
+    #[must_use]
+    pub fn usual_path() -> Option<PathBuf> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let root = rustix::process::geteuid().is_root();
+        usual(root, variable("XDG_DATA_HOME"), variable("HOME"))
+    }
+
     /// Takes a data directory, creating it if need be.
     ///
     /// # Errors
@@ -26,7 +37,9 @@ impl DataDir {
         // Others may pass through: PostgreSQL runs as another user when this process is root. What
         // is inside is closed one by one.
         files::create_open_dir(path)?;
-        let path = path.canonicalize().map_err(DevstackError::io("resolve", path))?;
+        let path = path
+            .canonicalize()
+            .map_err(DevstackError::io("resolve", path))?;
         let lock_path = path.join("nexus.lock");
         let mut lock = File::options()
             .create(true)
@@ -38,7 +51,10 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(DevstackError::Locked { path, pid: read_pid(&mut lock) });
+                return Err(DevstackError::Locked {
+                    path,
+                    pid: read_pid(&mut lock),
+                });
             }
             Err(TryLockError::Error(error)) => {
                 return Err(DevstackError::io("lock", &lock_path)(error));
@@ -65,6 +81,16 @@ impl DataDir {
     pub fn postgres(&self) -> PathBuf {
         self.path.join("postgres")
     }
+}
+
+fn usual(root: bool, xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    if root {
+        return Some(PathBuf::from("/var/lib/nexus"));
+    }
+    let below_home = || home.map(|home| Path::new(&home).join(".local/share"));
+    xdg.map(PathBuf::from)
+        .or_else(below_home)
+        .map(|dir| dir.join("nexus"))
 }
 
 fn read_pid(lock: &mut File) -> Option<u32> {
@@ -94,8 +120,29 @@ mod tests {
         assert!(
             matches!(refused, DevstackError::Locked { pid: Some(pid), .. } if pid == std::process::id())
         );
-        assert!(refused.to_string().contains(&format!("process {}", std::process::id())));
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("process {}", std::process::id()))
+        );
         drop(first);
         DataDir::lock(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_usual_place_is_below_home_but_for_root() {
+        let path = |root, xdg: Option<&str>, home: Option<&str>| {
+            usual(root, xdg.map(OsString::from), home.map(OsString::from))
+        };
+        assert_eq!(
+            path(true, None, Some("/root")),
+            Some("/var/lib/nexus".into())
+        );
+        assert_eq!(path(false, Some("/x"), Some("/h")), Some("/x/nexus".into()));
+        assert_eq!(
+            path(false, None, Some("/h")),
+            Some("/h/.local/share/nexus".into())
+        );
+        assert_eq!(path(false, None, None), None);
     }
 }

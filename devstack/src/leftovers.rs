@@ -31,8 +31,13 @@ pub(crate) async fn stop(
     data_dir: &Path,
     polite: Signal,
 ) -> Result<()> {
-    let Some(pid) = find(pid_file, data_dir) else { return Ok(()) };
-    tracing::warn!(pid, "stopping a {what} that an earlier process left running");
+    let Some(pid) = find(pid_file, data_dir) else {
+        return Ok(());
+    };
+    tracing::warn!(
+        pid,
+        "stopping a {what} that an earlier process left running"
+    );
     for signal in [polite, Signal::KILL] {
         send(pid, signal);
         if gone_within(GRACE, || !serves(pid, data_dir)).await {
@@ -40,7 +45,10 @@ pub(crate) async fn stop(
         }
     }
     let why = format!("process {pid}, a {what} of an earlier start, cannot be stopped");
-    Err(DevstackError::BadFile { path: data_dir.to_path_buf(), why })
+    Err(DevstackError::BadFile {
+        path: data_dir.to_path_buf(),
+        why,
+    })
 }
 
 /// Kills every `postgres` whose working directory is `dir`, and waits until none is left: after its
@@ -56,7 +64,9 @@ pub(crate) async fn kill_postgres_in(dir: &Path) -> bool {
 }
 
 fn postgres_in(dir: &Path) -> Vec<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir))
@@ -78,7 +88,10 @@ fn command_line(pid: u32) -> Option<String> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         return Some(String::from_utf8_lossy(&line).into_owned());
     }
-    let ps = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output().ok()?;
+    let ps = Command::new("ps")
+        .args(["-o", "command=", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
     Some(String::from_utf8_lossy(&ps.stdout).into_owned())
 }
 

@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ pub(crate) struct Process {
     exit: watch::Receiver<Option<String>>,
     /// Whether the pid is still the child's: a reaped pid may be given to anyone.
     mine: Arc<Mutex<bool>>,
-    pub(crate) stdin: Option<ChildStdin>,
+    /// Held open: a child that reads it ends when it closes, which it does at the latest with us.
+    _stdin: Option<ChildStdin>,
     pub(crate) stdout: Option<ChildStdout>,
 }
 
@@ -39,22 +40,50 @@ pub(crate) struct Process {
 /// not it; with a clean environment, for it has no business with our keys; and, where `setpriv` is
 /// there to arrange it, with a signal for it should we die.
 pub(crate) fn server(program: &Path, death_signal: &str, user: Option<&User>) -> Command {
-    let mut command = match files::on_path("setpriv") {
+    let mut command = match setpriv() {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", death_signal, "--"]).arg(program);
+            command
+                .args(["--pdeathsig", death_signal, "--"])
+                .arg(program);
             command
         }
         None => Command::new(program),
     };
     let kept = ["PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH"];
-    let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    command.env_clear().envs(kept).env("LC_ALL", "C").process_group(0).stdin(Stdio::null());
+    let kept = kept
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command
+        .env_clear()
+        .envs(kept)
+        .env("LC_ALL", "C")
+        .process_group(0)
+        .stdin(Stdio::null());
     if let Some(user) = user {
         // As root, std drops the supplementary groups along with the user.
-        command.uid(user.uid).gid(user.gid).env("HOME", "/nonexistent");
+        command
+            .uid(user.uid)
+            .gid(user.gid)
+            .env("HOME", "/nonexistent");
     }
     command
+}
+
+/// The program, if there is one that knows the option: BusyBox has a lesser one.
+fn setpriv() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let program = files::on_path("setpriv")?;
+        let mut trial = Command::new(&program);
+        trial.args(["--pdeathsig", "KILL", "--", "true"]);
+        trial
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        trial.status().ok()?.success().then_some(program)
+    });
+    found.as_deref()
 }
 
 /// Sends all that the command prints to a log.
@@ -72,24 +101,32 @@ impl Process {
         let (ended, exit) = watch::channel(None);
         let mine = Arc::new(Mutex::new(true));
         let shared = Arc::clone(&mine);
-        thread::Builder::new().name("devstack-child".to_owned()).spawn(move || {
-            let spawned = command.spawn().map(|mut child| {
-                let pipes = (child.id(), child.stdin.take(), child.stdout.take());
-                (child, pipes)
-            });
-            match spawned {
-                Ok((child, pipes)) => {
-                    // Nobody listens when the caller is gone; the child is waited for all the same.
-                    let _ = started.send(Ok(pipes));
-                    ended.send_replace(Some(wait(child, &shared)));
+        thread::Builder::new()
+            .name("devstack-child".to_owned())
+            .spawn(move || {
+                let spawned = command.spawn().map(|mut child| {
+                    let pipes = (child.id(), child.stdin.take(), child.stdout.take());
+                    (child, pipes)
+                });
+                match spawned {
+                    Ok((child, pipes)) => {
+                        // Nobody listens when the caller is gone; the child is waited for all the same.
+                        let _ = started.send(Ok(pipes));
+                        ended.send_replace(Some(wait(child, &shared)));
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
                 }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            }
-        })?;
-        let (pid, stdin, stdout) = start.recv().map_err(io::Error::other)??;
-        Ok(Self { pid, exit, mine, stdin, stdout })
+            })?;
+        let (pid, _stdin, stdout) = start.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            pid,
+            exit,
+            mine,
+            _stdin,
+            stdout,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -105,7 +142,10 @@ impl Process {
     pub(crate) async fn exited(&self) -> String {
         let mut exit = self.exit.clone();
         let ended = exit.wait_for(Option::is_some).await;
-        ended.ok().and_then(|ended| ended.clone()).unwrap_or_else(|| "unknown status".to_owned())
+        ended
+            .ok()
+            .and_then(|ended| ended.clone())
+            .unwrap_or_else(|| "unknown status".to_owned())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -165,11 +205,21 @@ where
         }
         if let Some(status) = process.ended() {
             let (log, tail) = files::tail_of_first(logs);
-            return Err(DevstackError::Exited { what, status, log, tail });
+            return Err(DevstackError::Exited {
+                what,
+                status,
+                log,
+                tail,
+            });
         }
         if start.elapsed() > limit {
             let (log, tail) = files::tail_of_first(logs);
-            return Err(DevstackError::NotReady { what, waited_s: limit.as_secs(), log, tail });
+            return Err(DevstackError::NotReady {
+                what,
+                waited_s: limit.as_secs(),
+                log,
+                tail,
+            });
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 5 / 4).min(Duration::from_millis(50));
@@ -190,10 +240,11 @@ pub(crate) fn to_pid(pid: u32) -> Option<Pid> {
 /// Waits in two steps, so that the pid stays the child's until `mine` says that it is not.
 fn wait(mut child: Child, mine: &Mutex<bool>) -> String {
     let pid = WaitId::Pid(Pid::from_child(&child));
-    while waitid(pid.clone(), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        == Err(rustix::io::Errno::INTR)
-    {}
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while waitid(pid.clone(), ended).err() == Some(rustix::io::Errno::INTR) {}
     let mut mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
     *mine = false;
-    child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+    child
+        .wait()
+        .map_or_else(|error| error.to_string(), |status| status.to_string())
 }

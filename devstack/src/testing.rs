@@ -43,7 +43,11 @@ impl TestStack {
             NatsServer::start(&cache, &progress, nats),
             Postgres::start(&cache, &progress, postgres),
         )?;
-        Ok(Self { nats, postgres, dir })
+        Ok(Self {
+            nats,
+            postgres,
+            dir,
+        })
     }
 
     /// A directory of the test's own, which is removed with it.
@@ -111,7 +115,10 @@ pub async fn shared_postgres() -> Result<&'static Postgres> {
 /// # Errors
 /// As for [`shared_postgres`] and [`Postgres::create_database`].
 pub async fn fresh_database() -> Result<String> {
-    shared_postgres().await?.create_database(&fresh_name()).await
+    shared_postgres()
+        .await?
+        .create_database(&fresh_name())
+        .await
 }
 
 /// A temporary directory that other users can pass through, as PostgreSQL needs when this is root.

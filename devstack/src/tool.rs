@@ -15,7 +15,9 @@ pub(crate) async fn run(
     arrange: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Result<Output> {
     let mut command = Command::new(program);
-    arrange(&mut command).stdin(Stdio::null()).kill_on_drop(true);
+    arrange(&mut command)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = tokio::time::timeout(limit, command.output()).await;
     output
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
@@ -29,5 +31,9 @@ pub(crate) fn expect_success(what: &'static str, output: &Output) -> Result<()> 
     }
     let printed = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     let (status, output) = (output.status.to_string(), files::tail_of(&printed));
-    Err(DevstackError::Tool { what, status, output })
+    Err(DevstackError::Tool {
+        what,
+        status,
+        output,
+    })
 }

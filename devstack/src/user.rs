@@ -24,7 +24,9 @@ impl User {
         }
         let path = Path::new("/etc/passwd");
         let passwd = fs::read_to_string(path).map_err(DevstackError::io("read", path))?;
-        let found = ["postgres", "nobody"].into_iter().find_map(|name| find(&passwd, name));
+        let found = ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| find(&passwd, name));
         found.map(Some).ok_or(DevstackError::NoUser)
     }
 
@@ -35,7 +37,11 @@ impl User {
 
     /// Fails if a directory on the way to `path` is closed to this user.
     pub(crate) fn must_reach(&self, path: &Path) -> Result<()> {
-        let blocked = path.ancestors().skip(1).filter(|dir| !self.may_enter(dir)).last();
+        let blocked = path
+            .ancestors()
+            .skip(1)
+            .filter(|dir| !self.may_enter(dir))
+            .last();
         match blocked {
             None => Ok(()),
             Some(blocked) => Err(DevstackError::Unreachable {
@@ -64,7 +70,9 @@ impl User {
 /// Creates a directory for whom the server runs as, and for nobody else. Gives its real path.
 pub(crate) fn create_dir_for(user: Option<&User>, dir: &Path) -> Result<PathBuf> {
     files::create_private_dir(dir)?;
-    let dir = dir.canonicalize().map_err(DevstackError::io("resolve", dir))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(DevstackError::io("resolve", dir))?;
     if let Some(user) = user {
         user.must_reach(&dir)?;
         user.own(&dir)?;
@@ -77,7 +85,11 @@ fn find(passwd: &str, name: &str) -> Option<User> {
         let mut fields = line.split(':');
         let found = fields.next()? == name;
         let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        (found && uid != 0).then(|| User { name: name.to_owned(), uid, gid })
+        (found && uid != 0).then(|| User {
+            name: name.to_owned(),
+            uid,
+            gid,
+        })
     })
 }
 
@@ -90,7 +102,11 @@ mod tests {
     #[test]
     fn finds_a_user_by_name() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nnobody:x:65534:65533:n:/:/bin/false";
-        let nobody = User { name: "nobody".to_owned(), uid: 65534, gid: 65533 };
+        let nobody = User {
+            name: "nobody".to_owned(),
+            uid: 65534,
+            gid: 65533,
+        };
         assert_eq!(find(passwd, "nobody"), Some(nobody));
         assert_eq!(find(passwd, "postgres"), None);
         assert_eq!(find(passwd, "root"), None, "root is no ordinary user");
@@ -100,10 +116,16 @@ mod tests {
     fn names_the_outermost_closed_directory() {
         let place = tempfile::tempdir().unwrap();
         files::set_mode(place.path(), 0o700).unwrap();
-        let stranger = User { name: "stranger".to_owned(), uid: 4_000_000, gid: 4_000_000 };
+        let stranger = User {
+            name: "stranger".to_owned(),
+            uid: 4_000_000,
+            gid: 4_000_000,
+        };
         let deep = place.path().join("a/b");
         let refused = stranger.must_reach(&deep).unwrap_err();
-        let DevstackError::Unreachable { blocked, .. } = &refused else { panic!("{refused}") };
+        let DevstackError::Unreachable { blocked, .. } = &refused else {
+            panic!("{refused}")
+        };
         assert_eq!(blocked, place.path());
         assert!(refused.to_string().contains("chmod o+x"), "{refused}");
         files::set_mode(place.path(), 0o711).unwrap();

@@ -18,7 +18,11 @@ impl Version {
     /// A version from its numbers.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self { major, minor, patch }
+        Self {
+            major,
+            minor,
+            patch,
+        }
     }
 
     /// Finds the version in what a program prints for `--version`: the first word that begins with
@@ -31,13 +35,25 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { major, minor, patch } = self;
-        if *patch == 0 { write!(f, "{major}.{minor}") } else { write!(f, "{major}.{minor}.{patch}") }
+        let Self {
+            major,
+            minor,
+            patch,
+        } = self;
+        if *patch == 0 {
+            write!(f, "{major}.{minor}")
+        } else {
+            write!(f, "{major}.{minor}.{patch}")
+        }
     }
 }
 
 fn parse_word(word: &str) -> Option<Version> {
-    let mut numbers = word.strip_prefix('v').unwrap_or(word).split('.').map(leading_number);
+    let mut numbers = word
+        .strip_prefix('v')
+        .unwrap_or(word)
+        .split('.')
+        .map(leading_number);
     let major = numbers.next()??;
     let mut next = || numbers.next().flatten().unwrap_or(0);
     Some(Version::new(major, next(), next()))
@@ -45,7 +61,9 @@ fn parse_word(word: &str) -> Option<Version> {
 
 /// The number that a text begins with: 18 of `18beta1`.
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     text.get(..end)?.parse().ok()
 }
 
@@ -59,7 +77,10 @@ mod tests {
         assert_eq!(read("nats-server: v2.15.1"), Some((2, 15, 1)));
         assert_eq!(read("nats-server: v2.12.0-RC.2"), Some((2, 12, 0)));
         assert_eq!(read("postgres (PostgreSQL) 18.6"), Some((18, 6, 0)));
-        assert_eq!(read("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), Some((15, 14, 0)));
+        assert_eq!(
+            read("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"),
+            Some((15, 14, 0))
+        );
         assert_eq!(read("postgres (PostgreSQL) 18beta1"), Some((18, 0, 0)));
         assert_eq!(read("Python 3.11.2\n"), Some((3, 11, 2)));
         assert_eq!(read("command not found"), None);

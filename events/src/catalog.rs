@@ -44,6 +44,14 @@ pub struct ModelInfo {
     pub price: Price,
 }
 
+impl ModelInfo {
+    /// Tokens that a prompt may have, so that a whole answer still fits beside it.
+    pub fn prompt_tokens(&self) -> u64 {
+        let answer = self.max_output_tokens.min(self.context_tokens / 2);
+        self.context_tokens - answer
+    }
+}
+
 /// All models, by the name that callers use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {

@@ -61,7 +61,9 @@ impl ModelServer {
         let (stop, mut stopping) = watch::channel(false);
         let shared = Arc::new(Shared::new(options, stopping.clone()));
         let app = router(shared.clone());
-        let listener = listener.tap_io(|connection| {
+        let accepted = shared.clone();
+        let listener = listener.tap_io(move |connection| {
+            accepted.stats.add(&accepted.stats.connections, 1);
             // Without it a piece of a stream can wait 40 ms for the acknowledgement of the last.
             if let Err(error) = connection.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");

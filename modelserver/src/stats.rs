@@ -14,6 +14,8 @@ const MAX_RECORDED: usize = 1024;
 /// A moment's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
+    /// Connections that were accepted.
+    pub connections: u64,
     /// Chat completions asked for, refused ones included.
     pub calls: u64,
     /// Answers that were sent to their end.
@@ -48,6 +50,7 @@ impl Recorded {
 
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
+    pub(crate) connections: AtomicU64,
     pub(crate) calls: AtomicU64,
     pub(crate) completed: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -67,6 +70,7 @@ impl Stats {
 
     pub(crate) fn counters(&self) -> Counters {
         Counters {
+            connections: self.connections.load(Relaxed),
             calls: self.calls.load(Relaxed),
             completed: self.completed.load(Relaxed),
             refused: self.refused.load(Relaxed),

@@ -16,14 +16,20 @@ pub struct Backoff {
 
 impl Backoff {
     /// For requests that a fail-over or a restart of the server interrupts.
-    pub const REQUEST: Self =
-        Self { first: Duration::from_millis(50), longest: Duration::from_secs(2) };
+    pub const REQUEST: Self = Self {
+        first: Duration::from_millis(50),
+        longest: Duration::from_secs(2),
+    };
     /// For commands whose effect failed for the time being.
-    pub const COMMAND: Self =
-        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
+    pub const COMMAND: Self = Self {
+        first: Duration::from_millis(200),
+        longest: Duration::from_secs(30),
+    };
     /// For two writers of one aggregate that meet.
-    pub const CONFLICT: Self =
-        Self { first: Duration::from_millis(1), longest: Duration::from_millis(100) };
+    pub const CONFLICT: Self = Self {
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(100),
+    };
 
     /// The delay before attempt `attempt + 2`, without jitter; `attempt` counts from zero.
     pub fn ceiling(self, attempt: u32) -> Duration {
@@ -33,7 +39,8 @@ impl Backoff {
 
     /// The same with jitter: between half of it and all of it.
     pub fn delay(self, attempt: u32) -> Duration {
-        self.ceiling(attempt).mul_f64(rand::rng().random_range(0.5..=1.0))
+        self.ceiling(attempt)
+            .mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 }
 

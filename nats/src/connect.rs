@@ -171,8 +171,12 @@ impl Bus {
             options = options.add_root_certificates(path);
         }
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let client = (options.connect(servers.as_slice()).await)
-            .map_err(|source| ConnectError::Options { url: config.url.clone(), source })?;
+        let client = (options.connect(servers.as_slice()).await).map_err(|source| {
+            ConnectError::Options {
+                url: config.url.clone(),
+                source,
+            }
+        })?;
         Ok(Self(Arc::new(Inner {
             jetstream: jetstream::new(client.clone()),
             client,
@@ -213,7 +217,10 @@ impl Bus {
             {
                 Ok(_) => return,
                 Err(_) => {
-                    warn!(waited_s = since.elapsed().as_secs(), "the bus is away, waiting for it");
+                    warn!(
+                        waited_s = since.elapsed().as_secs(),
+                        "the bus is away, waiting for it"
+                    );
                 }
             }
         }
@@ -239,7 +246,9 @@ impl Bus {
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bus").field("link", &*self.0.link.borrow()).finish_non_exhaustive()
+        f.debug_struct("Bus")
+            .field("link", &*self.0.link.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -253,7 +262,10 @@ async fn authenticate(
         Credentials::Token(token) => options.token(token),
         Credentials::Nkey(seed) => options.nkey(seed),
         Credentials::File(path) => {
-            let unreadable = |source| ConnectError::Credentials { path: path.clone(), source };
+            let unreadable = |source| ConnectError::Credentials {
+                path: path.clone(),
+                source,
+            };
             let text = tokio::fs::read_to_string(&path).await.map_err(unreadable)?;
             options.credentials(&text).map_err(unreadable)?
         }
@@ -268,7 +280,12 @@ fn reconnect_delay(attempts: usize) -> Duration {
 fn note(event: &Event, link: &watch::Sender<Link>) {
     match event {
         Event::Connected => {
-            link.send_modify(|link| *link = Link { up: true, epoch: link.epoch + 1 });
+            link.send_modify(|link| {
+                *link = Link {
+                    up: true,
+                    epoch: link.epoch + 1,
+                }
+            });
             info!("connected to the bus");
         }
         Event::Disconnected => {
@@ -280,7 +297,10 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
             info!("the connection to the bus is closed");
         }
         Event::SlowConsumer(sid) => {
-            error!(sid, "a subscription is too slow: messages to it were dropped");
+            error!(
+                sid,
+                "a subscription is too slow: messages to it were dropped"
+            );
         }
         Event::ServerError(error) => error!(%error, "the bus reports an error"),
         Event::ClientError(error) => warn!(%error, "the connection to the bus has an error"),
@@ -291,6 +311,8 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
 
 /// The system's clock.
 pub(crate) fn system_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

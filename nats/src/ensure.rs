@@ -76,19 +76,24 @@ async fn ensure_stream(bus: &Bus, spec: &StreamSpec) -> Result<(), TopologyError
             Err(error) => return Err(refused(stream, "read")(error)),
         };
     if let Some(update) = plan(spec, &found)? {
-        call::<Info>(bus, &format!("STREAM.UPDATE.{stream}"), &Value::Object(update))
-            .await
-            .map_err(refused(stream, "updated"))?;
+        call::<Info>(
+            bus,
+            &format!("STREAM.UPDATE.{stream}"),
+            &Value::Object(update),
+        )
+        .await
+        .map_err(refused(stream, "updated"))?;
         info!(stream, "stream updated");
     }
     Ok(())
 }
 
-fn refused(
-    stream: &'static str,
-    action: &'static str,
-) -> impl FnOnce(ApiError) -> TopologyError {
-    move |source| TopologyError::Refused { stream, action, source }
+fn refused(stream: &'static str, action: &'static str) -> impl FnOnce(ApiError) -> TopologyError {
+    move |source| TopologyError::Refused {
+        stream,
+        action,
+        source,
+    }
 }
 
 async fn call<T: serde::de::DeserializeOwned>(
@@ -120,11 +125,9 @@ fn plan(
     found: &Map<String, Value>,
 ) -> Result<Option<Map<String, Value>>, TopologyError> {
     refuse_loss(spec, found)?;
-    let Value::Object(mut wanted) = to_json(spec) else { return Ok(None) };
-    // What is kept longer or further already stays so.
-    if is_longer(age(found), spec.max_age) {
-        wanted.insert("max_age".to_owned(), age(found).into());
-    }
+    let Value::Object(wanted) = to_json(spec) else {
+        return Ok(None);
+    };
     let mut update = found.clone();
     for (field, value) in wanted {
         update.insert(field, value);
@@ -135,39 +138,55 @@ fn plan(
 fn refuse_loss(spec: &StreamSpec, found: &Map<String, Value>) -> Result<(), TopologyError> {
     let text = |field: &str| found.get(field).and_then(Value::as_str).unwrap_or_default();
     let lossy = |field, found: String, wanted: String, why| {
-        Err(TopologyError::Lossy { stream: spec.name, field, found, wanted, why })
+        Err(TopologyError::Lossy {
+            stream: spec.name,
+            field,
+            found,
+            wanted,
+            why,
+        })
     };
     if text("retention") != spec.retention {
         let why = "messages would be dropped, or kept, by other rules";
-        return lossy("retention", text("retention").into(), spec.retention.into(), why);
+        return lossy(
+            "retention",
+            text("retention").into(),
+            spec.retention.into(),
+            why,
+        );
     }
     if text("storage") != spec.storage {
-        return lossy("storage", text("storage").into(), spec.storage.into(), "it cannot be moved");
+        return lossy(
+            "storage",
+            text("storage").into(),
+            spec.storage.into(),
+            "it cannot be moved",
+        );
     }
     let subjects: Vec<&str> = (found.get("subjects").and_then(Value::as_array))
         .map(|list| list.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    if let Some(extra) = subjects.iter().find(|found| !spec.subjects.iter().any(|s| s == **found)) {
+    if let Some(extra) = subjects
+        .iter()
+        .find(|found| !spec.subjects.iter().any(|s| s == **found))
+    {
         let wanted = spec.subjects.join(", ");
         let why = "messages on this subject would no longer be stored";
         return lossy("subjects", (*extra).to_owned(), wanted, why);
     }
-    if is_longer(age(found), spec.max_age) && spec.name != crate::topology::DEAD_LETTERS {
-        let (found, wanted) = (age(found).to_string(), spec.max_age.to_string());
+    let number = |field: &str| found.get(field).and_then(Value::as_u64).unwrap_or(0);
+    if is_longer(number("max_age"), spec.max_age) {
+        let (found, wanted) = (number("max_age").to_string(), spec.max_age.to_string());
         return lossy("max_age", found, wanted, "older messages would be deleted");
     }
-    for field in ["deny_delete", "deny_purge"] {
-        let wanted = if field == "deny_delete" { spec.deny_delete } else { spec.deny_purge };
-        if found.get(field).and_then(Value::as_bool).unwrap_or(false) && !wanted {
-            let why = "the server does not take this back";
-            return lossy(field, "true".into(), "false".into(), why);
-        }
+    if number("num_replicas") > spec.num_replicas as u64 {
+        let (found, wanted) = (
+            number("num_replicas").to_string(),
+            spec.num_replicas.to_string(),
+        );
+        return lossy("num_replicas", found, wanted, "fewer nodes would hold it");
     }
     Ok(())
-}
-
-fn age(config: &Map<String, Value>) -> u64 {
-    config.get("max_age").and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Whether messages are kept longer with `found` than with `wanted`; 0 is for ever.

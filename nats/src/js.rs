@@ -2,11 +2,16 @@
 //! refusal it was (10164 arrives as "other"), and fields that this version of the client does not
 //! know. One place turns every kind of silence into [`ApiError::Away`].
 
+use std::time::Duration;
+
 use async_nats::{HeaderMap, Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
+use crate::backoff::Backoff;
 use crate::connect::Bus;
 
 /// Expected last sequence of the subject does not hold.
@@ -77,22 +82,41 @@ struct Answer {
     error: Option<Refusal>,
 }
 
-/// One request and its first answer, whatever it is.
+/// One request and its first answer, whatever it is. A lost connection ends the wait at once, as
+/// the answer would have come through it.
 pub(crate) async fn request(
     bus: &Bus,
     subject: String,
     headers: Option<HeaderMap>,
     body: Bytes,
 ) -> Result<Message, ApiError> {
-    let mut request = Request::new().payload(body).timeout(Some(bus.request_timeout()));
+    let mut link = bus.link();
+    let Ok(Ok(now)) = timeout(bus.request_timeout(), link.wait_for(|link| link.up))
+        .await
+        .map(|up| up.map(|link| *link))
+    else {
+        return Err(ApiError::Away("not connected".to_owned()));
+    };
+    let mut request = Request::new()
+        .payload(body)
+        .timeout(Some(bus.request_timeout()));
     if let Some(headers) = headers {
         request = request.headers(headers);
     }
-    bus.client().send_request(subject, request).await.map_err(|error| match error.kind() {
+    tokio::select! {
+        answer = bus.client().send_request(subject, request) => answer.map_err(unanswered),
+        _ = link.wait_for(|link| *link != now) => {
+            Err(ApiError::Away("the connection was lost".to_owned()))
+        }
+    }
+}
+
+fn unanswered(error: async_nats::RequestError) -> ApiError {
+    match error.kind() {
         RequestErrorKind::MaxPayloadExceeded => ApiError::TooLarge(error.to_string()),
         RequestErrorKind::InvalidSubject => ApiError::Malformed(error.to_string()),
         _ => ApiError::Away(error.to_string()),
-    })
+    }
 }
 
 /// A JSON request to the JetStream API and its JSON answer.
@@ -101,7 +125,11 @@ pub(crate) async fn api<T: DeserializeOwned>(
     verb: &str,
     body: &serde_json::Value,
 ) -> Result<T, ApiError> {
-    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    let body = if body.is_null() {
+        Bytes::new()
+    } else {
+        body.to_string().into()
+    };
     let answer = request(bus, format!("$JS.API.{verb}"), None, body).await?;
     parse(&answer.payload)
 }
@@ -128,13 +156,39 @@ pub(crate) struct Ack {
     pub(crate) duplicate: bool,
 }
 
-/// Publishes to a stream and waits for the acknowledgement, once.
+/// Publishes to a stream until it is acknowledged or refused, or the configured time is over; the
+/// error says which, and how long it took. The message may be stored more than once unless it has
+/// an id or an expectation.
 pub(crate) async fn publish(
+    bus: &Bus,
+    subject: &str,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Ack, (ApiError, Duration)> {
+    let started = Instant::now();
+    let mut tries = 0;
+    loop {
+        match publish_once(bus, subject, headers.clone(), body.clone()).await {
+            Ok(ack) => return Ok(ack),
+            Err(error) if error.is_transient() && started.elapsed() < bus.retry_for() => {
+                warn!(%error, subject, tries, "message not acknowledged, publishing it again");
+                sleep(Backoff::REQUEST.delay(tries)).await;
+            }
+            Err(error) => return Err((error, started.elapsed())),
+        }
+        tries += 1;
+    }
+}
+
+async fn publish_once(
     bus: &Bus,
     subject: &str,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Ack, ApiError> {
     let answer = request(bus, subject.to_owned(), Some(headers), body).await?;
+    if answer.status.is_some() {
+        return Err(ApiError::Away("no stream takes the message".to_owned()));
+    }
     parse(&answer.payload)
 }

@@ -7,6 +7,7 @@
 pub mod append;
 pub mod backoff;
 mod batch;
+mod bodies;
 mod cache;
 pub mod connect;
 pub mod consumer;
@@ -14,8 +15,10 @@ pub mod dlq;
 mod ensure;
 pub mod inbound;
 pub mod js;
+mod loaded;
 pub mod metrics;
 pub mod objects;
+pub mod process;
 pub mod publish;
 mod pull;
 pub mod read;

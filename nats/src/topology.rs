@@ -20,8 +20,9 @@ pub const OBJECTS: &str = "NEXUS_OBJ";
 
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
-pub const COMMAND_ROLES: [&str; 8] =
-    ["run", "session", "budget", "policy", "llm", "tool", "approval", "memory"];
+pub const COMMAND_ROLES: [&str; 8] = [
+    "run", "session", "budget", "policy", "llm", "tool", "approval", "memory",
+];
 
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The server's default of 1,000 consumers a stream is lifted by any other positive number.
@@ -108,7 +109,10 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
         StreamSpec {
             name: COMMANDS,
             description: "Commands, gone once acknowledged",
-            subjects: COMMAND_ROLES.into_iter().map(subject::commands_of).collect(),
+            subjects: COMMAND_ROLES
+                .into_iter()
+                .map(subject::commands_of)
+                .collect(),
             retention: "workqueue",
             ..base.clone()
         },

@@ -36,8 +36,16 @@ impl Server {
             Some(file) => file,
             None => cache.fetch_weights(&MODEL_WEIGHTS, progress).await?,
         };
-        let name = model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { runtime, model, name })
+        let name = model
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            runtime,
+            model,
+            name,
+        })
     }
 
     pub(super) fn model_name(&self) -> &str {
@@ -64,17 +72,33 @@ impl Server {
         match &self.runtime {
             Runtime::LlamaServer(_) => {
                 let port = process::free_port()?;
-                command.arg("-m").arg(&self.model).args(["--alias", &self.name]);
-                command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--jinja"]);
+                command
+                    .arg("-m")
+                    .arg(&self.model)
+                    .args(["--alias", &self.name]);
+                command.args([
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    &port.to_string(),
+                    "--jinja",
+                ]);
                 command.args(["-c", &context, "-t", &threads, "-np", "1"]);
                 process::print_to(&mut command, output, log)?;
                 Ok((command, Some(port)))
             }
             Runtime::Python { library, .. } => {
                 // -I: neither the environment nor the current directory can slip a module in.
-                command.arg("-I").arg(write_script(cache)?).arg(library).arg(&self.model);
+                command
+                    .arg("-I")
+                    .arg(write_script(cache)?)
+                    .arg(library)
+                    .arg(&self.model);
                 command.args([&self.name, &threads, &context]);
-                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output);
+                command
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .stderr(output);
                 Ok((command, None))
             }
         }
@@ -83,14 +107,17 @@ impl Server {
 
 /// Whether both are there.
 pub(super) fn is_installed(cache: &Cache) -> bool {
-    let runtime = files::on_path("llama-server").is_some()
-        || cache.ready(&MODEL_RUNTIME.key()).is_some();
+    let runtime =
+        files::on_path("llama-server").is_some() || cache.ready(&MODEL_RUNTIME.key()).is_some();
     let model = matches!(model_override(), Ok(Some(_))) || cache.weights(&MODEL_WEIGHTS).is_some();
     runtime && model
 }
 
 async fn find_python_runtime(cache: &Cache, progress: &Progress) -> Result<Runtime> {
-    let wanted = Wanted { part: MODEL_RUNTIME.name, help: MODEL_RUNTIME.help };
+    let wanted = Wanted {
+        part: MODEL_RUNTIME.name,
+        help: MODEL_RUNTIME.help,
+    };
     let python = python::find(wanted, PYTHON_AT_LEAST).await?;
     let library = cache.fetch(&MODEL_RUNTIME, progress).await?;
     Ok(Runtime::Python { python, library })
@@ -106,7 +133,11 @@ fn model_override() -> Result<Option<PathBuf>> {
         return Ok(Some(path));
     }
     let why = "there is no such file".to_owned();
-    Err(DevstackError::BadOverride { variable: VARIABLE, path, why })
+    Err(DevstackError::BadOverride {
+        variable: VARIABLE,
+        path,
+        why,
+    })
 }
 
 /// Puts the script into the cache, under a name that has its digest in it: another process may be
@@ -114,7 +145,9 @@ fn model_override() -> Result<Option<PathBuf>> {
 fn write_script(cache: &Cache) -> Result<PathBuf> {
     use sha2::{Digest, Sha256};
     let digest = hex::encode(Sha256::digest(SCRIPT));
-    let path = cache.dir().join(format!("serve-{}.py", digest.get(..12).unwrap_or(&digest)));
+    let path = cache
+        .dir()
+        .join(format!("serve-{}.py", digest.get(..12).unwrap_or(&digest)));
     if files::read_short(&path).is_ok_and(|text| text == SCRIPT) {
         return Ok(path);
     }

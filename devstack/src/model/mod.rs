@@ -35,7 +35,11 @@ pub struct LocalModelOptions {
 
 impl Default for LocalModelOptions {
     fn default() -> Self {
-        Self { threads: 1, context: 8192, log_file: None }
+        Self {
+            threads: 1,
+            context: 8192,
+            log_file: None,
+        }
     }
 }
 
@@ -76,7 +80,10 @@ impl LocalModel {
     ) -> Result<Self> {
         let server = Server::find(cache, progress).await?;
         files::create_open_dir(cache.dir())?;
-        let log = options.log_file.clone().unwrap_or_else(|| cache.dir().join("model.log"));
+        let log = options
+            .log_file
+            .clone()
+            .unwrap_or_else(|| cache.dir().join("model.log"));
         files::remove_file(&log)?;
         let (command, port) = server.command(cache, &options, &log)?;
         let program = server.program().to_path_buf();
@@ -91,7 +98,12 @@ impl LocalModel {
         })
         .await?;
         tracing::info!(%address, pid = process.pid(), model = server.model_name(), "model runs");
-        Ok(Self { address, name: server.model_name().to_owned(), log, process })
+        Ok(Self {
+            address,
+            name: server.model_name().to_owned(),
+            log,
+            process,
+        })
     }
 
     /// What an OpenAI client takes as its base URL: `http://127.0.0.1:PORT/v1`.

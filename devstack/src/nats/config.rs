@@ -15,7 +15,7 @@ pub struct NatsOptions {
     pub port: Option<u16>,
     /// The address to listen on, 127.0.0.1 unless changed.
     pub listen_host: String,
-    /// The server's name.
+    /// The server's name: letters, digits, `-` and `_` only.
     pub name: String,
     /// The port of the monitor, always on 127.0.0.1; `None` lets the server take a free one.
     pub monitor_port: Option<u16>,
@@ -52,7 +52,9 @@ pub enum SyncInterval {
 
 impl fmt::Debug for NatsAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsAuth").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("NatsAuth")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +85,7 @@ impl NatsOptions {
         // Port -1 lets the server choose, and the ports file tells what it chose: unlike a port
         // that was found free a moment ago, nobody else can have taken it meanwhile.
         let mut lines = vec![
-            format!("server_name: {}", quote("a server name", &self.name)?),
+            format!("server_name: \"{}\"", plain("a server name", &self.name)?),
             format!("host: {}", quote("a listen address", &self.listen_host)?),
             format!("port: {}", port(self.port)),
             format!("http: \"127.0.0.1:{}\"", port(self.monitor_port)),
@@ -93,10 +95,10 @@ impl NatsOptions {
             "logfile_size_limit: 16MB".to_owned(),
             "logfile_max_num: 3".to_owned(),
             format!("max_payload: {}", self.max_payload_bytes),
-            format!("jetstream {{ store_dir: {}, sync_interval: {sync} }}", file("")?),
-            // There is nobody to move clients to.
-            "lame_duck_grace_period: \"100ms\"".to_owned(),
-            "lame_duck_duration: \"1s\"".to_owned(),
+            format!(
+                "jetstream {{ store_dir: {}, sync_interval: {sync} }}",
+                file("")?
+            ),
         ];
         if let Some(NatsAuth { user, password }) = &self.auth {
             let (user, password) = (plain("a user", user)?, plain("a password", password)?);
@@ -112,19 +114,28 @@ impl NatsOptions {
     /// The user part of the URL.
     pub(super) fn credentials(&self) -> String {
         let auth = self.auth.as_ref();
-        auth.map(|it| format!("{}:{}@", it.user, it.password)).unwrap_or_default()
+        auth.map(|it| format!("{}:{}@", it.user, it.password))
+            .unwrap_or_default()
     }
 }
 
 fn quote(what: &'static str, text: &str) -> Result<String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         let rule = "it may neither be empty nor have control characters in it";
-        return Err(DevstackError::BadName { what, name: text.to_owned(), rule });
+        return Err(DevstackError::BadName {
+            what,
+            name: text.to_owned(),
+            rule,
+        });
     }
-    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+    Ok(format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\").replace('"', "\\\"")
+    ))
 }
 
-/// What goes both into the file and into a URL, where quoting it twice would be an art.
+/// For names, in which the server allows no spaces, and for what also goes into a URL, where quoting
+/// it twice would be an art.
 fn plain<'a>(what: &'static str, text: &'a str) -> Result<&'a str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !text.is_empty() && text.chars().all(fine) {
@@ -132,7 +143,11 @@ fn plain<'a>(what: &'static str, text: &'a str) -> Result<&'a str> {
     }
     // A password that was refused is not quoted in the error.
     let rule = "only letters, digits, - and _ are allowed";
-    Err(DevstackError::BadName { what, name: "…".to_owned(), rule })
+    Err(DevstackError::BadName {
+        what,
+        name: "…".to_owned(),
+        rule,
+    })
 }
 
 #[cfg(test)]
@@ -146,7 +161,10 @@ mod tests {
         let mut options = NatsOptions::new("/d");
         options.port = Some(4222);
         options.sync_interval = SyncInterval::Always;
-        options.auth = Some(NatsAuth { user: "u".into(), password: "p-1_A".into() });
+        options.auth = Some(NatsAuth {
+            user: "u".into(),
+            password: "p-1_A".into(),
+        });
         options.extra_config = "max_connections: 7".to_owned();
         let text = options.render(Path::new("/d")).unwrap();
         for line in [
@@ -157,7 +175,10 @@ mod tests {
             "authorization { user: \"u\", password: \"p-1_A\" }",
             "max_connections: 7",
         ] {
-            assert!(text.lines().any(|it| it == line), "{line} is missing in:\n{text}");
+            assert!(
+                text.lines().any(|it| it == line),
+                "{line} is missing in:\n{text}"
+            );
         }
         assert_eq!(options.credentials(), "u:p-1_A@");
     }
@@ -165,11 +186,19 @@ mod tests {
     #[test]
     fn nothing_can_be_smuggled_into_the_file() {
         let mut options = NatsOptions::new("/d");
-        options.name = "a\"\nport: 1".to_owned();
+        options.listen_host = "a\"\nport: 1".to_owned();
         assert!(options.render(Path::new("/d")).is_err());
-        options.name = "a\" \\".to_owned();
-        assert!(options.render(Path::new("/d")).unwrap().contains(r#"server_name: "a\" \\""#));
-        options.auth = Some(NatsAuth { user: "u".into(), password: "p\"".into() });
+        options.listen_host = "a\" \\".to_owned();
+        assert!(
+            options
+                .render(Path::new("/d"))
+                .unwrap()
+                .contains(r#"host: "a\" \\""#)
+        );
+        options.auth = Some(NatsAuth {
+            user: "u".into(),
+            password: "p\"".into(),
+        });
         let refused = options.render(Path::new("/d")).unwrap_err().to_string();
         assert!(!refused.contains("p\""), "{refused}");
     }

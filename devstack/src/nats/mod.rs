@@ -65,14 +65,24 @@ impl NatsServer {
         options.monitor_port = Some(ports.monitor);
         let (program, version) = (program.path, program.version);
         tracing::info!(port = ports.client, pid = process.pid(), "nats-server runs");
-        Ok(Self { program, version, options, ports, process })
+        Ok(Self {
+            program,
+            version,
+            options,
+            ports,
+            process,
+        })
     }
 
     /// Where clients connect, with user and password if there are any.
     #[must_use]
     pub fn url(&self) -> String {
         let host = reachable_host(&self.options.listen_host);
-        format!("nats://{}{host}:{}", self.options.credentials(), self.ports.client)
+        format!(
+            "nats://{}{host}:{}",
+            self.options.credentials(),
+            self.ports.client
+        )
     }
 
     /// Where the monitor answers (`/healthz`, `/varz`, `/jsz`).
@@ -172,7 +182,10 @@ fn read_ports(dir: &Path, pid: u32) -> Option<Ports> {
     // It may be half written: then the next look finds it whole.
     let found: PortsFile = serde_json::from_str(&files::read_short(&file).ok()?).ok()?;
     let port = |urls: &[String]| urls.first()?.rsplit(':').next()?.parse().ok();
-    Some(Ports { client: port(&found.nats)?, monitor: port(&found.monitoring)? })
+    Some(Ports {
+        client: port(&found.nats)?,
+        monitor: port(&found.monitoring)?,
+    })
 }
 
 /// The end of the name that nats-server gives its ports file, after the program's own.
@@ -181,7 +194,11 @@ fn name_of(pid: u32) -> String {
 }
 
 fn ports_files(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|it| it == "ports"))
 }
 
@@ -196,5 +213,9 @@ fn monitor(ports: Ports) -> SocketAddr {
 
 /// A server that listens everywhere is reached here.
 fn reachable_host(listen_host: &str) -> &str {
-    if matches!(listen_host, "0.0.0.0" | "::") { "127.0.0.1" } else { listen_host }
+    if matches!(listen_host, "0.0.0.0" | "::") {
+        "127.0.0.1"
+    } else {
+        listen_host
+    }
 }

@@ -46,10 +46,13 @@ impl Layout {
         }
         let path = self.data.join("PG_VERSION");
         let text = files::read_short(&path).map_err(DevstackError::io("read", &path))?;
-        text.trim().parse().map(Some).map_err(|_| DevstackError::BadFile {
-            path,
-            why: "it should hold the major version of PostgreSQL".to_owned(),
-        })
+        text.trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| DevstackError::BadFile {
+                path,
+                why: "it should hold the major version of PostgreSQL".to_owned(),
+            })
     }
 
     pub(super) fn read_password(&self) -> Result<String> {
@@ -117,15 +120,27 @@ async fn template(
 ) -> Result<PathBuf> {
     const INSIDE: &str = "cluster";
     let owner = user.map_or("own", |user| user.name.as_str());
-    let key = format!("postgres-template-{}-{owner}-{TEMPLATE_REVISION}", programs.version);
+    let key = format!(
+        "postgres-template-{}-{owner}-{TEMPLATE_REVISION}",
+        programs.version
+    );
     let claim = match cache.claim(&key, progress).await? {
         Slot::Ready(place) => return Ok(place.join(INSIDE)),
         Slot::Claimed(claim) => claim,
     };
-    progress.say(&format!("preparing PostgreSQL {} for tests…", programs.version));
+    progress.say(&format!(
+        "preparing PostgreSQL {} for tests…",
+        programs.version
+    ));
     let layout = Layout::new(create_dir_for(user, &claim.work().join(INSIDE))?);
     // Small segments of the write-ahead log leave less to copy.
-    make(programs, user, &layout, &["--no-sync", "--wal-segsize", "1"]).await?;
+    make(
+        programs,
+        user,
+        &layout,
+        &["--no-sync", "--wal-segsize", "1"],
+    )
+    .await?;
     Ok(claim.publish()?.join(INSIDE))
 }
 
@@ -135,10 +150,15 @@ pub(super) fn clean<'a>(
     user: Option<&User>,
 ) -> &'a mut tokio::process::Command {
     let kept = ["PATH", "HOME", "LD_LIBRARY_PATH"];
-    let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept = kept
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept).env("LC_ALL", "C");
     if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid).env("HOME", "/nonexistent");
+        command
+            .uid(user.uid)
+            .gid(user.gid)
+            .env("HOME", "/nonexistent");
     }
     command
 }

@@ -4,6 +4,7 @@
 mod cluster;
 mod options;
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,7 +31,6 @@ const PORT_TRIES: u32 = 5;
 
 /// A PostgreSQL of our own. Dropping it stops it at once, without a checkpoint;
 /// [`Postgres::stop`] is the orderly way.
-#[derive(Debug)]
 pub struct Postgres {
     programs: PostgresPrograms,
     user: Option<User>,
@@ -64,15 +64,30 @@ impl Postgres {
             if options.disposable {
                 cluster::copy(cache, &programs, user.as_ref(), &layout, progress).await?;
             } else {
-                progress.say(&format!("making a database with PostgreSQL {}", programs.version));
+                progress.say(&format!(
+                    "making a database with PostgreSQL {}",
+                    programs.version
+                ));
                 cluster::make(&programs, user.as_ref(), &layout, &[]).await?;
             }
         }
         let password = layout.read_password()?;
-        let launch = Launch { programs: &programs, user: user.as_ref(), layout: &layout };
+        let launch = Launch {
+            programs: &programs,
+            user: user.as_ref(),
+            layout: &layout,
+        };
         let (process, port) = launch.on_some_port(&options).await?;
         tracing::info!(port, pid = process.pid(), version = %programs.version, "PostgreSQL runs");
-        Ok(Self { programs, user, options, layout, password, port, process })
+        Ok(Self {
+            programs,
+            user,
+            options,
+            layout,
+            password,
+            port,
+            process,
+        })
     }
 
     /// Where clients connect, with user and password. The database must exist; `postgres` does.
@@ -93,7 +108,13 @@ impl Postgres {
             cluster::clean(command, None)
                 .env("PGPASSWORD", &self.password)
                 .env("PGCONNECT_TIMEOUT", "10")
-                .args(["--no-psqlrc", "--quiet", "--no-password", "--host", "127.0.0.1"])
+                .args([
+                    "--no-psqlrc",
+                    "--quiet",
+                    "--no-password",
+                    "--host",
+                    "127.0.0.1",
+                ])
                 .args(["--port", &self.port.to_string(), "--username", SUPERUSER])
                 .args(["--set", "VERBOSITY=verbose", "--dbname", "postgres"])
                 .args(["--command", &statement])
@@ -143,7 +164,9 @@ impl Postgres {
 
     /// Ends all connections and stops it in order.
     pub async fn stop(&mut self) {
-        self.process.stop(&[(Signal::INT, STOP_GRACE), (Signal::QUIT, QUIT_GRACE)]).await;
+        self.process
+            .stop(&[(Signal::INT, STOP_GRACE), (Signal::QUIT, QUIT_GRACE)])
+            .await;
     }
 
     /// Kills it as `kill -9` of all its processes does, and waits until they are gone.
@@ -159,10 +182,30 @@ impl Postgres {
     /// As for [`Postgres::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await;
-        let Self { programs, user, layout, .. } = &*self;
-        let launch = Launch { programs, user: user.as_ref(), layout };
+        let Self {
+            programs,
+            user,
+            layout,
+            ..
+        } = &*self;
+        let launch = Launch {
+            programs,
+            user: user.as_ref(),
+            layout,
+        };
         self.process = launch.on(self.port, &self.options).await?;
         Ok(())
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the password.
+        let mut shown = f.debug_struct("Postgres");
+        shown
+            .field("port", &self.port)
+            .field("dir", &self.layout.base);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -199,7 +242,13 @@ impl Launch<'_> {
     }
 
     async fn on(&self, port: u16, options: &PostgresOptions) -> Result<Process> {
-        let Layout { base, data, log, pid_file, .. } = self.layout;
+        let Layout {
+            base,
+            data,
+            log,
+            pid_file,
+            ..
+        } = self.layout;
         leftovers::kill_postgres_in(data).await;
         remove_misleading(pid_file)?;
         let program = self.programs.program("postgres");
@@ -267,7 +316,11 @@ fn checked(name: &str) -> Result<&str> {
         return Ok(name);
     }
     let rule = "1 to 63 lower-case letters, digits and _ are allowed";
-    Err(DevstackError::BadName { what: "a database name", name: name.to_owned(), rule })
+    Err(DevstackError::BadName {
+        what: "a database name",
+        name: name.to_owned(),
+        rule,
+    })
 }
 
 #[cfg(test)]

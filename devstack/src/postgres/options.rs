@@ -36,7 +36,11 @@ impl PostgresOptions {
 
     /// What tests want: quick to start, not durable.
     pub fn disposable(data_dir: impl Into<PathBuf>) -> Self {
-        Self { shared_buffers_mb: 32, disposable: true, ..Self::new(data_dir) }
+        Self {
+            shared_buffers_mb: 32,
+            disposable: true,
+            ..Self::new(data_dir)
+        }
     }
 
     /// The settings as `name=value`, for `-c`.
@@ -65,7 +69,11 @@ impl PostgresOptions {
             "log_parameter_max_length_on_error=0".to_owned(),
         ];
         if self.disposable {
-            let unsafe_and_fast = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
+            let unsafe_and_fast = [
+                "fsync=off",
+                "full_page_writes=off",
+                "synchronous_commit=off",
+            ];
             settings.extend(unsafe_and_fast.map(str::to_owned));
         }
         settings

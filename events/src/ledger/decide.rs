@@ -61,10 +61,14 @@ pub struct Refusal {
 /// Holds what a call may spend, in all of its scopes or in none. What is left may lower the
 /// answer's length and time; less than the minimum of either is a refusal.
 ///
+/// No event: it is held already, or it was settled and whoever asks is late (then
+/// [`Ledger::reservation`] has none).
+///
 /// # Errors
 /// [`Refusal`]: the first account that has too little. Nothing is recorded then.
 pub fn reserve(ledger: &Ledger, ask: &Ask, now: Timestamp) -> Result<Vec<LedgerEvent>, Refusal> {
-    if ledger.reservation(ask.reservation_id).is_some() {
+    let id = ask.reservation_id;
+    if ledger.reservation(id).is_some() || ledger.was_settled(id) {
         return Ok(vec![]);
     }
     let mut events: Vec<LedgerEvent> = new_limits(ledger, ask).map(LedgerEvent::from).collect();
@@ -224,9 +228,9 @@ fn accounts(ledger: &Ledger, ask: &Ask, now: Timestamp) -> Vec<(AccountKey, Limi
         let figures = Figures {
             limits: set.limits,
             spent: Amounts::default(),
-            reserved: Amounts::default(),
+            reserved: ledger.held_in(&key.scope),
         };
-        (key, set.limits, figures)
+        (key, set.limits.left(figures.reserved), figures)
     });
     known.chain(new).collect()
 }

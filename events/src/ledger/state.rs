@@ -1,7 +1,7 @@
 //! The ledger's state. Its maps are persistent (shared structure), so that a batch of commands is
 //! decided one after another on a cheap copy and recorded as one commit.
 
-use rpds::HashTrieMapSync;
+use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use super::{Amounts, LedgerEvent, Limits, Scope, Window};
 use crate::aggregate::{Aggregate, AggregateKind, Position};
@@ -14,6 +14,31 @@ pub struct Ledger {
     accounts: HashTrieMapSync<AccountKey, Account>,
     reservations: HashTrieMapSync<ReservationId, Reservation>,
     expired: HashTrieMapSync<ReservationId, Reservation>,
+    settled: Settled,
+}
+
+/// The reservations that were settled last: two generations, so that the oldest half is forgotten
+/// at once and the memory is bounded. It has to last as long as a worker can be asleep between
+/// reading a run and asking the ledger for it.
+#[derive(Clone, Debug, Default)]
+struct Settled {
+    young: HashTrieSetSync<ReservationId>,
+    old: HashTrieSetSync<ReservationId>,
+}
+
+impl Settled {
+    const GENERATION: usize = 32_768;
+
+    fn contains(&self, id: &ReservationId) -> bool {
+        self.young.contains(id) || self.old.contains(id)
+    }
+
+    fn insert(&mut self, id: ReservationId) {
+        if self.young.size() >= Self::GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert_mut(id);
+    }
 }
 
 /// A scope in a window.
@@ -113,6 +138,11 @@ impl Ledger {
         self.expired.get(&id)
     }
 
+    /// True for a reservation that was settled lately (among the last 32,768 at least).
+    pub fn was_settled(&self, id: ReservationId) -> bool {
+        self.settled.contains(&id)
+    }
+
     /// Everything that is held.
     pub fn reservations(&self) -> impl Iterator<Item = (&ReservationId, &Reservation)> {
         self.reservations.iter()
@@ -159,6 +189,7 @@ impl Aggregate for Ledger {
                 self.update(&made.scopes, at.time, |account| {
                     account.reserved = account.reserved.plus(made.amounts);
                 });
+                self.expired.remove_mut(&made.reservation_id);
                 self.reservations.insert_mut(
                     made.reservation_id,
                     Reservation {
@@ -183,6 +214,7 @@ impl Aggregate for Ledger {
                 };
                 self.reservations.remove_mut(&settled.reservation_id);
                 self.expired.remove_mut(&settled.reservation_id);
+                self.settled.insert(settled.reservation_id);
                 self.update(&scopes, at.time, |account| {
                     account.reserved = account.reserved.minus(held);
                     account.spent = account.spent.plus(settled.spent);
@@ -205,7 +237,8 @@ impl Aggregate for Ledger {
 }
 
 impl Ledger {
-    fn held_in(&self, scope: &Scope) -> Amounts {
+    /// What is held in a scope, whether it has limits or not.
+    pub(super) fn held_in(&self, scope: &Scope) -> Amounts {
         self.reservations
             .values()
             .filter(|held| held.scopes.contains(scope))

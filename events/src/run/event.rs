@@ -191,6 +191,14 @@ pub struct ReservationGranted {
     pub ledger_seq: u64,
 }
 
+impl ReservationGranted {
+    /// Whether a call that begins `now` and takes all of its time ends before the reservation does.
+    /// A call that cannot would be settled late, when others may have been given what it spends.
+    pub fn covers_call_at(&self, now: Timestamp) -> bool {
+        now.plus_millis(self.amounts.time_ms) <= self.expires_at
+    }
+}
+
 /// The ledger has too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationRefused {

@@ -2,6 +2,7 @@
 
 mod control;
 mod event;
+mod evolve;
 mod model_call;
 mod policy;
 mod react;

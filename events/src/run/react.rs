@@ -45,11 +45,13 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
         })
         .collect();
     match &run.step {
-        Step::Judge { since, .. } if is_due(since) => {
-            out.push(due(
-                format!("judge/{turn}"),
-                EvaluatePolicy { run: reference }.into(),
-            ));
+        Step::Judge { since, start } if is_due(since) => {
+            let what = if *start {
+                "judge/start".to_owned()
+            } else {
+                format!("judge/{turn}")
+            };
+            out.push(due(what, EvaluatePolicy { run: reference }.into()));
         }
         Step::Reserve { since } if is_due(since) => {
             let what = format!("reserve/{turn}/{}", run.lapses);

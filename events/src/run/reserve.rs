@@ -85,7 +85,12 @@ pub fn record_reservation(run: &Run, turn: u32, reserved: Reserved) -> Vec<RunEv
     if run.turn != turn || !matches!(run.step, Step::Reserve { .. }) {
         return vec![];
     }
+    let wanted = run
+        .info()
+        .map(|info| reservation_id(info.run_id, turn, run.lapses));
     match reserved {
+        // Held for this turn once, and lapsed since.
+        Ok(granted) if wanted != Some(granted.reservation_id) => vec![],
         Ok(granted) => {
             let event = ReservationGranted {
                 turn,
@@ -118,7 +123,8 @@ pub fn record_reservation(run: &Run, turn: u32, reserved: Reserved) -> Vec<RunEv
     }
 }
 
-/// Records that the call came too late: what was held expired, so the turn asks again.
+/// Records that the call came too late: what was held expired, so the turn asks again. A run that
+/// has ended only gives back what was held.
 pub fn record_lapse(run: &Run, turn: u32) -> Vec<RunEvent> {
     match (&run.step, &run.grant) {
         (Step::Call { .. }, Some(grant)) if run.turn == turn => {

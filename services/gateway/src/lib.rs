@@ -1,1 +1,146 @@
-//! nexus-gateway
+//! The HTTP gateway: commands in, event streams and queries out. It holds no truth: what it accepts
+//! is on the bus before it says so, what it shows comes from the log or the read models, and any
+//! number of gateways may stand beside each other.
+//!
+//! [`routes`] lists every route in one place; the OpenAPI document is made from that list.
+
+mod app;
+mod commands;
+mod config;
+mod error;
+mod http;
+mod identity;
+mod known;
+mod metrics;
+mod openapi;
+mod replies;
+mod routes;
+mod runs;
+mod stream;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nexus_bus::{Bus, Store};
+use nexus_events::catalog::Catalog;
+use nexus_projections::Projections;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use app::{App, Parts};
+pub use config::GatewayConfig;
+pub use error::GatewayError;
+use identity::Identity;
+use known::KnownRuns;
+use replies::Replies;
+
+/// The OpenAPI document, as `/openapi.json` serves it.
+pub fn openapi() -> serde_json::Value {
+    openapi::document(&routes::all())
+}
+
+/// Listens where the configuration says and serves until `shutdown`.
+///
+/// # Errors
+/// [`GatewayError`]: nothing was served.
+pub async fn serve(
+    config: GatewayConfig,
+    bus: Bus,
+    store: Store,
+    projections: Projections,
+    catalog: Arc<Catalog>,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
+    let gateway = Gateway::bind(config).await?;
+    gateway.serve(bus, store, projections, catalog, shutdown).await
+}
+
+/// A gateway that has its address and does not serve yet.
+#[derive(Debug)]
+pub struct Gateway {
+    config: GatewayConfig,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Takes the address that the configuration names; port 0 takes any.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: the configuration is not usable, or the address is taken.
+    pub async fn bind(config: GatewayConfig) -> Result<Self, GatewayError> {
+        config.check(config.listen)?;
+        let listen = config.listen;
+        let failed = |source| GatewayError::Listen { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        Self::on(config, listener)
+    }
+
+    /// Takes a listener that is bound already.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: the configuration is not usable, or forbids this address.
+    pub fn on(config: GatewayConfig, listener: TcpListener) -> Result<Self, GatewayError> {
+        let listen = config.listen;
+        let address =
+            listener.local_addr().map_err(|source| GatewayError::Listen { listen, source })?;
+        config.check(address)?;
+        Ok(Self { config, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`; then event streams end and requests may finish.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: nothing was served.
+    pub async fn serve(
+        self,
+        bus: Bus,
+        store: Store,
+        projections: Projections,
+        catalog: Arc<Catalog>,
+        shutdown: CancellationToken,
+    ) -> Result<(), GatewayError> {
+        let Self { config, listener, address } = self;
+        let tenant = config.check(address)?;
+        let hosts = config.allowed_hosts.clone();
+        let identity = Identity::new(tenant, config.default_user.clone(), address, hosts);
+        // Outcomes are still taken while requests end; it stops with this function.
+        let listening = CancellationToken::new();
+        let _stop_listening = listening.clone().drop_guard();
+        let replies =
+            Replies::listen(&bus, config.max_waiting_commands, listening.clone()).await?;
+        let app = App::new(Parts {
+            identity,
+            replies,
+            known: KnownRuns::new(),
+            metrics: metrics::metrics(),
+            listeners: Arc::new(Semaphore::new(config.max_listeners)),
+            connects: watch::connects(&bus, listening),
+            stopping: shutdown.clone(),
+            started_s: now_s(),
+            config: config.clone(),
+            bus,
+            store,
+            projections,
+            catalog,
+        });
+        let router = routes::router(app);
+        info!(%address, "the gateway listens");
+        http::server::serve(listener, router, &config, shutdown).await;
+        Ok(())
+    }
+}
+
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(0)
+}

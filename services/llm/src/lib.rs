@@ -1,1 +1,205 @@
-//! nexus-llm
+//! The llm role: calls models for runs. One command, one call, one outcome on the run's log; what
+//! the call may spend was reserved before, and what it spent is settled after, whatever happened.
+
+pub mod provider;
+
+mod attempts;
+mod history;
+mod live;
+mod outcome;
+mod stop;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_bus::objects::Objects;
+use nexus_bus::{Bus, Store, process};
+use nexus_events::catalog::{Catalog, ModelInfo};
+use nexus_events::command::{CallModel, RunRef};
+use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
+use nexus_events::{Command, Tenant, tool};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use attempts::Called;
+use history::Said;
+use live::LiveStream;
+use provider::{ChatRequest, Models};
+
+/// What the role takes, and how. Calls wait for providers most of the time.
+pub const SPEC: RoleSpec = RoleSpec {
+    concurrency: 256,
+    prefetch: 0,
+    ack_wait: Duration::from_secs(10),
+    ..RoleSpec::new("llm", &["llm"])
+};
+
+/// The llm role.
+pub struct LlmRole {
+    bus: Bus,
+    store: Store,
+    objects: Objects,
+    models: Arc<Models>,
+    catalog: Arc<Catalog>,
+    notices: watch::Receiver<String>,
+}
+
+/// A turn that is to be called: what the run's state said when the command came.
+struct Turn {
+    said: Said,
+    model: String,
+    tools: Vec<String>,
+    grant: ReservationGranted,
+    number: u32,
+}
+
+enum Found {
+    /// Nothing is to be done (any more).
+    Nothing,
+    /// The run has ended, and its reservation is still held.
+    Ended(ModelOutcome),
+    /// What was reserved has expired.
+    Lapsed,
+    /// The model is to be called.
+    Call(Box<Turn>),
+}
+
+impl LlmRole {
+    /// The role over a bus, with the providers that it may call. `notices` say what is being done to
+    /// get the local model ready; whoever waits for a call hears them.
+    pub fn new(
+        store: Store,
+        objects: Objects,
+        models: Arc<Models>,
+        catalog: Arc<Catalog>,
+        notices: watch::Receiver<String>,
+    ) -> Self {
+        Self { bus: store.bus().clone(), store, objects, models, catalog, notices }
+    }
+
+    async fn call(&self, delivery: &Delivery, command: CallModel) -> Result<(), Failure> {
+        let CallModel { run: reference, turn } = command;
+        let outcome = match self.find(delivery, &reference, turn).await? {
+            Found::Nothing => return Ok(()),
+            Found::Lapsed => {
+                let lapse = |run: &Run| Ok(run::record_lapse(run, turn));
+                process::decide_run(&self.bus, &self.store, delivery, reference, "", lapse).await?;
+                return Ok(());
+            }
+            Found::Ended(outcome) => outcome,
+            Found::Call(turn) => self.answer(delivery, reference, *turn).await?,
+        };
+        let now = self.bus.now();
+        let record = |run: &Run| Ok(run::record_model(run, outcome.clone(), now));
+        process::decide_run(&self.bus, &self.store, delivery, reference, "", record).await?;
+        Ok(())
+    }
+
+    async fn find(
+        &self,
+        delivery: &Delivery,
+        reference: &RunRef,
+        turn: u32,
+    ) -> Result<Found, Failure> {
+        let run = process::load_run(&self.store, delivery, reference).await?;
+        let state = &run.state;
+        let (Some(info), Some(grant)) = (state.info(), &state.grant) else {
+            return Ok(Found::Nothing);
+        };
+        if grant.turn != turn {
+            return Ok(Found::Nothing);
+        }
+        if state.status.is_terminal() {
+            let nothing = LlmAborted {
+                turn,
+                usage: Default::default(),
+                cost_usd_micros: 0,
+                duration_ms: 0,
+            };
+            return Ok(Found::Ended(ModelOutcome::Aborted(nothing)));
+        }
+        if !matches!(state.step, Step::Call { .. }) {
+            return Ok(Found::Nothing);
+        }
+        if grant.expires_at < self.bus.now().plus_millis(grant.amounts.time_ms) {
+            return Ok(Found::Lapsed);
+        }
+        Ok(Found::Call(Box::new(Turn {
+            said: Said::of(state),
+            model: info.model.clone(),
+            tools: info.tools.clone(),
+            grant: grant.clone(),
+            number: turn,
+        })))
+    }
+
+    /// Calls the model and says how it went.
+    async fn answer(
+        &self,
+        delivery: &Delivery,
+        reference: RunRef,
+        turn: Turn,
+    ) -> Result<ModelOutcome, Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let resolved = self.models.resolve(&turn.model).map_err(|error| Failure::Retry {
+            after: None,
+            reason: error.to_string(),
+        })?;
+        let room = self.catalog.get(&turn.model).map_or(0, ModelInfo::prompt_tokens);
+        let messages = history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let request = ChatRequest {
+            model: resolved.model.wire_name.clone(),
+            messages,
+            tools: turn.tools.iter().filter_map(|name| tool::get(name)).map(|tool| tool.spec()).collect(),
+            max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
+            hidden_output: resolved.model.reasoning,
+            ..ChatRequest::default()
+        };
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);
+        let live = LiveStream::new(self.bus.clone(), tenant, reference.run_id, turn.number);
+        if delivery.delivered > 1 {
+            live.restart("redelivered");
+        }
+        let stop = CancellationToken::new();
+        let provider = resolved.provider.as_ref();
+        let called = tokio::select! {
+            called = attempts::call(provider, &request, deadline, &stop, &live) => called,
+            never = stop::when_run_ends(&self.bus, &self.store, tenant, reference, &stop) => match never {},
+            never = live.forward() => match never {},
+            never = live.pass_on(self.notices.clone()) => match never {},
+        };
+        live.drain().await;
+        let (took, delivered) = (began.elapsed(), delivery.delivered);
+        self.outcome(tenant, turn.number, &resolved.model, called, took, delivered).await
+    }
+
+    async fn outcome(
+        &self,
+        tenant: &Tenant,
+        turn: u32,
+        model: &provider::ModelInfo,
+        called: Called,
+        took: Duration,
+        delivered: u64,
+    ) -> Result<ModelOutcome, Failure> {
+        let text = match &called.result {
+            Ok(done) => Some(self.objects.offload(tenant, done.text.clone()).await?),
+            Err(_) => None,
+        };
+        Ok(outcome::of(turn, model, called, text, took, delivered))
+    }
+}
+
+impl Handler for LlmRole {
+    async fn handle(&self, delivery: Delivery) -> Result<(), Failure> {
+        match delivery.command.clone() {
+            Command::CallModel(call) => self.call(&delivery, call).await,
+            other => Err(Failure::Dead {
+                reason: format!("{} is not a command of the llm role", other.type_name()),
+            }),
+        }
+    }
+}

@@ -1,1 +1,138 @@
-//! nexus-tools
+//! The tool role: executes tool calls. A call is started on the log before it takes effect, and its
+//! outcome is recorded once.
+
+mod calculator;
+
+use std::time::{Duration, Instant};
+
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_bus::{Bus, Store, process};
+use nexus_events::command::ExecuteTool;
+use nexus_events::run::{self, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
+use nexus_events::tool::ToolDefinition;
+use nexus_events::{Body, Command, tool};
+
+/// What the role takes, and how.
+pub const SPEC: RoleSpec = RoleSpec {
+    concurrency: 64,
+    prefetch: 0,
+    ack_wait: Duration::from_secs(30),
+    ..RoleSpec::new("tools", &["tool"])
+};
+
+/// Why a tool gave no result; the model is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolError {
+    /// Stable code.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ToolError {
+    fn arguments(message: impl Into<String>) -> Self {
+        Self { code: "bad_arguments", message: message.into() }
+    }
+
+    fn failed(message: impl Into<String>) -> Self {
+        Self { code: "tool_failed", message: message.into() }
+    }
+}
+
+type Builtin = fn(&serde_json::Value) -> Result<serde_json::Value, ToolError>;
+
+/// Every built-in tool and its code; [`nexus_events::tool`] has what is told of it.
+const BUILTINS: &[(&str, Builtin)] = &[("calculator", calculator::call)];
+
+/// The tool role.
+pub struct ToolsRole {
+    bus: Bus,
+    store: Store,
+}
+
+impl ToolsRole {
+    /// The role over a bus.
+    pub fn new(store: Store) -> Self {
+        Self { bus: store.bus().clone(), store }
+    }
+
+    async fn execute(&self, delivery: &Delivery, command: ExecuteTool) -> Result<(), Failure> {
+        let ExecuteTool { run: reference, turn, call_id } = command;
+        let Some((definition, arguments)) = self.look_up(delivery, &reference, turn, &call_id).await?
+        else {
+            return Ok(());
+        };
+        let start = |run: &run::Run| Ok(run::start_tool(run, turn, &call_id, definition.version));
+        process::decide_run(&self.bus, &self.store, delivery, reference, "start", start).await?;
+        let began = Instant::now();
+        let result = match BUILTINS.iter().find(|(name, _)| *name == definition.name) {
+            Some((_, call)) => call(&arguments),
+            None => Err(ToolError::failed("this version of the platform has no code for the tool")),
+        };
+        let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let outcome = match result {
+            Ok(output) => {
+                let output = Body::from(output.to_string());
+                ToolOutcome::Completed(ToolCompleted { turn, call_id, output, duration_ms })
+            }
+            Err(ToolError { code, message }) => {
+                let code = code.to_owned();
+                ToolOutcome::Failed(ToolFailed { turn, call_id, code, message, duration_ms })
+            }
+        };
+        let record = |run: &run::Run| Ok(run::record_tool(run, outcome.clone()));
+        process::decide_run(&self.bus, &self.store, delivery, reference, "outcome", record).await?;
+        Ok(())
+    }
+
+    /// The tool and its arguments; none when there is nothing to execute (any more).
+    async fn look_up(
+        &self,
+        delivery: &Delivery,
+        reference: &nexus_events::command::RunRef,
+        turn: u32,
+        call_id: &str,
+    ) -> Result<Option<(&'static ToolDefinition, serde_json::Value)>, Failure> {
+        let run = process::load_run(&self.store, delivery, reference).await?;
+        let Some(step) = run.state.tool_step(turn, call_id) else { return Ok(None) };
+        let definition = tool::get(&step.call.name).ok_or_else(|| Failure::Retry {
+            after: None,
+            reason: format!("tool {} is not known to this worker", step.call.name),
+        })?;
+        match &step.phase {
+            ToolPhase::Judge | ToolPhase::Done(_) => Ok(None),
+            ToolPhase::Started { .. } if !definition.idempotent => Err(Failure::Dead {
+                reason: format!("{} was started and has no outcome", definition.name),
+            }),
+            ToolPhase::Ready { .. } | ToolPhase::Started { .. } => {
+                Ok(Some((definition, step.call.arguments.clone())))
+            }
+        }
+    }
+}
+
+impl Handler for ToolsRole {
+    async fn handle(&self, delivery: Delivery) -> Result<(), Failure> {
+        match delivery.command.clone() {
+            Command::ExecuteTool(execute) => self.execute(&delivery, execute).await,
+            other => Err(Failure::Dead {
+                reason: format!("{} is not a command of the tool role", other.type_name()),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_that_is_told_of_has_code_and_the_other_way_round() {
+        for tool in tool::all() {
+            assert!(BUILTINS.iter().any(|(name, _)| *name == tool.name), "{}", tool.name);
+        }
+        for (name, _) in BUILTINS {
+            assert!(tool::get(name).is_some(), "{name}");
+        }
+    }
+}

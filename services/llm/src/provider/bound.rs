@@ -23,15 +23,18 @@ pub(super) fn input(request: &ChatRequest) -> u64 {
     let messages: u64 = request.messages.iter().map(message).sum();
     let tools: u64 = request.tools.iter().map(tool).sum();
     let schema = request.response_schema.as_ref().map_or(0, json);
-    TOKENS_A_REQUEST + messages + tools + schema
+    let bound = TOKENS_A_REQUEST + messages + tools + schema;
+    request.input_bound.map_or(bound, |own| own.min(bound))
 }
 
 fn message(message: &Message) -> u64 {
     let content = match message {
         Message::System { text } | Message::User { text } => tokens(text.len()),
-        Message::Tool { call_id, name, text } => {
-            tokens(call_id.len()) + tokens(name.len()) + tokens(text.len())
-        }
+        Message::Tool {
+            call_id,
+            name,
+            text,
+        } => tokens(call_id.len()) + tokens(name.len()) + tokens(text.len()),
         Message::Assistant { text, tool_calls } => {
             let call = |c: &nexus_events::model::ToolCall| {
                 TOKENS_A_CALL + tokens(c.id.len()) + tokens(c.name.len()) + json(&c.arguments)

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use nexus_events::catalog::Price;
 use serde::Deserialize;
-
-use super::price::Price;
 
 /// One provider, as a table of the configuration file.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +29,10 @@ pub struct ProviderConfig {
     /// do. By default only for the local model.
     #[serde(default)]
     pub tool_calls_in_text: Option<bool>,
+    /// How often the local model may ask for tools before it must answer the question; once by
+    /// default, for small models do not find an end. Other providers have no such limit here.
+    #[serde(default)]
+    pub tool_rounds: Option<u32>,
     /// Milliseconds until a connection must stand.
     #[serde(default = "connect_timeout_ms")]
     pub connect_timeout_ms: u64,
@@ -53,6 +56,7 @@ impl ProviderConfig {
             api_key_env: None,
             models: Vec::new(),
             tool_calls_in_text: None,
+            tool_rounds: None,
             connect_timeout_ms: connect_timeout_ms(),
             idle_timeout_ms: idle_timeout_ms(),
             max_answer_bytes: max_answer_bytes(),
@@ -86,18 +90,18 @@ pub enum ProviderKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The name that callers use. A trailing `*` stands for every name that begins like it.
+    /// The name that callers use.
     pub name: String,
     /// The name at the provider, where it is another.
     #[serde(default)]
     pub wire_name: Option<String>,
     /// Tokens of prompt and answer together.
     #[serde(default)]
-    pub context_tokens: Option<u32>,
+    pub context_tokens: Option<u64>,
     /// Most tokens of an answer.
     #[serde(default)]
-    pub max_output_tokens: Option<u32>,
-    /// What it costs. Without it the built-in table decides, and then the ceiling.
+    pub max_output_tokens: Option<u64>,
+    /// What it costs, in micro-dollars per million tokens. Without it the built-in table decides, and then the ceiling.
     #[serde(default)]
     pub price: Option<Price>,
     /// It bills tokens that it does not show.

@@ -18,10 +18,14 @@ pub(super) fn provider(
     }
     let named = set("OPENAI_MODEL");
     let mut config = ProviderConfig::new(PROVIDER, ProviderKind::Openai);
-    let at_openai = base.as_deref().is_none_or(|b| b.trim_end_matches('/') == OPENAI_BASE);
+    let at_openai = base
+        .as_deref()
+        .is_none_or(|b| b.trim_end_matches('/') == OPENAI_BASE);
     config.base_url = base;
     config.api_key = key.map(Secret::from);
-    let known = price::known().keys().filter(|name| Some(*name) != named.as_ref());
+    let known = price::known()
+        .keys()
+        .filter(|name| Some(*name) != named.as_ref());
     config.models = named.iter().chain(known).map(ModelConfig::named).collect();
     let default = named.or_else(|| at_openai.then(|| price::default_model().to_owned()));
     Some((config, default))

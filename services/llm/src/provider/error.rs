@@ -77,15 +77,23 @@ impl Failure {
     }
 
     pub(super) fn transient(message: impl Into<String>) -> Self {
-        Self::Transient { status: None, retry_after: None, message: message.into() }
+        Self::Transient {
+            status: None,
+            retry_after: None,
+            message: message.into(),
+        }
     }
 
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self::Malformed { message: message.into() }
+        Self::Malformed {
+            message: message.into(),
+        }
     }
 
     pub(super) fn truncated(message: impl Into<String>) -> Self {
-        Self::Truncated { message: message.into() }
+        Self::Truncated {
+            message: message.into(),
+        }
     }
 }
 
@@ -115,7 +123,11 @@ pub(super) fn presentable(message: &str, key: Option<&Secret>) -> String {
     };
     let mut shown = String::new();
     for word in message.split_whitespace() {
-        let word = if word.contains("sk-") { "[redacted]" } else { word };
+        let word = if word.contains("sk-") {
+            "[redacted]"
+        } else {
+            word
+        };
         if !shown.is_empty() {
             shown.push(' ');
         }

@@ -34,7 +34,7 @@ pub use error::{Failure, Partial, ProviderError};
 pub use local::{EndpointResolver, LocalProvider};
 pub use models::{ConfigError, ModelInfo, Models, Resolved, Settings, UnknownModel};
 pub use openai::OpenAiProvider;
-pub use price::{Price, PriceSource};
+pub use price::PriceSource;
 
 /// Something that completes conversations.
 pub trait Provider: Send + Sync {
@@ -75,6 +75,9 @@ pub struct ChatRequest {
     /// The model bills tokens that it never shows ([`ModelInfo::reasoning`]): a call that was cut is
     /// then bounded by `max_tokens`, not by what was seen.
     pub hidden_output: bool,
+    /// The caller's own bound on the prompt's tokens, what was reserved for it; used where it is
+    /// tighter than the bound that is computed from the bytes of all that is sent.
+    pub input_bound: Option<u64>,
 }
 
 /// Whether the model may ask for tools.
@@ -83,7 +86,7 @@ pub enum ToolChoice {
     /// As it sees fit.
     #[default]
     Auto,
-    /// It must; llama.cpp then generates under a grammar made of the tools' schemas.
+    /// It must; the local model then generates under a grammar made of the tools' schemas.
     Required,
     /// It must not.
     None,

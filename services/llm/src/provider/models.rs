@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use nexus_events::catalog::{self, Catalog, Price};
+
 use super::config::{ModelConfig, ProviderConfig, ProviderKind};
 use super::local::{EndpointResolver, LocalProvider};
-use super::price::{Price, PriceSource};
+use super::price::{CEILING, FREE, PriceSource};
 use super::{OpenAiProvider, Provider, environment, price};
 
 /// Limits of a model of which nothing is known: small enough for any server.
-const DEFAULT_CONTEXT_TOKENS: u32 = 32_768;
-const DEFAULT_MAX_OUTPUT_TOKENS: u32 = 4_096;
+const DEFAULT_CONTEXT_TOKENS: u64 = 32_768;
+const DEFAULT_MAX_OUTPUT_TOKENS: u64 = 4_096;
 
 /// The embedded model's name, context and most output, unless configured otherwise.
 const LOCAL_PROVIDER: &str = "local";
 const LOCAL_MODEL: &str = "qwen2.5-coder-0.5b-instruct";
-const LOCAL_CONTEXT_TOKENS: u32 = 8_192;
-const LOCAL_MAX_OUTPUT_TOKENS: u32 = 2_048;
+const LOCAL_CONTEXT_TOKENS: u64 = 8_192;
+const LOCAL_MAX_OUTPUT_TOKENS: u64 = 2_048;
 
 /// What the registry is built from.
 #[derive(Clone)]
@@ -37,7 +39,7 @@ impl Default for Settings {
         Self {
             providers: Vec::new(),
             default_model: None,
-            price_ceiling: Price::CEILING,
+            price_ceiling: CEILING,
             local_endpoint: None,
         }
     }
@@ -99,7 +101,7 @@ pub struct UnknownModel {
 }
 
 /// What is known of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
     /// The name that callers use.
     pub name: String,
@@ -108,9 +110,9 @@ pub struct ModelInfo {
     /// The name at the provider.
     pub wire_name: String,
     /// Tokens of prompt and answer together.
-    pub context_tokens: u32,
+    pub context_tokens: u64,
     /// Most tokens of an answer.
-    pub max_output_tokens: u32,
+    pub max_output_tokens: u64,
     /// What it costs.
     pub price: Price,
     /// Who said what it costs.
@@ -130,7 +132,7 @@ pub struct Resolved {
 
 /// All models that can be asked.
 pub struct Models {
-    /// By name, bare and as `provider/name`; patterns end with `*`.
+    /// By name, bare and as `provider/name`.
     entries: BTreeMap<String, Resolved>,
     /// Bare names in the order of configuration.
     order: Vec<String>,
@@ -145,7 +147,12 @@ impl Models {
         settings: Settings,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let Settings { mut providers, mut default_model, price_ceiling, local_endpoint } = settings;
+        let Settings {
+            mut providers,
+            mut default_model,
+            price_ceiling,
+            local_endpoint,
+        } = settings;
         if let Some((config, default)) = environment::provider(env)
             && !providers.iter().any(|p| p.name == config.name)
         {
@@ -156,8 +163,11 @@ impl Models {
         if local_endpoint.is_some() && !has_local {
             providers.push(ProviderConfig::new(LOCAL_PROVIDER, ProviderKind::Local));
         }
-        let mut models =
-            Self { entries: BTreeMap::new(), order: Vec::new(), default: default_model };
+        let mut models = Self {
+            entries: BTreeMap::new(),
+            order: Vec::new(),
+            default: default_model,
+        };
         let mut names = Vec::new();
         for config in providers {
             if names.contains(&config.name) {
@@ -172,22 +182,12 @@ impl Models {
         Ok(models)
     }
 
-    /// Who serves the model of this name: exactly, as `provider/name`, or by the longest pattern.
+    /// Who serves the model of this name, bare or as `provider/name`.
     pub fn resolve(&self, name: &str) -> Result<Resolved, UnknownModel> {
-        if let Some(found) = self.entries.get(name) {
-            return Ok(found.clone());
-        }
-        let fits = |pattern: &str| pattern.strip_suffix('*').is_some_and(|p| name.starts_with(p));
-        let patterns = self.entries.iter().filter(|(pattern, _)| fits(pattern));
-        let Some((pattern, found)) = patterns.max_by_key(|(pattern, _)| pattern.len()) else {
-            return Err(self.unknown(name));
-        };
-        let mut found = found.clone();
-        let qualified = pattern.starts_with(&format!("{}/", found.model.provider));
-        let bare = name.split_once('/').filter(|_| qualified).map_or(name, |(_, bare)| bare);
-        found.model.name = name.to_owned();
-        found.model.wire_name = bare.to_owned();
-        Ok(found)
+        self.entries
+            .get(name)
+            .cloned()
+            .ok_or_else(|| self.unknown(name))
     }
 
     /// The model for callers that name none.
@@ -200,11 +200,46 @@ impl Models {
 
     /// All models, in the order of configuration.
     pub fn list(&self) -> impl Iterator<Item = &ModelInfo> {
-        self.order.iter().filter_map(|name| self.entries.get(name)).map(|entry| &entry.model)
+        self.order
+            .iter()
+            .filter_map(|name| self.entries.get(name))
+            .map(|entry| &entry.model)
+    }
+
+    /// What the other roles are told: every name, bare and qualified.
+    pub fn catalog(&self) -> Catalog {
+        let info = |(name, entry): (&String, &Resolved)| {
+            let ModelInfo {
+                provider,
+                context_tokens,
+                max_output_tokens,
+                price,
+                ..
+            } = entry.model.clone();
+            (
+                name.clone(),
+                catalog::ModelInfo {
+                    provider,
+                    context_tokens,
+                    max_output_tokens,
+                    price,
+                },
+            )
+        };
+        Catalog {
+            default_model: self
+                .default_model()
+                .map(|r| r.model.name)
+                .unwrap_or_default(),
+            models: self.entries.iter().map(info).collect(),
+        }
     }
 
     fn unknown(&self, name: &str) -> UnknownModel {
-        UnknownModel { name: name.to_owned(), known: self.order.clone() }
+        UnknownModel {
+            name: name.to_owned(),
+            known: self.order.clone(),
+        }
     }
 
     fn add(
@@ -234,7 +269,10 @@ impl Models {
         };
         for model in &config.models {
             let model = info(&config, model, ceiling);
-            self.register(Resolved { provider: provider.clone(), model });
+            self.register(Resolved {
+                provider: provider.clone(),
+                model,
+            });
         }
         Ok(())
     }
@@ -242,7 +280,9 @@ impl Models {
     fn register(&mut self, entry: Resolved) {
         let name = entry.model.name.clone();
         let qualified = format!("{}/{name}", entry.model.provider);
-        self.entries.entry(qualified).or_insert_with(|| entry.clone());
+        self.entries
+            .entry(qualified)
+            .or_insert_with(|| entry.clone());
         if !self.entries.contains_key(&name) {
             self.order.push(name.clone());
             self.entries.insert(name, entry);
@@ -258,7 +298,7 @@ fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> Model
     let (price, price_source) = match (model.price, known) {
         (Some(price), _) => (price, PriceSource::Configured),
         (None, Some(known)) => (known.price, PriceSource::BuiltIn),
-        (None, None) if local => (Price::FREE, PriceSource::BuiltIn),
+        (None, None) if local => (FREE, PriceSource::BuiltIn),
         (None, None) => (ceiling, PriceSource::Ceiling),
     };
     let (context, output) = match known {
@@ -274,6 +314,8 @@ fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> Model
         max_output_tokens: model.max_output_tokens.unwrap_or(output),
         price,
         price_source,
-        reasoning: model.reasoning.unwrap_or(known.is_some_and(|k| k.reasoning)),
+        reasoning: model
+            .reasoning
+            .unwrap_or(known.is_some_and(|k| k.reasoning)),
     }
 }

@@ -9,26 +9,33 @@
 
 use std::sync::Arc;
 
-use regorus::languages::rego::compiler::{Compiler, SpannedCompilerError};
+use regorus::CompiledPolicy;
+use regorus::languages::rego::compiler::{Compiler, CompilerError};
 use regorus::rvm::Instruction;
 use regorus::rvm::program::{Program, RuleInfo, RuleType};
-use regorus::{CompiledPolicy, Engine, Value};
 
-use super::entry::Entry;
 use super::error::{BundleError, BundleErrorKind};
 use super::graph;
+use super::interpreted::has_reference_heads;
 use super::rules::{self, Place};
 
 /// Rules that one entry evaluates: each takes a register, and there are 255.
 const RULES_PER_ENTRY: usize = 200;
+/// Bodies that one entry evaluates: the search for the one that fired ends with the entry that has
+/// it.
+const BODIES_PER_ENTRY: usize = 32;
 
 /// The program and the places in it that matter.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) program: Arc<Program>,
-    /// The entry that leaves the value of `Entry::paths()[i]` in register `i`, and after those the
-    /// values of `checks`.
+    /// The longest chain of rules that call one another.
+    pub(crate) depth: usize,
+    /// The entry that leaves the value of the path `i` in register `i`, and after those the values
+    /// of `checks`.
     pub(crate) main: usize,
+    /// How many paths there are.
+    pub(crate) answers: usize,
     /// Rules that could have several values at once.
     pub(crate) checks: Vec<Check>,
     /// The bodies of `allow`.
@@ -53,24 +60,45 @@ pub(crate) struct Bodies {
     pub(crate) places: Vec<Place>,
 }
 
-/// Compiles what `engine` holds.
-pub(crate) fn compile(engine: &mut Engine, entry: &Entry) -> Result<Compiled, BundleError> {
-    let paths = entry.paths();
-    let root = paths.first().copied().unwrap_or_default();
-    let policy = engine
-        .compile_with_entrypoint(&root.into())
-        .map_err(|error| BundleError::parse(BundleErrorKind::Compile, &error.to_string()))?;
-    let program =
-        Compiler::compile_from_policy(&policy, &paths).map_err(|error| refused(&error, entry))?;
-    graph::check(&program)?;
-    refuse_memory_bombs(&program)?;
-    extend(program, &policy, &paths)
+/// Compiles the rules at `paths` and all that they use; `None` for what the compiler does not take
+/// and the interpreter does.
+pub(crate) fn compile(
+    policy: &CompiledPolicy,
+    paths: &[&str],
+) -> Result<Option<Compiled>, BundleError> {
+    if has_reference_heads(policy) {
+        return Ok(None);
+    }
+    match Compiler::compile_from_policy(policy, paths) {
+        Ok(program) => {
+            let depth = graph::depth(&program)?;
+            extend(program, policy, paths, depth).map(Some)
+        }
+        Err(error) if is_gap(&error.error) => Ok(None),
+        Err(error) => Err(BundleError::parse(
+            BundleErrorKind::Compile,
+            &error.to_string(),
+        )),
+    }
+}
+
+fn is_gap(error: &CompilerError) -> bool {
+    match error {
+        CompilerError::WithKeywordUnsupported
+        | CompilerError::SomeInNotHoisted
+        | CompilerError::PartialObjectConstantKeyUnsupported
+        | CompilerError::PartialObjectNestedKeyUnsupported
+        | CompilerError::RegisterOverflow { .. } => true,
+        CompilerError::General { message } => message.contains("not yet supported"),
+        _ => false,
+    }
 }
 
 fn extend(
     program: Arc<Program>,
     policy: &CompiledPolicy,
     paths: &[&str],
+    depth: usize,
 ) -> Result<Compiled, BundleError> {
     let mut program = Arc::unwrap_or_clone(program);
     let mut main: Vec<usize> = Vec::new();
@@ -113,9 +141,12 @@ fn extend(
     };
     let (main, _) = add_entry(&mut program, &main)?;
     program.validate_limits().map_err(too_complex)?;
+    program.rule_infos.iter_mut().for_each(slim);
     Ok(Compiled {
         program: Arc::new(program),
+        depth,
         main,
+        answers: paths.len(),
         checks,
         allow,
     })
@@ -153,13 +184,25 @@ fn split(
         Vec::new()
     };
     let entries: Result<Vec<_>, _> = parts
-        .chunks(RULES_PER_ENTRY)
+        .chunks(BODIES_PER_ENTRY)
         .map(|chunk| add_entry(program, chunk))
         .collect();
     Ok(Bodies {
         entries: entries?,
         places,
     })
+}
+
+/// Drops what says nothing: the machine copies a rule's description for every call, and takes what
+/// is not there for the same as what is dropped here.
+fn slim(info: &mut RuleInfo) {
+    info.name = String::new();
+    if info.destructuring_blocks.iter().all(Option::is_none) {
+        info.destructuring_blocks = Vec::new();
+    }
+    if !info.else_bodies.iter().flatten().any(|&is_else| is_else) {
+        info.else_bodies = Vec::new();
+    }
 }
 
 fn pick<T: Clone>(items: &[T], index: usize) -> Vec<T> {
@@ -195,69 +238,9 @@ fn index_of(program: &Program, path: &str) -> Result<usize, BundleError> {
         })
 }
 
-/// Built-ins of which a single call can ask for any amount of memory: no limit of the evaluation
-/// is looked at in the middle of a call.
-const FORBIDDEN: [&str; 3] = ["numbers.range", "numbers.range_step", "bits.lsh"];
-
-fn refuse_memory_bombs(program: &Program) -> Result<(), BundleError> {
-    let refuse = |what: String| Err(BundleError::new(BundleErrorKind::Forbidden, what));
-    for builtin in &program.builtin_info_table {
-        if FORBIDDEN.contains(&builtin.name.as_str()) {
-            return refuse(format!(
-                "{} is not available: one call could exhaust memory",
-                builtin.name
-            ));
-        }
-    }
-    let formats = program.literals.iter().filter_map(|value| match value {
-        Value::String(text) => Some(text.as_ref()),
-        _ => None,
-    });
-    match formats.into_iter().find(|text| pads_too_much(text)) {
-        Some(_) => refuse("a format pads to more than four digits of width".to_owned()),
-        None => Ok(()),
-    }
-}
-
-/// Whether a `%` is followed by five digits or more.
-fn pads_too_much(format: &str) -> bool {
-    format.split('%').skip(1).any(|rest| {
-        let digits = rest.trim_start_matches('.');
-        digits.chars().take_while(|c| c.is_numeric()).count() > 4
-    })
-}
-
 fn too_complex(reason: impl std::fmt::Display) -> BundleError {
     BundleError::new(
         BundleErrorKind::Compile,
         format!("too complex to compile: {reason}"),
     )
-}
-
-fn refused(error: &SpannedCompilerError, entry: &Entry) -> BundleError {
-    let parsed = BundleError::parse(BundleErrorKind::Compile, &error.to_string());
-    if parsed.line.is_none() && parsed.reason.contains("no definitions found") {
-        let names: Vec<_> = entry.paths().iter().map(|p| rules::short(p)).collect();
-        return BundleError::new(
-            BundleErrorKind::Compile,
-            format!(
-                "each of {} has to be one rule: write `obligations := {{\"max_tokens\": 10}}`, not \
-                 `obligations.max_tokens := 10`",
-                names.join(", ")
-            ),
-        );
-    }
-    parsed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wide_padding_is_seen() {
-        assert!(pads_too_much("a %4000000000d"));
-        assert!(pads_too_much("%.99999f"));
-        assert!(!pads_too_much("100% of %d, %08d and %.2f"));
-    }
 }

@@ -22,6 +22,24 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// The rule that allows.
+    pub(crate) fn root(&self) -> &str {
+        match self {
+            Self::Object(path) | Self::Boolean { allow: path, .. } => path,
+        }
+    }
+
+    /// The rule that asks for an approval.
+    pub(crate) fn require_approval(&self) -> &str {
+        match self {
+            Self::Boolean {
+                require_approval: Some(path),
+                ..
+            } => path,
+            _ => self.root(),
+        }
+    }
+
     /// The paths in the order in which the program is asked for them.
     pub(crate) fn paths(&self) -> Vec<&str> {
         match self {
@@ -79,10 +97,9 @@ impl Package {
     }
 
     fn has(&self, engine: &Engine, name: &str) -> bool {
-        let rule = self.rule(name);
         self.files.iter().any(|file| {
             engine
-                .has_declared_rule_rooted_at(file, &rule)
+                .has_declared_rule_rooted_at(file, name)
                 .unwrap_or(false)
         })
     }
@@ -118,7 +135,10 @@ fn path_of(components: &[String]) -> String {
             path.push('.');
             path.push_str(component);
         } else {
-            path.push_str(&format!("[{}]", serde_json::Value::from(component.as_str())));
+            path.push_str(&format!(
+                "[{}]",
+                serde_json::Value::from(component.as_str())
+            ));
         }
     }
     path

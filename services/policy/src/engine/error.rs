@@ -97,6 +97,12 @@ pub enum DecisionError {
     /// There is no bundle to ask.
     #[error("no policy is active")]
     NoPolicy,
+    /// The bundle that is active cannot be used.
+    #[error("the active bundle cannot be used: {reason}")]
+    BundleUnusable {
+        /// Why.
+        reason: String,
+    },
     /// The bundle has neither `decision` nor `allow`.
     #[error("the policy has no entry point")]
     MissingEntryPoint,

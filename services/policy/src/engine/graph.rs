@@ -14,14 +14,18 @@ use super::error::{BundleError, BundleErrorKind};
 use super::limits::MAX_CALL_DEPTH;
 use super::rules::short;
 
-/// Refuses a program whose rules call one another in a circle or too deeply.
-pub(crate) fn check(program: &Program) -> Result<(), BundleError> {
+/// The longest chain of rules that call one another.
+///
+/// # Errors
+/// If there is a circle, or the chain is too long.
+pub(crate) fn depth(program: &Program) -> Result<usize, BundleError> {
     let calls: Vec<Vec<usize>> = program
         .rule_infos
         .iter()
         .map(|info| calls_of(program, info))
         .collect();
     let mut depths = vec![Depth::Unknown; calls.len()];
+    let mut deepest = 0;
     for rule in 0..calls.len() {
         let depth = depth_of(rule, &calls, &mut depths, 0).map_err(|()| {
             let name = program.rule_infos.get(rule).map_or("", |i| short(&i.name));
@@ -33,9 +37,9 @@ pub(crate) fn check(program: &Program) -> Result<(), BundleError> {
                 ),
             )
         })?;
-        debug_assert!(depth <= MAX_CALL_DEPTH);
+        deepest = deepest.max(depth);
     }
-    Ok(())
+    Ok(deepest)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -17,8 +17,9 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const MAX_DATA_BYTES: usize = 16 * 1024 * 1024;
 /// Nesting of the data documents.
 pub(crate) const MAX_DATA_DEPTH: usize = 64;
-/// Rules that may call one another in a row. Calls use the thread's stack, so this is a bound on
-/// memory as well: 64 of them fit in the two megabytes of an ordinary worker thread.
+/// Different rules in one bundle: what the interpreter's stack has room for, all in one chain.
+pub(crate) const MAX_RULES: usize = 2000;
+/// Compiled rules that may call one another in a row.
 pub(crate) const MAX_CALL_DEPTH: usize = 64;
 /// Steps between two looks at the clock.
 pub(crate) const CHECK_EVERY: u32 = 256;

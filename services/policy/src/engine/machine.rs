@@ -12,6 +12,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::error::DecisionError;
 use super::limits::{CHECK_EVERY, Limits};
+use super::stack::panicked;
 
 /// Machines kept ready; more than run at once on any host that this is for.
 const KEPT: usize = 16;
@@ -101,8 +102,8 @@ impl Machine {
         match catch_unwind(AssertUnwindSafe(|| vm.execute_entry_point_by_index(entry))) {
             Ok(Ok(_)) => Ok(self.vm.get_registers()),
             Ok(Err(error)) => Err(self.explain(error)),
-            Err(_) => Err(DecisionError::Evaluation {
-                reason: "a built-in function panicked".to_owned(),
+            Err(panic) => Err(DecisionError::Evaluation {
+                reason: panicked(panic),
             }),
         }
     }

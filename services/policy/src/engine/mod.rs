@@ -1,7 +1,7 @@
 //! The policy engine: Rego bundles in, decisions out. No bus, no clock but its own stopwatch.
 //!
 //! Bundles are compiled to a program for regorus' virtual machine, which decides in microseconds;
-//! its interpreter needs fifty times as long and runs only the tests that a bundle carries. An
+//! its interpreter takes what the compiler cannot, and runs the tests that a bundle carries. An
 //! OPA process beside us would have cost a network hop for each step of a run, and one more thing
 //! that can be away when a decision is due.
 //!
@@ -13,16 +13,20 @@
 mod builtin;
 mod bundle;
 mod compile;
+mod compiled;
 mod decision;
 mod digest;
 mod entry;
 mod error;
+mod forbidden;
 mod graph;
 mod input;
+mod interpreted;
 mod limits;
 mod machine;
 mod rules;
 mod source;
+mod stack;
 mod testing;
 mod value;
 mod verdict;
@@ -31,7 +35,7 @@ mod verdict;
 mod tests;
 
 pub use builtin::builtin;
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Form};
 pub use decision::{ApprovalRequirement, Decision, Effect, Obligations};
 pub use entry::DEFAULT_PACKAGE;
 pub use error::{BundleError, BundleErrorKind, DecisionError};

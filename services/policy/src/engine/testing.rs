@@ -13,10 +13,8 @@ use serde::Serialize;
 use super::limits::{CHECK_EVERY, TEST_LIMIT};
 use super::rules::short;
 use super::source::{self, Loaded};
+use super::stack::{INTERPRETED_BYTES, on_stack};
 use super::value::type_name;
-
-/// Enough for a chain through every rule that a bundle can have.
-const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// What became of one test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,20 +42,9 @@ struct Test {
 
 /// Runs all tests, by name.
 pub(crate) fn run(modules: &[Loaded], data: &Value) -> Vec<TestOutcome> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("policy-tests".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || run_here(modules, data))
-            .map_err(|error| error.to_string())
-            .and_then(|thread| {
-                thread
-                    .join()
-                    .map_err(|_| "the evaluator panicked".to_owned())
-            })
-            .and_then(|outcomes| outcomes)
-            .unwrap_or_else(|reason| vec![broken(reason)])
-    })
+    on_stack(INTERPRETED_BYTES, || run_here(modules, data))
+        .and_then(|outcomes| outcomes)
+        .unwrap_or_else(|reason| vec![broken(reason)])
 }
 
 fn run_here(modules: &[Loaded], data: &Value) -> Result<Vec<TestOutcome>, String> {
@@ -84,7 +71,7 @@ fn find(engine: &mut Engine) -> Result<Vec<Test>, String> {
     let policy = engine
         .compile_with_entrypoint(&root)
         .map_err(|error| error.to_string())?;
-    Ok(policy
+    let mut tests: Vec<Test> = policy
         .get_rules()
         .iter()
         .filter(|(path, _)| is_test(path))
@@ -96,7 +83,9 @@ fn find(engine: &mut Engine) -> Result<Vec<Test>, String> {
                 line: span.line,
             })
         })
-        .collect())
+        .collect();
+    tests.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(tests)
 }
 
 fn is_test(path: &str) -> bool {

@@ -9,8 +9,10 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::decision::{ApprovalRequirement, Effect, Obligations};
+use super::entry::Entry;
 use super::error::DecisionError;
 use super::limits::{MAX_ITEM_CHARS, MAX_ITEMS};
+use super::rules::{Place, short};
 use super::value::{to_json, type_name};
 
 /// Approvers that one requirement may name.
@@ -40,6 +42,66 @@ impl Verdict {
             _ => Effect::Deny,
         }
     }
+
+    /// Rules and reasons: the policy's own, or else what is known of the rule that decided.
+    pub(crate) fn explanation(
+        &self,
+        entry: &Entry,
+        effect: &Effect,
+        fired: Option<Place>,
+    ) -> (Vec<String>, Vec<String>) {
+        let (rule, reason) = match (effect, entry) {
+            (Effect::RequireApproval(need), _) => (
+                entry.require_approval(),
+                format!("needs approval by {}", need.roles.join(" or ")),
+            ),
+            (Effect::Deny, Entry::Boolean { .. }) => (entry.root(), "no rule allows it".to_owned()),
+            (Effect::Deny, Entry::Object(_)) => (entry.root(), "denied by the policy".to_owned()),
+            (Effect::Allow, _) => (entry.root(), "allowed by the policy".to_owned()),
+        };
+        let (rule, reason) = match (effect, fired) {
+            (Effect::Allow, Some(place)) => (place.name, place.comment.unwrap_or(reason)),
+            _ => (short(rule).to_owned(), reason),
+        };
+        let or = |own: &[String], known: String| match own {
+            [] => vec![known],
+            own => own.to_vec(),
+        };
+        (or(&self.rules, rule), or(&self.reasons, reason))
+    }
+}
+
+/// Reads the values of the rules that answer, in the order of the entry's paths.
+pub(crate) fn read(entry: &Entry, values: &[Value]) -> Result<Verdict, DecisionError> {
+    let mut values = values.iter();
+    let mut next = || values.next().unwrap_or(&Value::Undefined);
+    let (allow_path, deny_path, approval_path, obligations_path) = match entry {
+        Entry::Object(path) => return from_object(next(), short(path)),
+        Entry::Boolean {
+            allow,
+            deny,
+            require_approval,
+            obligations,
+        } => (allow, deny, require_approval, obligations),
+    };
+    let mut verdict = Verdict::default();
+    let allowed = allow(next(), short(allow_path));
+    if let Some(path) = deny_path
+        && let Some(reasons) = deny(next(), short(path))?
+    {
+        verdict.denied = true;
+        verdict.reasons = reasons;
+        verdict.rules = vec![short(path).to_owned()];
+        return Ok(verdict);
+    }
+    verdict.allow = allowed?;
+    if let Some(path) = approval_path {
+        verdict.require_approval = require_approval(next(), short(path))?;
+    }
+    if let Some(path) = obligations_path {
+        verdict.obligations = obligations_of(next(), short(path))?;
+    }
+    Ok(verdict)
 }
 
 #[derive(Deserialize)]
@@ -83,7 +145,7 @@ impl OneOrMany {
 }
 
 /// Reads a decision object.
-pub(crate) fn from_object(value: &Value, rule: &str) -> Result<Verdict, DecisionError> {
+fn from_object(value: &Value, rule: &str) -> Result<Verdict, DecisionError> {
     match value {
         Value::Undefined => return Err(undefined(rule)),
         Value::Object(_) => {}
@@ -94,7 +156,7 @@ pub(crate) fn from_object(value: &Value, rule: &str) -> Result<Verdict, Decision
     {
         return Err(not_boolean(&format!("{rule}.allow"), allow));
     }
-    let object: Object = read(to_json(value, rule)?, rule)?;
+    let object: Object = parse(to_json(value, rule)?, rule)?;
     let both = |one: OneOrMany, many: OneOrMany| {
         let mut items = many.into_vec();
         items.extend(one.into_vec());
@@ -112,7 +174,7 @@ pub(crate) fn from_object(value: &Value, rule: &str) -> Result<Verdict, Decision
 }
 
 /// Reads `allow`.
-pub(crate) fn allow(value: &Value, rule: &str) -> Result<bool, DecisionError> {
+fn allow(value: &Value, rule: &str) -> Result<bool, DecisionError> {
     match value {
         Value::Bool(allow) => Ok(*allow),
         Value::Undefined => Err(undefined(rule)),
@@ -121,19 +183,19 @@ pub(crate) fn allow(value: &Value, rule: &str) -> Result<bool, DecisionError> {
 }
 
 /// Reads `deny`: a set or an array of reasons, a reason, or a boolean. No value is no denial.
-pub(crate) fn deny(value: &Value, rule: &str) -> Result<Option<Vec<String>>, DecisionError> {
+fn deny(value: &Value, rule: &str) -> Result<Option<Vec<String>>, DecisionError> {
     let reasons: Vec<String> = match value {
         Value::Undefined | Value::Bool(false) => return Ok(None),
         Value::Bool(true) => vec!["denied by the policy".to_owned()],
         Value::String(reason) => vec![reason.to_string()],
-        Value::Set(_) | Value::Array(_) => read(to_json(value, rule)?, rule)?,
+        Value::Set(_) | Value::Array(_) => parse(to_json(value, rule)?, rule)?,
         other => return Err(malformed(rule, format!("it is {}", type_name(other)))),
     };
     Ok((!reasons.is_empty()).then(|| bounded(reasons)))
 }
 
 /// Reads `require_approval`: an object, or true for the defaults.
-pub(crate) fn require_approval(
+fn require_approval(
     value: &Value,
     rule: &str,
 ) -> Result<Option<ApprovalRequirement>, DecisionError> {
@@ -144,7 +206,7 @@ pub(crate) fn require_approval(
 }
 
 /// Reads `obligations`.
-pub(crate) fn obligations_of(value: &Value, rule: &str) -> Result<Obligations, DecisionError> {
+fn obligations_of(value: &Value, rule: &str) -> Result<Obligations, DecisionError> {
     match value {
         Value::Undefined => Ok(Obligations::default()),
         other => obligations(to_json(other, rule)?, rule),
@@ -157,7 +219,7 @@ fn requirement(json: Json, rule: &str) -> Result<Option<ApprovalRequirement>, De
         Json::Bool(true) => Json::Object(serde_json::Map::new()),
         other => other,
     };
-    let mut found: ApprovalRequirement = read(json, rule)?;
+    let mut found: ApprovalRequirement = parse(json, rule)?;
     found.roles = bounded(found.roles);
     if found.roles.is_empty() || !(1..=MAX_APPROVERS).contains(&found.count) {
         return Err(malformed(
@@ -187,18 +249,15 @@ fn obligations(json: Json, rule: &str) -> Result<Obligations, DecisionError> {
     {
         return Err(DecisionError::UnknownObligation { key: cut(key) });
     }
-    let mut found: Obligations = read(json, rule)?;
+    let mut found: Obligations = parse(json, rule)?;
     if found.redact.len() > MAX_ITEMS {
-        return Err(malformed(
-            rule,
-            format!("more than {MAX_ITEMS} redactions"),
-        ));
+        return Err(malformed(rule, format!("more than {MAX_ITEMS} redactions")));
     }
     found.redact.sort_unstable();
     Ok(found)
 }
 
-fn read<T: serde::de::DeserializeOwned>(json: Json, rule: &str) -> Result<T, DecisionError> {
+fn parse<T: serde::de::DeserializeOwned>(json: Json, rule: &str) -> Result<T, DecisionError> {
     serde_json::from_value(json).map_err(|error| malformed(rule, cut(&error.to_string())))
 }
 

@@ -1,0 +1,41 @@
+//! The roles, each in the shape of the real one and as small as a simulation allows.
+
+mod budget;
+mod llm;
+mod policy;
+mod run;
+mod session;
+mod tool;
+
+use nexus_events::{Command, CommandId};
+
+use super::world::{Step, World};
+
+pub(crate) fn handle(world: &mut World, id: &CommandId, command: Command) -> Step<()> {
+    match command {
+        Command::StartRun(start) => run::start(world, id, start),
+        Command::CancelRun(cancel) => run::cancel(world, id, cancel.0),
+        Command::PauseRun(pause) => run::pause(world, id, pause.0),
+        Command::ResumeRun(resume) => run::resume(world, id, resume.0),
+        Command::SignalRun(signal) => run::signal(world, id, signal),
+        Command::OpenSession(open) => session::open(world, id, open),
+        Command::CloseSession(close) => session::close(world, id, close),
+        Command::SetLimits(set) => budget::set(world, id, &set),
+        Command::Reserve(reserve) => budget::reserve(world, id, reserve),
+        Command::Settle(settle) => budget::settle(world, id, &settle),
+        Command::ExpireReservations(_) => budget::expire(world, id),
+        Command::EvaluatePolicy(evaluate) => policy::evaluate(world, id, evaluate.run),
+        Command::CallModel(call) => llm::call(world, id, call),
+        Command::ExecuteTool(execute) => tool::execute(world, id, execute),
+        Command::PublishBundle(_) | Command::ActivateBundle(_) => Ok(()),
+    }
+}
+
+/// Sets limits at once, before anybody else is there.
+pub(crate) fn limits(
+    world: &mut World,
+    cause: &CommandId,
+    decide: impl Fn(&nexus_events::ledger::Ledger) -> Vec<nexus_events::ledger::LedgerEvent>,
+) -> Step<()> {
+    budget::decide(world, cause, |ledger, _| Ok::<_, ()>(decide(ledger))).map(|_| ())
+}

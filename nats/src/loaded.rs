@@ -1,0 +1,124 @@
+//! One aggregate in memory: its folded state, how far it was read, and which commands made its last
+//! commits. Every stored commit names the sequence that it was written after, so a fold that does
+//! not begin at the beginning, or a stream with a hole, is noticed instead of trusted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use nexus_events::aggregate::DecodeError;
+use nexus_events::{Aggregate, CommandId, Commit, Position};
+
+use crate::read::Stored;
+
+/// How many commits are remembered by their command. A command is delivered again within minutes,
+/// and an aggregate that makes more commits than this in that time finds it by its own state.
+const REMEMBERED: usize = 256;
+
+/// An aggregate, folded up to a sequence.
+#[derive(Clone, Debug)]
+pub struct Loaded<A> {
+    /// Its state.
+    pub state: A,
+    /// Sequence of its last commit; 0 when it has none.
+    pub seq: u64,
+    /// Sequence of its first commit; 0 when it has none.
+    pub first_seq: u64,
+    pub(crate) subject: Arc<str>,
+    /// It was read from its beginning, or begun here.
+    pub(crate) known: bool,
+    /// When it was last seen to be whole.
+    pub(crate) verified: Option<Instant>,
+    /// False while events are being folded: a panic in a fold leaves it false.
+    sound: bool,
+    commits: VecDeque<(CommandId, u64)>,
+}
+
+/// Why a stored commit cannot follow what is loaded.
+#[derive(Debug)]
+pub(crate) enum Break {
+    /// The fold did not begin with the aggregate's first commit.
+    NotTheFirst,
+    /// It follows another commit than the last one here, or does not say which.
+    Hole,
+    /// It cannot be read.
+    Decode(DecodeError),
+}
+
+impl<A: Aggregate> Loaded<A> {
+    pub(crate) fn empty(subject: Arc<str>) -> Self {
+        Self {
+            state: A::default(),
+            seq: 0,
+            first_seq: 0,
+            subject,
+            known: false,
+            verified: None,
+            sound: true,
+            commits: VecDeque::new(),
+        }
+    }
+
+    /// The commit that a command made here, if it is among the last ones.
+    pub fn commit_of(&self, command: &CommandId) -> Option<u64> {
+        // The latest first: a command that is delivered again is most often the last one.
+        self.commits
+            .iter()
+            .rev()
+            .find(|(id, _)| id == command)
+            .map(|(_, seq)| *seq)
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    pub(crate) fn reset(&mut self) {
+        *self = Self::empty(Arc::clone(&self.subject));
+    }
+
+    pub(crate) fn verified_within(&self, longest: Duration) -> bool {
+        self.known && self.verified.is_some_and(|at| at.elapsed() <= longest)
+    }
+
+    /// Folds the next stored commit.
+    pub(crate) fn apply(&mut self, stored: &Stored) -> Result<(), Break> {
+        let after = stored.headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE);
+        let after: Option<u64> = after.and_then(|seq| seq.as_str().parse().ok());
+        if after != Some(self.seq) {
+            return Err(if self.seq == 0 {
+                Break::NotTheFirst
+            } else {
+                Break::Hole
+            });
+        }
+        let commit = Commit::<A::Event>::decode(&stored.body).map_err(Break::Decode)?;
+        self.fold(&commit, stored.seq);
+        Ok(())
+    }
+
+    /// Folds a commit that was stored as `seq`.
+    pub(crate) fn fold(&mut self, commit: &Commit<A::Event>, seq: u64) {
+        self.sound = false;
+        for (event, index) in commit.events.iter().zip(0..) {
+            self.state.evolve(
+                event,
+                Position {
+                    seq,
+                    index,
+                    time: commit.time,
+                },
+            );
+        }
+        if self.commits.len() == REMEMBERED {
+            self.commits.pop_front();
+        }
+        self.commits.push_back((commit.causation.clone(), seq));
+        self.seq = seq;
+        if self.first_seq == 0 {
+            self.first_seq = seq;
+        }
+        self.sound = true;
+    }
+}

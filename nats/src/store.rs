@@ -1,0 +1,499 @@
+//! Loading and executing aggregates. A decision costs one append and, where the aggregate is
+//! cached, no read: the expected sequence tells whether the cache was right. What a stale cache
+//! could get wrong without the stream noticing, a refusal or a decision that changes nothing, is
+//! checked against the stream before it counts.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use nexus_events::aggregate::DecodeError;
+use nexus_events::command::RunRef;
+use nexus_events::envelope::{COMMIT_CONTENT_TYPE, CONTENT_TYPE};
+use nexus_events::{
+    Actor, Aggregate, AggregateId, CommandEnvelope, CommandId, Commit, DomainError, RunId, Tenant,
+    Timestamp, subject,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::append::{AppendError, append};
+use crate::backoff::Backoff;
+use crate::cache::Cache;
+use crate::connect::Bus;
+use crate::loaded::Break;
+pub use crate::loaded::Loaded;
+use crate::read::{self, ReadError, Stored};
+use crate::{topology, trace};
+
+/// Decisions that may meet another writer before the command is put off.
+const MOST_TRIES: u32 = 100;
+
+/// What the caller knows of an aggregate before it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadHint {
+    /// Sequence of its first commit; 0: not known, it is searched from the start of the stream. A
+    /// wrong one is noticed and costs a second read.
+    pub first_seq: u64,
+    /// The state must include this sequence, of a commit of this aggregate; 0: whatever is cached.
+    pub at_least: u64,
+    /// It probably does not exist yet, so that the first append may tell instead of a read.
+    pub absent: bool,
+}
+
+impl ReadHint {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        first_seq: 0,
+        at_least: 0,
+        absent: false,
+    };
+    /// It probably does not exist yet.
+    pub const ABSENT: Self = Self {
+        first_seq: 0,
+        at_least: 0,
+        absent: true,
+    };
+
+    /// It begins at `first_seq` and has come to `at_least`.
+    pub const fn between(first_seq: u64, at_least: u64) -> Self {
+        Self {
+            first_seq,
+            at_least,
+            absent: false,
+        }
+    }
+}
+
+impl From<RunRef> for ReadHint {
+    fn from(run: RunRef) -> Self {
+        Self::between(run.first_seq, run.last_seq)
+    }
+}
+
+/// Why something is decided, and when: what its commit says of its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    /// The command. A commit's id derives from it, so one that stands for several commands must
+    /// have an id of its own that derives from all of theirs.
+    pub command_id: CommandId,
+    /// The run that it belongs to.
+    pub correlation: Option<RunId>,
+    /// W3C trace context that goes into the commit.
+    pub traceparent: Option<String>,
+    /// Who acts.
+    pub actor: Option<Actor>,
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Who decides, such as `nexus/run`.
+    pub source: &'static str,
+}
+
+impl Cause {
+    /// A command that came off the bus.
+    pub fn of(envelope: &CommandEnvelope, now: Timestamp, source: &'static str) -> Self {
+        Self {
+            command_id: envelope.id.clone(),
+            correlation: envelope.correlation,
+            traceparent: trace::outgoing(envelope.traceparent.as_deref()),
+            // The platform's own commands act for nobody new.
+            actor: (!envelope.actor.user.is_empty()).then(|| envelope.actor.clone()),
+            now,
+            source,
+        }
+    }
+}
+
+/// An aggregate that could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A stored commit cannot be read. The aggregate is parked: it fails until a program that can
+    /// read it comes, and the others go on.
+    #[error("{subject} cannot be read at sequence {seq}")]
+    Corrupt {
+        /// The aggregate.
+        subject: String,
+        /// The commit.
+        seq: u64,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// The stored commits do not follow each other.
+    #[error("{subject} contradicts itself at sequence {seq}: it does not follow {after}")]
+    Contradiction {
+        /// The aggregate.
+        subject: String,
+        /// The commit.
+        seq: u64,
+        /// The one before it as far as is known; 0 for none.
+        after: u64,
+    },
+    /// The stream does not have what the caller knows of.
+    #[error("{subject} ends at sequence {found}, and {at_least} was to be read")]
+    Behind {
+        /// The aggregate.
+        subject: String,
+        /// What was asked for.
+        at_least: u64,
+        /// The last commit that there is.
+        found: u64,
+    },
+    /// The bus could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// A command that was not executed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The decision is no, on the aggregate's latest state.
+    #[error(transparent)]
+    Rejected(DomainError),
+    /// The aggregate could not be loaded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was decided could not be appended.
+    #[error(transparent)]
+    Append(AppendError),
+    /// An event's data is not JSON.
+    #[error("events for {subject} cannot be encoded")]
+    Encode {
+        /// The aggregate.
+        subject: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Other writers were faster every time.
+    #[error("{subject} moved on {tries} times while a command was decided")]
+    Contended {
+        /// The aggregate.
+        subject: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+}
+
+/// Exclusive use of a loaded aggregate within this process. Hold it no longer than a decision takes
+/// and never execute on the same aggregate meanwhile: that waits for this to be dropped.
+#[derive(Debug)]
+pub struct Guard<A: Aggregate>(OwnedMutexGuard<Loaded<A>>);
+
+impl<A: Aggregate> Deref for Guard<A> {
+    type Target = Loaded<A>;
+
+    fn deref(&self) -> &Loaded<A> {
+        &self.0
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Done<A: Aggregate> {
+    /// The aggregate after it.
+    pub guard: Guard<A>,
+    /// Sequence of this command's commit; of the aggregate's last one if nothing was decided.
+    pub seq: u64,
+    /// False: its commit was there already, from an earlier delivery.
+    pub fresh: bool,
+    /// What was appended by this call; empty if nothing was decided or it is not fresh.
+    pub events: Vec<A::Event>,
+}
+
+/// Loads and executes aggregates. A clone shares the cache, so all roles of a process share one.
+#[derive(Clone)]
+pub struct Store {
+    bus: Bus,
+    cache: Arc<Cache>,
+}
+
+impl Store {
+    /// A store that keeps up to `capacity` aggregates of each kind in memory.
+    pub fn new(bus: Bus, capacity: usize) -> Self {
+        Self {
+            bus,
+            cache: Arc::new(Cache::new(capacity)),
+        }
+    }
+
+    /// The bus that it stands on.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Loads an aggregate: from the cache where that holds what the hint asks for, else read or
+    /// caught up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn load<A: Aggregate>(
+        &self,
+        tenant: &Tenant,
+        id: &AggregateId,
+        hint: ReadHint,
+    ) -> Result<Guard<A>, StoreError> {
+        let mut guard = self.lock::<A>(tenant, id).await;
+        self.bring(&mut guard, hint).await?;
+        Ok(guard)
+    }
+
+    /// The cached state without a read where it was whole within `max_staleness`, else caught up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn peek<A: Aggregate>(
+        &self,
+        tenant: &Tenant,
+        id: &AggregateId,
+        max_staleness: Duration,
+    ) -> Result<Guard<A>, StoreError> {
+        let mut guard = self.lock::<A>(tenant, id).await;
+        if !guard.is_sound() || !guard.verified_within(max_staleness) {
+            self.catch_up(&mut guard, 0).await?;
+        }
+        Ok(guard)
+    }
+
+    /// Decides on the aggregate's state and appends what was decided, as one commit. `decide` runs
+    /// again when another writer was faster, or when a refusal came from a state that may be old.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; nothing was appended, except perhaps with [`AppendError::Unavailable`]:
+    /// the same command executed again finds out.
+    pub async fn execute<A, F>(
+        &self,
+        tenant: &Tenant,
+        id: &AggregateId,
+        hint: ReadHint,
+        cause: &Cause,
+        mut decide: F,
+    ) -> Result<Done<A>, ExecuteError>
+    where
+        A: Aggregate,
+        F: FnMut(&A) -> Result<Vec<A::Event>, DomainError>,
+    {
+        let mut guard = self.lock::<A>(tenant, id).await;
+        let presumed = hint.absent && guard.is_sound() && !guard.known;
+        let read = !presumed && self.bring(&mut guard, hint).await?;
+        let mut latest = read && self.bus.replicas() <= 1;
+        for tries in 0..MOST_TRIES {
+            if let Some(seq) = guard.commit_of(&cause.command_id) {
+                return Ok(Done {
+                    guard,
+                    seq,
+                    fresh: false,
+                    events: Vec::new(),
+                });
+            }
+            let decided = decide(&guard.state);
+            let nothing = decided.as_ref().map_or(true, Vec::is_empty);
+            if nothing && !latest {
+                latest = true;
+                if self.verify(&mut guard).await? {
+                    continue;
+                }
+            }
+            let events = decided.map_err(ExecuteError::Rejected)?;
+            if nothing {
+                let seq = guard.seq;
+                return Ok(Done {
+                    guard,
+                    seq,
+                    fresh: true,
+                    events,
+                });
+            }
+            let commit = commit_of::<A>(cause, events);
+            match self.append(tenant, id, &guard, &commit, cause.source).await {
+                Ok(appended) if appended.found => {
+                    self.verify(&mut guard).await?;
+                    let seq = guard.commit_of(&cause.command_id).unwrap_or(appended.seq);
+                    return Ok(Done {
+                        guard,
+                        seq,
+                        fresh: false,
+                        events: Vec::new(),
+                    });
+                }
+                Ok(appended) => {
+                    guard.0.fold(&commit, appended.seq);
+                    guard.0.known = true;
+                    guard.0.verified = Some(Instant::now());
+                    let events = commit.events;
+                    return Ok(Done {
+                        guard,
+                        seq: appended.seq,
+                        fresh: true,
+                        events,
+                    });
+                }
+                Err(ExecuteError::Append(AppendError::Conflict { .. })) => {
+                    if tries > 0 {
+                        tokio::time::sleep(Backoff::CONFLICT.delay(tries - 1)).await;
+                    }
+                    self.verify(&mut guard).await?;
+                    latest = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let subject = guard.subject.to_string();
+        Err(ExecuteError::Contended {
+            subject,
+            tries: MOST_TRIES,
+        })
+    }
+
+    async fn lock<A: Aggregate>(&self, tenant: &Tenant, id: &AggregateId) -> Guard<A> {
+        let subject = subject::events(tenant, A::KIND, id);
+        Guard(self.cache.slot::<A>(&subject).lock_owned().await)
+    }
+
+    async fn append<A: Aggregate>(
+        &self,
+        tenant: &Tenant,
+        id: &AggregateId,
+        guard: &Guard<A>,
+        commit: &Commit<A::Event>,
+        source: &str,
+    ) -> Result<crate::append::Appended, ExecuteError> {
+        let subject = &*guard.subject;
+        let body = commit
+            .encode(source, subject)
+            .map_err(|source| ExecuteError::Encode {
+                subject: subject.to_owned(),
+                source,
+            })?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, COMMIT_CONTENT_TYPE);
+        // The duplicate window spans tenants and aggregates, and a command's id is its sender's.
+        let message_id = format!("{tenant}/{id}/{}", commit.id);
+        append(
+            &self.bus,
+            subject,
+            &message_id,
+            guard.seq,
+            body.into(),
+            headers,
+        )
+        .await
+        .map_err(ExecuteError::Append)
+    }
+
+    /// Makes the state hold what the hint asks for; says whether the stream was read.
+    async fn bring<A: Aggregate>(
+        &self,
+        guard: &mut Guard<A>,
+        hint: ReadHint,
+    ) -> Result<bool, StoreError> {
+        if guard.is_sound() && guard.known && guard.seq >= hint.at_least {
+            return Ok(false);
+        }
+        self.catch_up(guard, hint.first_seq).await?;
+        if guard.seq < hint.at_least && self.bus.replicas() > 1 {
+            // The node that answered may be behind; the leader is not.
+            self.verify(guard).await?;
+        }
+        if guard.seq < hint.at_least {
+            return Err(StoreError::Behind {
+                subject: guard.subject.to_string(),
+                at_least: hint.at_least,
+                found: guard.seq,
+            });
+        }
+        Ok(true)
+    }
+
+    /// Reads what follows the state, a page at a time.
+    async fn catch_up<A: Aggregate>(
+        &self,
+        guard: &mut Guard<A>,
+        first_seq: u64,
+    ) -> Result<(), StoreError> {
+        if !guard.is_sound() || !guard.known {
+            guard.0.reset();
+        }
+        let subject = Arc::clone(&guard.subject);
+        let mut from = if guard.known {
+            guard.seq + 1
+        } else {
+            first_seq.max(1)
+        };
+        loop {
+            let page =
+                read::read_from(&self.bus, topology::EVENTS, &subject, from, read::PAGE).await?;
+            for stored in &page.messages {
+                match guard.0.apply(stored) {
+                    // The hint was wrong: begin at the beginning.
+                    Err(Break::NotTheFirst) if from > 1 && from == first_seq => {
+                        return Box::pin(self.catch_up(guard, 1)).await;
+                    }
+                    applied => applied.map_err(|broken| broken.at(stored, guard.seq))?,
+                }
+            }
+            match page.messages.last() {
+                Some(last) if page.pending > 0 => from = last.seq + 1,
+                _ => break,
+            }
+        }
+        // A hint that points behind the end finds nothing, which says nothing.
+        if guard.seq == 0 && first_seq > 1 {
+            return Box::pin(self.catch_up(guard, 1)).await;
+        }
+        guard.0.known = true;
+        guard.0.verified = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Catches up with what the leader has; says whether there was anything.
+    async fn verify<A: Aggregate>(&self, guard: &mut Guard<A>) -> Result<bool, StoreError> {
+        let before = guard.seq;
+        if !guard.known || self.bus.replicas() <= 1 {
+            self.catch_up(guard, 0).await?;
+        }
+        if self.bus.replicas() > 1 {
+            let subject = Arc::clone(&guard.subject);
+            while let Some(stored) =
+                read::next_decisive(&self.bus, topology::EVENTS, &subject, guard.seq + 1).await?
+            {
+                guard
+                    .0
+                    .apply(&stored)
+                    .map_err(|broken| broken.at(&stored, guard.seq))?;
+            }
+            guard.0.verified = Some(Instant::now());
+        }
+        Ok(guard.seq != before)
+    }
+}
+
+fn commit_of<A: Aggregate>(cause: &Cause, events: Vec<A::Event>) -> Commit<A::Event> {
+    Commit {
+        id: Commit::<A::Event>::derive_id(&cause.command_id, A::KIND),
+        causation: cause.command_id.clone(),
+        correlation: cause.correlation,
+        time: cause.now,
+        traceparent: cause.traceparent.clone(),
+        actor: cause.actor.clone(),
+        events,
+    }
+}
+
+impl Break {
+    fn at(self, stored: &Stored, after: u64) -> StoreError {
+        let (subject, seq) = (stored.subject.clone(), stored.seq);
+        match self {
+            Self::Decode(source) => StoreError::Corrupt {
+                subject,
+                seq,
+                source,
+            },
+            Self::NotTheFirst | Self::Hole => StoreError::Contradiction {
+                subject,
+                seq,
+                after,
+            },
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The bus against real servers, one private to each test.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+mod append;
+mod batch;
+mod dlq;
+mod measure;
+mod objects;
+mod proxy;
+mod restart;
+mod store;
+mod support;
+mod timer;
+mod topology;
+mod trace;
+mod worker;

@@ -1,0 +1,271 @@
+//! `agent_runs`: one row a run, changed by each of its events.
+//!
+//! A run that began in the batch is inserted as it stands at the batch's end; of an older one only
+//! what changed is sent, and sums are added up in the table. Reading the rows first was the
+//! alternative: a round trip and the whole texts of every run for a few numbers.
+
+use nexus_events::ledger::Amounts;
+use nexus_events::model::Usage;
+use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent, RunStarted};
+use nexus_events::{RunId, Tenant, Timestamp};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::fold::{At, Rows, col};
+use crate::text;
+
+/// The runs that a batch changes.
+#[derive(Debug, Default)]
+pub(crate) struct AgentRuns {
+    rows: Rows<(Tenant, RunId), Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    tenant: Tenant,
+    id: RunId,
+    started: Option<(RunStarted, Timestamp)>,
+    from_seq: u64,
+    seq: u64,
+    phase: Option<&'static str>,
+    paused: Option<bool>,
+    turns: u64,
+    used: Amounts,
+    output: Option<Output>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    completed_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Output {
+    text: Option<String>,
+    reference: Option<Value>,
+    finish: String,
+}
+
+impl AgentRuns {
+    pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
+        let row = self.rows.entry((at.tenant.clone(), run), || Row::new(at, run));
+        row.seq = at.seq;
+        match event {
+            RunEvent::RunStarted(started) => {
+                row.started = Some((started.clone(), at.time));
+                row.phase = Some("pending");
+            }
+            RunEvent::PolicyDecided(decided) => {
+                if decided.allowed && decided.point == PolicyPoint::RunStart {
+                    row.phase = Some("running");
+                }
+            }
+            RunEvent::LlmCompleted(done) => row.answered(done),
+            RunEvent::LlmFailed(failed) => {
+                row.used(&failed.usage, failed.cost_usd_micros, failed.duration_ms);
+            }
+            RunEvent::LlmAborted(aborted) => {
+                row.used(&aborted.usage, aborted.cost_usd_micros, aborted.duration_ms);
+            }
+            RunEvent::ToolCompleted(done) => row.worked(done.duration_ms),
+            RunEvent::ToolFailed(failed) => row.worked(failed.duration_ms),
+            RunEvent::RunPaused(_) => row.paused = Some(true),
+            RunEvent::RunResumed(_) => row.paused = Some(false),
+            RunEvent::RunCompleted(_) => row.end("completed", at.time),
+            RunEvent::RunFailed(failed) => {
+                row.end("failed", at.time);
+                row.error_code = Some(text::owned(&failed.code));
+                row.error_message = Some(text::owned(&failed.message));
+            }
+            RunEvent::RunCancelled(cancelled) => {
+                row.end("cancelled", at.time);
+                row.error_message = cancelled.reason.as_deref().map(text::owned);
+            }
+            // They move the run's last sequence and nothing else.
+            RunEvent::ReservationGranted(_)
+            | RunEvent::ReservationRefused(_)
+            | RunEvent::ReservationLapsed(_)
+            | RunEvent::ToolStarted(_)
+            | RunEvent::RunSignalled(_) => {}
+        }
+    }
+
+    pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let (new, old): (Vec<&Row>, Vec<&Row>) =
+            self.rows.all().iter().partition(|row| row.started.is_some());
+        insert(db, &new).await?;
+        update(db, &old).await
+    }
+}
+
+impl Row {
+    fn new(at: &At<'_>, id: RunId) -> Self {
+        Self {
+            tenant: at.tenant.clone(),
+            id,
+            started: None,
+            from_seq: at.seq,
+            seq: at.seq,
+            phase: None,
+            paused: None,
+            turns: 0,
+            used: Amounts::default(),
+            output: None,
+            error_code: None,
+            error_message: None,
+            completed_at: None,
+        }
+    }
+
+    fn answered(&mut self, done: &LlmCompleted) {
+        self.used(&done.usage, done.cost_usd_micros, done.duration_ms);
+        self.turns += 1;
+        let (text, reference) = text::body(&done.text);
+        let finish = text::json(&done.finish);
+        let finish = finish.as_str().unwrap_or_default().to_owned();
+        self.output = Some(Output { text, reference, finish });
+    }
+
+    fn used(&mut self, usage: &Usage, cost_usd_micros: u64, time_ms: u64) {
+        let tokens = usage.total_tokens();
+        let used = text::amounts(Amounts { tokens, cost_usd_micros, time_ms });
+        self.used = text::amounts(self.used.plus(used));
+    }
+
+    fn worked(&mut self, time_ms: u64) {
+        self.used = text::amounts(self.used.plus(Amounts { time_ms, ..Amounts::default() }));
+    }
+
+    fn end(&mut self, phase: &'static str, at: Timestamp) {
+        self.phase = Some(phase);
+        self.completed_at = Some(at);
+    }
+
+    fn output(&self) -> Option<&str> {
+        self.output.as_ref()?.text.as_deref()
+    }
+
+    fn output_ref(&self) -> Option<Value> {
+        self.output.as_ref()?.reference.clone()
+    }
+
+    fn finish(&self) -> Option<&str> {
+        self.output.as_ref().map(|output| output.finish.as_str())
+    }
+}
+
+/// Inserts the runs that began. One that is there already was inserted by the same commit before.
+async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    let begun: Vec<(&Row, &RunStarted, Timestamp)> = (rows.iter())
+        .filter_map(|row| row.started.as_ref().map(|(event, time)| (*row, event, *time)))
+        .collect();
+    if begun.is_empty() {
+        return Ok(());
+    }
+    let bodies = col(&begun, |(_, event, _)| text::body(&event.input));
+    sqlx::query!(
+        "INSERT INTO agent_runs (tenant, id, session_id, previous_run_id, user_id, agent,
+             agent_version, model, tools, phase, paused, started_at, completed_at, tokens, time_ms,
+             cost_usd_micros, turns, max_turns, budget, input, input_ref, output, output_ref,
+             finish, error_code, error_message, trace_id, metadata, first_seq, last_seq, seq)
+         SELECT u.tenant, u.id, u.session_id, u.previous_run_id, u.user_id, u.agent,
+             u.agent_version, u.model, u.tools, u.phase, u.paused, u.started_at, u.completed_at,
+             u.tokens, u.time_ms, u.cost_usd_micros, u.turns, u.max_turns, u.budget, u.input,
+             u.input_ref, u.output, u.output_ref, u.finish, u.error_code, u.error_message,
+             u.trace_id, u.metadata, u.first_seq, u.seq, u.seq
+         FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
+             $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::bool[], $12::timestamptz[],
+             $13::timestamptz[], $14::int8[], $15::int8[], $16::int8[], $17::int4[], $17::int4[],
+             $19::jsonb[], $20::text[], $21::jsonb[], $22::text[], $23::jsonb[], $24::text[],
+             $25::text[], $26::text[], $27::text[], $28::jsonb[], $29::int8[], $30::int8[])
+           AS u(tenant, id, session_id, previous_run_id, user_id, agent, agent_version, model,
+             tools, phase, paused, started_at, completed_at, tokens, time_ms, cost_usd_micros,
+             turns, max_turns, budget, input, input_ref, output, output_ref, finish, error_code,
+             error_message, trace_id, metadata, first_seq, seq)
+         ON CONFLICT (tenant, id) DO NOTHING",
+        col(&begun, |(row, ..)| row.tenant.as_str()) as _,
+        &col(&begun, |(row, ..)| row.id.uuid()),
+        &col(&begun, |(_, event, _)| event.session.id.uuid()),
+        col(&begun, |(_, event, _)| event.session.previous.map(|run| run.run_id.uuid())) as _,
+        &col(&begun, |(_, event, _)| text::name(&event.user.user)),
+        &col(&begun, |(_, event, _)| text::name(&event.agent.name)),
+        &col(&begun, |(_, event, _)| text::name(&event.agent.version)),
+        &col(&begun, |(_, event, _)| text::name(&event.model)),
+        &col(&begun, |(_, event, _)| text::json(&event.tools)),
+        col(&begun, |(row, ..)| row.phase.unwrap_or("pending")) as _,
+        &col(&begun, |(row, ..)| row.paused.unwrap_or(false)),
+        &col(&begun, |(.., time)| text::at(*time)),
+        col(&begun, |(row, ..)| row.completed_at.map(text::at)) as _,
+        &col(&begun, |(row, ..)| text::amount(row.used.tokens)),
+        &col(&begun, |(row, ..)| text::amount(row.used.time_ms)),
+        &col(&begun, |(row, ..)| text::amount(row.used.cost_usd_micros)),
+        &col(&begun, |(row, ..)| text::small(row.turns)),
+        &col(&begun, |(_, event, _)| text::small(event.max_turns.into())),
+        col(&begun, |(_, event, _)| event.budget.as_ref().map(text::json)) as _,
+        col(&bodies, |(inline, _)| inline.as_deref()) as _,
+        col(&bodies, |(_, reference)| reference.clone()) as _,
+        col(&begun, |(row, ..)| row.output()) as _,
+        col(&begun, |(row, ..)| row.output_ref()) as _,
+        col(&begun, |(row, ..)| row.finish()) as _,
+        col(&begun, |(row, ..)| row.error_code.as_deref()) as _,
+        col(&begun, |(row, ..)| row.error_message.as_deref()) as _,
+        col(&begun, |(_, event, _)| event.trace_id.as_deref().map(text::name)) as _,
+        &col(&begun, |(_, event, _)| text::json(&event.metadata)),
+        &col(&begun, |(row, ..)| text::seq(row.from_seq)),
+        &col(&begun, |(row, ..)| text::seq(row.seq)),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes what changed into runs that began before. The guard refuses what the row has passed.
+async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.iter().copied();
+    let ids: Vec<Uuid> = col(rows.clone(), |row| row.id.uuid());
+    sqlx::query!(
+        "UPDATE agent_runs r SET
+             phase = coalesce(u.phase, r.phase),
+             paused = coalesce(u.paused, r.paused),
+             turns = r.turns + u.turns,
+             tokens = least(r.tokens + u.tokens, $17),
+             time_ms = least(r.time_ms + u.time_ms, $17),
+             cost_usd_micros = least(r.cost_usd_micros + u.cost_usd_micros, $17),
+             output = CASE WHEN u.finish IS NULL THEN r.output ELSE u.output END,
+             output_ref = CASE WHEN u.finish IS NULL THEN r.output_ref ELSE u.output_ref END,
+             finish = coalesce(u.finish, r.finish),
+             error_code = coalesce(u.error_code, r.error_code),
+             error_message = coalesce(u.error_message, r.error_message),
+             completed_at = coalesce(u.completed_at, r.completed_at),
+             last_seq = u.seq,
+             seq = u.seq
+         FROM UNNEST($1::text[], $2::uuid[], $3::int8[], $4::int8[], $5::text[], $6::bool[],
+             $7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::text[], $12::jsonb[],
+             $13::text[], $14::text[], $15::text[], $16::timestamptz[])
+           AS u(tenant, id, from_seq, seq, phase, paused, turns, tokens, time_ms, cost_usd_micros,
+             output, output_ref, finish, error_code, error_message, completed_at)
+         WHERE r.tenant = u.tenant AND r.id = u.id AND r.seq < u.from_seq",
+        col(rows.clone(), |row| row.tenant.as_str()) as _,
+        &ids,
+        &col(rows.clone(), |row| text::seq(row.from_seq)),
+        &col(rows.clone(), |row| text::seq(row.seq)),
+        col(rows.clone(), |row| row.phase) as _,
+        col(rows.clone(), |row| row.paused) as _,
+        &col(rows.clone(), |row| text::small(row.turns)),
+        &col(rows.clone(), |row| text::amount(row.used.tokens)),
+        &col(rows.clone(), |row| text::amount(row.used.time_ms)),
+        &col(rows.clone(), |row| text::amount(row.used.cost_usd_micros)),
+        col(rows.clone(), |row| row.output()) as _,
+        col(rows.clone(), |row| row.output_ref()) as _,
+        col(rows.clone(), |row| row.finish()) as _,
+        col(rows.clone(), |row| row.error_code.as_deref()) as _,
+        col(rows.clone(), |row| row.error_message.as_deref()) as _,
+        col(rows, |row| row.completed_at.map(text::at)) as _,
+        text::MAX_AMOUNT,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! `audit_logs`: who did what, when, to what, and why it was allowed. A row is written once.
+//!
+//! Which events are audited is decided here, exhaustively: a new event asks for a decision.
+
+use nexus_events::ledger::LedgerEvent;
+use nexus_events::policy::PolicyEvent;
+use nexus_events::run::{PolicyDecided, PolicyPoint, RunEvent};
+use nexus_events::session::SessionEvent;
+use nexus_events::{RunId, SessionId, Tenant, Timestamp};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::fold::{At, col};
+use crate::{ids, text};
+
+/// The entries that a batch brings.
+#[derive(Debug, Default)]
+pub(crate) struct AuditLogs {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    tenant: Tenant,
+    id: Uuid,
+    user: Option<String>,
+    run: Option<RunId>,
+    action: &'static str,
+    resource_type: &'static str,
+    resource_id: String,
+    details: Value,
+    at: Timestamp,
+    seq: u64,
+}
+
+impl AuditLogs {
+    pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
+        match event {
+            RunEvent::RunStarted(started) => {
+                let details = json!({
+                    "session_id": started.session.id,
+                    "agent": started.agent,
+                    "model": started.model,
+                    "tools": started.tools,
+                    "budget": started.budget,
+                    "roles": started.user.roles,
+                });
+                let row = self.about_run(at, run, "run.started", details);
+                row.user = Some(text::name(&started.user.user));
+            }
+            RunEvent::PolicyDecided(decided) => {
+                let action = if decided.allowed { "policy.allowed" } else { "policy.denied" };
+                self.about_run(at, run, action, judgement(decided));
+            }
+            RunEvent::ReservationRefused(refused) => {
+                self.about_run(at, run, "budget.refused", text::json(refused));
+            }
+            RunEvent::RunPaused(paused) => {
+                self.about_run(at, run, "run.paused", json!({ "reason": paused.reason }));
+            }
+            RunEvent::RunResumed(resumed) => {
+                self.about_run(at, run, "run.resumed", json!({ "reason": resumed.reason }));
+            }
+            RunEvent::RunCancelled(cancelled) => {
+                self.about_run(at, run, "run.cancelled", json!({ "reason": cancelled.reason }));
+            }
+            RunEvent::RunSignalled(_) => {
+                self.about_run(at, run, "run.signalled", json!({}));
+            }
+            // What the platform did by itself is in the other tables.
+            RunEvent::ReservationGranted(_)
+            | RunEvent::ReservationLapsed(_)
+            | RunEvent::LlmCompleted(_)
+            | RunEvent::LlmFailed(_)
+            | RunEvent::LlmAborted(_)
+            | RunEvent::ToolStarted(_)
+            | RunEvent::ToolCompleted(_)
+            | RunEvent::ToolFailed(_)
+            | RunEvent::RunCompleted(_)
+            | RunEvent::RunFailed(_) => {}
+        }
+    }
+
+    pub(crate) fn session(&mut self, at: &At<'_>, id: SessionId, event: &SessionEvent) {
+        let (action, details) = match event {
+            SessionEvent::SessionOpened(opened) => {
+                ("session.opened", json!({ "budget": opened.budget }))
+            }
+            SessionEvent::SessionClosed(_) => ("session.closed", json!({})),
+            SessionEvent::SessionRunAttached(_) => return,
+        };
+        self.add(at, action, "session", id.to_string(), details);
+    }
+
+    pub(crate) fn ledger(&mut self, at: &At<'_>, event: &LedgerEvent) {
+        match event {
+            LedgerEvent::LimitsSet(set) => {
+                let (kind, id) = text::scope_key(&set.scope);
+                self.add(at, "budget.limits_set", "budget", scope_name(kind, &id), text::json(set));
+            }
+            LedgerEvent::BudgetOverrun(overrun) => {
+                let run = overrun.run_id;
+                self.about_run(at, run, "budget.overrun", text::json(overrun));
+            }
+            LedgerEvent::BudgetReserved(_)
+            | LedgerEvent::BudgetSettled(_)
+            | LedgerEvent::ReservationExpired(_) => {}
+        }
+    }
+
+    pub(crate) fn policy(&mut self, at: &At<'_>, event: &PolicyEvent) {
+        let (action, digest, details) = match event {
+            PolicyEvent::BundlePublished(published) => {
+                let modules: Vec<&String> = published.modules.keys().collect();
+                ("policy.published", &published.digest, json!({ "modules": modules }))
+            }
+            PolicyEvent::BundleActivated(activated) => {
+                ("policy.activated", &activated.digest, json!({}))
+            }
+        };
+        self.add(at, action, "policy_bundle", text::name(digest), details);
+    }
+
+    fn about_run(
+        &mut self,
+        at: &At<'_>,
+        run: RunId,
+        action: &'static str,
+        details: Value,
+    ) -> &mut Row {
+        let row = self.add(at, action, "run", run.to_string(), details);
+        row.run = Some(run);
+        row
+    }
+
+    fn add(
+        &mut self,
+        at: &At<'_>,
+        action: &'static str,
+        resource_type: &'static str,
+        resource_id: String,
+        details: Value,
+    ) -> &mut Row {
+        self.rows.push(Row {
+            tenant: at.tenant.clone(),
+            id: ids::of_position(at.seq, at.position),
+            user: at.actor.map(|actor| text::name(&actor.user)),
+            run: None,
+            action,
+            resource_type,
+            resource_id,
+            details: text::clean(details),
+            at: at.time,
+            seq: at.seq,
+        });
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
+    }
+
+    /// Runs must be written before: where nobody acted, a step was taken for whoever started the run.
+    pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let rows = &self.rows;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO audit_logs (tenant, id, user_id, action, resource_type, resource_id,
+                 details, created_at, seq)
+             SELECT u.tenant, u.id, coalesce(u.user_id, r.user_id, 'system'), u.action,
+                 u.resource_type, u.resource_id, u.details, u.created_at, u.seq
+             FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
+                 $7::jsonb[], $8::timestamptz[], $9::int8[], $10::uuid[])
+               AS u(tenant, id, user_id, action, resource_type, resource_id, details, created_at,
+                 seq, run_id)
+             LEFT JOIN agent_runs r
+               ON u.user_id IS NULL AND r.tenant = u.tenant AND r.id = u.run_id
+             ON CONFLICT (tenant, id) DO NOTHING",
+            col(rows, |row| row.tenant.as_str()) as _,
+            &col(rows, |row| row.id),
+            col(rows, |row| row.user.as_deref()) as _,
+            col(rows, |row| row.action) as _,
+            col(rows, |row| row.resource_type) as _,
+            col(rows, |row| row.resource_id.as_str()) as _,
+            &col(rows, |row| row.details.clone()),
+            &col(rows, |row| text::at(row.at)),
+            &col(rows, |row| text::seq(row.seq)),
+            col(rows, |row| row.run.map(RunId::uuid)) as _,
+        )
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A budget's name: `<kind>:<id>`, or `tenant`.
+fn scope_name(kind: &str, id: &str) -> String {
+    if id.is_empty() { kind.to_owned() } else { text::name(&format!("{kind}:{id}")) }
+}
+
+fn judgement(decided: &PolicyDecided) -> Value {
+    let (turn, call_id) = match &decided.point {
+        PolicyPoint::RunStart => (None, None),
+        PolicyPoint::LlmCall { turn } => (Some(turn), None),
+        PolicyPoint::ToolCall { turn, call_id } => (Some(turn), Some(call_id)),
+    };
+    json!({
+        "point": decided.point.name(),
+        "turn": turn,
+        "call_id": call_id,
+        "reasons": decided.reasons,
+        "rules": decided.rules,
+        "bundle": decided.bundle,
+        "duration_us": decided.duration_us,
+        "error": decided.error,
+    })
+}

@@ -1,0 +1,154 @@
+//! `messages`: what was said in a conversation, by people, models and tools. A row is written once.
+
+use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent};
+use nexus_events::{Body, RunId, Tenant, Timestamp};
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::fold::{At, col};
+use crate::{ids, text};
+
+/// The messages that a batch brings.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    tenant: Tenant,
+    id: Uuid,
+    run: RunId,
+    turn: Option<u32>,
+    role: &'static str,
+    content: String,
+    tokens: u64,
+    metadata: Map<String, Value>,
+    at: Timestamp,
+    seq: u64,
+    position: u32,
+}
+
+impl Messages {
+    pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
+        match event {
+            RunEvent::RunStarted(started) => {
+                let id = ids::of_run(run, "input", 0, "");
+                self.say(at, id, run, "user", &started.input);
+            }
+            RunEvent::RunSignalled(signal) => {
+                let id = ids::of_run(run, "signal", at.seq, &at.position.to_string());
+                let row = self.say(at, id, run, "user", &signal.input);
+                row.metadata.insert("signal".into(), true.into());
+            }
+            RunEvent::LlmCompleted(done) => self.answer(at, run, done),
+            RunEvent::ToolCompleted(done) => {
+                self.tool(at, run, done.turn, &done.call_id, &done.output);
+            }
+            RunEvent::ToolFailed(failed) => {
+                let told = format!("error: {}", failed.message).into();
+                self.tool_error(at, run, failed.turn, &failed.call_id, &told);
+            }
+            RunEvent::PolicyDecided(decided) => {
+                if let (PolicyPoint::ToolCall { turn, call_id }, false) =
+                    (&decided.point, decided.allowed)
+                {
+                    // What the model is told, word for word.
+                    let reasons = decided.reasons.join("; ");
+                    let told = format!("error: denied by policy: {reasons}").into();
+                    self.tool_error(at, run, *turn, call_id, &told);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, at: &At<'_>, run: RunId, done: &LlmCompleted) {
+        let id = ids::of_run(run, "answer", done.turn.into(), "");
+        let row = self.say(at, id, run, "assistant", &done.text);
+        row.turn = Some(done.turn);
+        row.tokens = done.usage.output_tokens;
+        if !done.tool_calls.is_empty() {
+            row.metadata.insert("tool_calls".into(), text::json(&done.tool_calls));
+        }
+    }
+
+    fn tool(&mut self, at: &At<'_>, run: RunId, turn: u32, call: &str, told: &Body) -> &mut Row {
+        let id = ids::of_run(run, "result", turn.into(), call);
+        let row = self.say(at, id, run, "tool", told);
+        row.turn = Some(turn);
+        row.metadata.insert("call_id".into(), text::owned(call).into());
+        row
+    }
+
+    fn tool_error(&mut self, at: &At<'_>, run: RunId, turn: u32, call: &str, told: &Body) {
+        let row = self.tool(at, run, turn, call, told);
+        row.metadata.insert("error".into(), true.into());
+    }
+
+    fn say(
+        &mut self,
+        at: &At<'_>,
+        id: Uuid,
+        run: RunId,
+        role: &'static str,
+        content: &Body,
+    ) -> &mut Row {
+        let (content, reference) = text::body(content);
+        let mut metadata = Map::new();
+        if let Some(reference) = reference {
+            metadata.insert("content".into(), reference);
+        }
+        let row = Row {
+            tenant: at.tenant.clone(),
+            id,
+            run,
+            turn: None,
+            role,
+            content: content.unwrap_or_default(),
+            tokens: 0,
+            metadata,
+            at: at.time,
+            seq: at.seq,
+            position: at.position,
+        };
+        self.rows.push(row);
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
+    }
+
+    /// Runs must be written before: they know the session.
+    pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let rows = &self.rows;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO messages (tenant, id, session_id, run_id, turn, role, content, tokens,
+                 created_at, metadata, position, seq)
+             SELECT u.tenant, u.id, r.session_id, u.run_id, u.turn, u.role, u.content, u.tokens,
+                 u.created_at, u.metadata, u.position, u.seq
+             FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::int4[], $5::text[], $6::text[],
+                 $7::int4[], $8::timestamptz[], $9::jsonb[], $10::int4[], $11::int8[])
+               AS u(tenant, id, run_id, turn, role, content, tokens, created_at, metadata,
+                 position, seq)
+             JOIN agent_runs r ON r.tenant = u.tenant AND r.id = u.run_id
+             ON CONFLICT (tenant, id) DO NOTHING",
+            col(rows, |row| row.tenant.as_str()) as _,
+            &col(rows, |row| row.id),
+            &col(rows, |row| row.run.uuid()),
+            col(rows, |row| row.turn.map(|turn| text::small(turn.into()))) as _,
+            col(rows, |row| row.role) as _,
+            col(rows, |row| row.content.as_str()) as _,
+            &col(rows, |row| text::small(row.tokens)),
+            &col(rows, |row| text::at(row.at)),
+            &col(rows, |row| json!(row.metadata)),
+            &col(rows, |row| text::small(row.position.into())),
+            &col(rows, |row| text::seq(row.seq)),
+        )
+        .execute(db)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! `tool_calls`: one row a call that a model asked for, with what became of it.
+
+use nexus_events::model::ToolCall;
+use nexus_events::run::{PolicyPoint, RunEvent};
+use nexus_events::{RunId, Tenant, Timestamp};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::fold::{At, Rows, col};
+use crate::{ids, text};
+
+/// The calls that a batch changes.
+#[derive(Debug, Default)]
+pub(crate) struct ToolCalls {
+    rows: Rows<(Tenant, Uuid), Row>,
+    ended: Vec<Ended>,
+}
+
+#[derive(Debug)]
+struct Row {
+    tenant: Tenant,
+    id: Uuid,
+    asked: Option<Asked>,
+    from_seq: u64,
+    seq: u64,
+    status: Option<&'static str>,
+    version: Option<String>,
+    attempts: Option<u32>,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+struct Asked {
+    run: RunId,
+    turn: u32,
+    call: ToolCall,
+    position: u64,
+    at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    output: Option<Value>,
+    reference: Option<Value>,
+    latency_ms: Option<u64>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    at: Option<Timestamp>,
+}
+
+/// A run that ended: calls of it that have no outcome will never have one.
+#[derive(Debug)]
+struct Ended {
+    tenant: Tenant,
+    run: RunId,
+    at: Timestamp,
+    seq: u64,
+}
+
+impl ToolCalls {
+    pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
+        match event {
+            RunEvent::LlmCompleted(done) => {
+                for (call, position) in done.tool_calls.iter().zip(0..) {
+                    let row = self.row(at, run, done.turn, &call.id);
+                    let (turn, call) = (done.turn, call.clone());
+                    row.asked = Some(Asked { run, turn, call, position, at: at.time });
+                    row.status = Some("pending");
+                }
+            }
+            RunEvent::PolicyDecided(decided) => {
+                if let (PolicyPoint::ToolCall { turn, call_id }, false) =
+                    (&decided.point, decided.allowed)
+                {
+                    let reasons = text::owned(&decided.reasons.join("; "));
+                    let row = self.row(at, run, *turn, call_id);
+                    row.status = Some("denied");
+                    row.outcome = Outcome {
+                        error_code: Some("policy_denied".to_owned()),
+                        error_message: Some(reasons),
+                        at: Some(at.time),
+                        ..Outcome::default()
+                    };
+                }
+            }
+            RunEvent::ToolStarted(started) => {
+                let row = self.row(at, run, started.turn, &started.call_id);
+                row.status = Some("running");
+                row.version = Some(version(&started.version));
+                row.attempts = Some(started.attempt);
+            }
+            RunEvent::ToolCompleted(done) => {
+                let (inline, reference) = text::body(&done.output);
+                let row = self.row(at, run, done.turn, &done.call_id);
+                row.status = Some("completed");
+                row.outcome = Outcome {
+                    output: inline.as_deref().map(text::parse),
+                    reference: reference.map(|reference| json!({ "output": reference })),
+                    latency_ms: Some(done.duration_ms),
+                    at: Some(at.time),
+                    ..Outcome::default()
+                };
+            }
+            RunEvent::ToolFailed(failed) => {
+                let row = self.row(at, run, failed.turn, &failed.call_id);
+                row.status = Some("failed");
+                row.outcome = Outcome {
+                    latency_ms: Some(failed.duration_ms),
+                    error_code: Some(text::owned(&failed.code)),
+                    error_message: Some(text::owned(&failed.message)),
+                    at: Some(at.time),
+                    ..Outcome::default()
+                };
+            }
+            RunEvent::RunFailed(_) | RunEvent::RunCancelled(_) => {
+                let tenant = at.tenant.clone();
+                self.ended.push(Ended { tenant, run, at: at.time, seq: at.seq });
+            }
+            _ => {}
+        }
+    }
+
+    fn row(&mut self, at: &At<'_>, run: RunId, turn: u32, call: &str) -> &mut Row {
+        let id = ids::of_run(run, "tool", turn.into(), call);
+        let row = self.rows.entry((at.tenant.clone(), id), || Row {
+            tenant: at.tenant.clone(),
+            id,
+            asked: None,
+            from_seq: at.seq,
+            seq: at.seq,
+            status: None,
+            version: None,
+            attempts: None,
+            outcome: Outcome::default(),
+        });
+        row.seq = at.seq;
+        row
+    }
+
+    pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
+        let (new, old): (Vec<&Row>, Vec<&Row>) =
+            self.rows.all().iter().partition(|row| row.asked.is_some());
+        insert(db, &new).await?;
+        update(db, &old).await?;
+        abandon(db, &self.ended).await
+    }
+}
+
+/// A version that fits its column.
+fn version(version: &str) -> String {
+    text::text(version).chars().take(50).collect()
+}
+
+async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    let asked: Vec<(&Row, &Asked)> =
+        rows.iter().filter_map(|row| row.asked.as_ref().map(|asked| (*row, asked))).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO tool_calls (tenant, id, run_id, turn, call_id, tool_name, tool_version, input,
+             output, latency_ms, attempts, status, error_code, error_message, created_at,
+             completed_at, metadata, position, seq)
+         SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::int4[], $5::text[],
+             $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::int4[], $11::int4[],
+             $12::text[], $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[],
+             $17::jsonb[], $18::int4[], $19::int8[])
+         ON CONFLICT (tenant, id) DO NOTHING",
+        col(&asked, |(row, _)| row.tenant.as_str()) as _,
+        &col(&asked, |(row, _)| row.id),
+        &col(&asked, |(_, asked)| asked.run.uuid()),
+        &col(&asked, |(_, asked)| text::small(asked.turn.into())),
+        &col(&asked, |(_, asked)| text::name(&asked.call.id)),
+        &col(&asked, |(_, asked)| text::name(&asked.call.name)),
+        col(&asked, |(row, _)| row.version.as_deref().unwrap_or_default()) as _,
+        &col(&asked, |(_, asked)| text::clean(asked.call.arguments.clone())),
+        col(&asked, |(row, _)| row.outcome.output.clone()) as _,
+        col(&asked, |(row, _)| row.outcome.latency_ms.map(text::small)) as _,
+        &col(&asked, |(row, _)| text::small(row.attempts.unwrap_or(0).into())),
+        col(&asked, |(row, _)| row.status.unwrap_or("pending")) as _,
+        col(&asked, |(row, _)| row.outcome.error_code.as_deref()) as _,
+        col(&asked, |(row, _)| row.outcome.error_message.as_deref()) as _,
+        &col(&asked, |(_, asked)| text::at(asked.at)),
+        col(&asked, |(row, _)| row.outcome.at.map(text::at)) as _,
+        col(&asked, |(row, _)| row.outcome.reference.clone()) as _,
+        &col(&asked, |(_, asked)| text::small(asked.position)),
+        &col(&asked, |(row, _)| text::seq(row.seq)),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.iter().copied();
+    sqlx::query!(
+        "UPDATE tool_calls t SET
+             status = coalesce(u.status, t.status),
+             tool_version = coalesce(u.tool_version, t.tool_version),
+             attempts = coalesce(u.attempts, t.attempts),
+             output = coalesce(u.output, t.output),
+             metadata = coalesce(u.metadata, t.metadata),
+             latency_ms = coalesce(u.latency_ms, t.latency_ms),
+             error_code = coalesce(u.error_code, t.error_code),
+             error_message = coalesce(u.error_message, t.error_message),
+             completed_at = coalesce(u.completed_at, t.completed_at),
+             seq = u.seq
+         FROM UNNEST($1::text[], $2::uuid[], $3::int8[], $4::int8[], $5::text[], $6::text[],
+             $7::int4[], $8::jsonb[], $9::jsonb[], $10::int4[], $11::text[], $12::text[],
+             $13::timestamptz[])
+           AS u(tenant, id, from_seq, seq, status, tool_version, attempts, output, metadata,
+             latency_ms, error_code, error_message, completed_at)
+         WHERE t.tenant = u.tenant AND t.id = u.id AND t.seq < u.from_seq",
+        col(rows.clone(), |row| row.tenant.as_str()) as _,
+        &col(rows.clone(), |row| row.id),
+        &col(rows.clone(), |row| text::seq(row.from_seq)),
+        &col(rows.clone(), |row| text::seq(row.seq)),
+        col(rows.clone(), |row| row.status) as _,
+        col(rows.clone(), |row| row.version.as_deref()) as _,
+        col(rows.clone(), |row| row.attempts.map(|attempts| text::small(attempts.into()))) as _,
+        col(rows.clone(), |row| row.outcome.output.clone()) as _,
+        col(rows.clone(), |row| row.outcome.reference.clone()) as _,
+        col(rows.clone(), |row| row.outcome.latency_ms.map(text::small)) as _,
+        col(rows.clone(), |row| row.outcome.error_code.as_deref()) as _,
+        col(rows.clone(), |row| row.outcome.error_message.as_deref()) as _,
+        col(rows, |row| row.outcome.at.map(text::at)) as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says of calls without an outcome that their run ended first.
+async fn abandon(db: &mut PgConnection, ended: &[Ended]) -> sqlx::Result<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE tool_calls t SET status = 'abandoned', completed_at = u.at, seq = u.seq
+         FROM UNNEST($1::text[], $2::uuid[], $3::timestamptz[], $4::int8[])
+           AS u(tenant, run_id, at, seq)
+         WHERE t.tenant = u.tenant AND t.run_id = u.run_id AND t.seq <= u.seq
+           AND t.status IN ('pending', 'running')",
+        col(ended, |ended| ended.tenant.as_str()) as _,
+        &col(ended, |ended| ended.run.uuid()),
+        &col(ended, |ended| text::at(ended.at)),
+        &col(ended, |ended| text::seq(ended.seq)),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What a run did: its tool calls and its model calls, in order.
+
+use nexus_events::{RunId, Tenant, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{QueryError, timestamp, unsigned, unsigned32};
+use crate::Projections;
+
+/// A run's calls that are given at most; a run makes a few per turn, and its turns are limited.
+const MAX_CALLS: i64 = 1_000;
+
+/// One tool call.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ToolCallRow {
+    /// The call.
+    pub id: Uuid,
+    /// The run that made it.
+    pub run_id: RunId,
+    /// The turn.
+    pub turn: u32,
+    /// The model's name for it, unique in its turn.
+    pub call_id: String,
+    /// The tool.
+    pub tool_name: String,
+    /// Its version; empty until it is started.
+    pub tool_version: String,
+    /// The arguments.
+    pub input: Value,
+    /// The result: JSON, or `{"object","bytes"}` where `output_stored` is true.
+    pub output: Option<Value>,
+    /// The result is in the object store.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub output_stored: bool,
+    /// How long it took, in milliseconds.
+    pub latency_ms: Option<u32>,
+    /// How often it was started.
+    pub attempts: u32,
+    /// `pending`, `running`, `completed`, `failed`, `denied`, or `abandoned` where the run ended first.
+    pub status: String,
+    /// Stable code of a failure.
+    pub error_code: Option<String>,
+    /// What the model was told.
+    pub error_message: Option<String>,
+    /// When the model asked for it.
+    pub created_at: Timestamp,
+    /// When it had an outcome.
+    pub completed_at: Option<Timestamp>,
+    /// Sequence of the commit that last changed it.
+    pub seq: u64,
+}
+
+/// One model call.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct LlmCallRow {
+    /// The run that made it.
+    pub run_id: RunId,
+    /// The turn.
+    pub turn: u32,
+    /// `completed`, `failed` or `aborted`.
+    pub status: String,
+    /// Who served it.
+    pub provider: Option<String>,
+    /// The model, as the provider names it.
+    pub model: Option<String>,
+    /// Tokens of the prompt.
+    pub input_tokens: u64,
+    /// Tokens of the answer.
+    pub output_tokens: u64,
+    /// Tokens of the prompt that came from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// The provider reported no usage: these are bounds from above.
+    pub estimated: bool,
+    /// What it cost.
+    pub cost_usd_micros: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How long its first token took.
+    pub time_to_first_token_ms: Option<u64>,
+    /// How often it was tried.
+    pub attempts: Option<u32>,
+    /// Why it stopped.
+    pub finish: Option<String>,
+    /// The provider's id of the answer.
+    pub response_id: Option<String>,
+    /// Why this provider and model.
+    pub route: Option<String>,
+    /// Stable code of a failure.
+    pub error_code: Option<String>,
+    /// What happened.
+    pub error_message: Option<String>,
+    /// When its outcome was recorded.
+    pub created_at: Timestamp,
+    /// Sequence of the commit that recorded it.
+    pub seq: u64,
+}
+
+impl Projections {
+    /// The tool calls of a run, in order; the first 1,000.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn tool_calls(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+    ) -> Result<Vec<ToolCallRow>, QueryError> {
+        let rows = sqlx::query!(
+            "SELECT id, run_id, turn, call_id, tool_name, tool_version, input, output, latency_ms,
+                    attempts, status, error_code, error_message, created_at, completed_at,
+                    metadata -> 'output' AS output_ref, seq
+             FROM tool_calls WHERE tenant = $1 AND run_id = $2
+             ORDER BY turn, position LIMIT $3",
+            tenant.as_str(),
+            run.uuid(),
+            MAX_CALLS,
+        )
+        .fetch_all(&self.read)
+        .await?;
+        let calls = rows.into_iter().map(|row| ToolCallRow {
+            id: row.id,
+            run_id: RunId::new(row.run_id),
+            turn: unsigned32(row.turn),
+            call_id: row.call_id,
+            tool_name: row.tool_name,
+            tool_version: row.tool_version,
+            input: row.input,
+            output_stored: row.output_ref.is_some(),
+            output: row.output.or(row.output_ref),
+            latency_ms: row.latency_ms.map(unsigned32),
+            attempts: unsigned32(row.attempts),
+            status: row.status,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            created_at: timestamp(row.created_at),
+            completed_at: row.completed_at.map(timestamp),
+            seq: unsigned(row.seq),
+        });
+        Ok(calls.collect())
+    }
+
+    /// The model calls of a run, in order; the first 1,000.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn llm_calls(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+    ) -> Result<Vec<LlmCallRow>, QueryError> {
+        let rows = sqlx::query!(
+            "SELECT run_id, turn, status, provider, model, input_tokens, output_tokens,
+                    cached_input_tokens, estimated, cost_usd_micros, duration_ms,
+                    time_to_first_token_ms, attempts, finish, response_id, route, error_code,
+                    error_message, created_at, seq
+             FROM llm_calls WHERE tenant = $1 AND run_id = $2
+             ORDER BY turn LIMIT $3",
+            tenant.as_str(),
+            run.uuid(),
+            MAX_CALLS,
+        )
+        .fetch_all(&self.read)
+        .await?;
+        let calls = rows.into_iter().map(|row| LlmCallRow {
+            run_id: RunId::new(row.run_id),
+            turn: unsigned32(row.turn),
+            status: row.status,
+            provider: row.provider,
+            model: row.model,
+            input_tokens: unsigned(row.input_tokens),
+            output_tokens: unsigned(row.output_tokens),
+            cached_input_tokens: unsigned(row.cached_input_tokens),
+            estimated: row.estimated,
+            cost_usd_micros: unsigned(row.cost_usd_micros),
+            duration_ms: unsigned(row.duration_ms),
+            time_to_first_token_ms: row.time_to_first_token_ms.map(unsigned),
+            attempts: row.attempts.map(unsigned32),
+            finish: row.finish,
+            response_id: row.response_id,
+            route: row.route,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            created_at: timestamp(row.created_at),
+            seq: unsigned(row.seq),
+        });
+        Ok(calls.collect())
+    }
+}

@@ -1,0 +1,63 @@
+//! The second half of a reservation: the run learns of it. Whoever handles the command again finds
+//! the ledger's half done and completes this one.
+
+use nexus_bus::process;
+use nexus_bus::{Delivery, Failure};
+use nexus_events::command::{Due, Reserve, Settle};
+use nexus_events::ledger::Amounts;
+use nexus_events::run::{self, Reserved, Run};
+use nexus_events::{CommandId, ReservationId};
+
+use crate::BudgetRole;
+use crate::ledger::Wish;
+
+impl BudgetRole {
+    /// What the run's turn asks of the ledger.
+    pub(crate) async fn ask(&self, delivery: &Delivery, reserve: Reserve) -> Result<Wish, Failure> {
+        let run = process::load_run(&self.store, delivery, &reserve.run).await?;
+        let Some(info) = run.state.info() else { return Ok(Wish::Nothing) };
+        let Some(model) = self.catalog.get(&info.model) else {
+            // The model was known when the run began, and this worker's configuration lacks it:
+            // another worker may have it.
+            let reason = format!("model {:?} is not in this worker's configuration", info.model);
+            return Err(Failure::Retry { after: None, reason });
+        };
+        Ok(match run::ask(&run.state, reserve.turn, model) {
+            Some(ask) => Wish::Reserve(reserve, ask),
+            None => Wish::Nothing,
+        })
+    }
+
+    pub(crate) async fn tell_run(
+        &self,
+        delivery: &Delivery,
+        reserve: &Reserve,
+        reserved: Reserved,
+    ) -> Result<(), Failure> {
+        let held = reserved.as_ref().ok().map(|granted| granted.reservation_id);
+        let record =
+            |run: &Run| Ok(run::record_reservation(run, reserve.turn, reserved.clone()));
+        let done =
+            process::decide_run(&self.bus, &self.store, delivery, reserve.run, "", record).await?;
+        match held {
+            Some(id) if done.nothing_recorded && !done.run_knows(id) => {
+                self.give_back(delivery, reserve, id).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The run ended, or asked again, while the ledger reserved: nobody else will settle this.
+    async fn give_back(
+        &self,
+        delivery: &Delivery,
+        reserve: &Reserve,
+        reservation_id: ReservationId,
+    ) -> Result<(), Failure> {
+        let run_id = reserve.run.run_id;
+        let settle = Settle { reservation_id, run_id, spent: Amounts::default() };
+        let id = CommandId::derive(&reservation_id.to_string(), "give-back");
+        let due = Due { id, command: settle.into(), actor: None };
+        process::publish_due(&self.bus, delivery, vec![due]).await
+    }
+}

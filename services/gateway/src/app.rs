@@ -1,0 +1,108 @@
+//! What all requests share. Cheap to clone; nothing in it is truth: a gateway that dies loses open
+//! connections only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_bus::objects::Objects;
+use nexus_bus::{Bus, Store};
+use nexus_events::catalog::Catalog;
+use nexus_projections::Projections;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::GatewayConfig;
+use crate::identity::Identity;
+use crate::known::KnownRuns;
+use crate::metrics::Metrics;
+use crate::replies::Replies;
+
+/// What all requests share.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+/// Its parts.
+pub(crate) struct Parts {
+    pub(crate) config: GatewayConfig,
+    pub(crate) identity: Identity,
+    pub(crate) bus: Bus,
+    pub(crate) store: Store,
+    pub(crate) projections: Projections,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) known: KnownRuns,
+    pub(crate) metrics: &'static Metrics,
+    pub(crate) listeners: Arc<Semaphore>,
+    /// Counts connections to the bus: whoever listens may have missed something when it changes.
+    pub(crate) connects: watch::Receiver<u64>,
+    pub(crate) stopping: CancellationToken,
+    /// When the process began, in seconds since the epoch.
+    pub(crate) started_s: i64,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(crate) fn config(&self) -> &GatewayConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn projections(&self) -> &Projections {
+        &self.0.projections
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    pub(crate) fn replies(&self) -> &Arc<Replies> {
+        &self.0.replies
+    }
+
+    pub(crate) fn known(&self) -> &KnownRuns {
+        &self.0.known
+    }
+
+    pub(crate) fn metrics(&self) -> &'static Metrics {
+        self.0.metrics
+    }
+
+    pub(crate) fn listeners(&self) -> &Arc<Semaphore> {
+        &self.0.listeners
+    }
+
+    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
+        self.0.connects.clone()
+    }
+
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    pub(crate) fn started_s(&self) -> i64 {
+        self.0.started_s
+    }
+
+    /// Texts that are too large for an event, up to what is given whole.
+    pub(crate) fn objects(&self) -> Objects {
+        Objects::new(self.0.bus.clone(), self.0.config.resolve_limit_bytes)
+    }
+
+    pub(crate) fn min_seq_timeout(&self) -> Duration {
+        Duration::from_millis(self.0.config.min_seq_timeout_ms)
+    }
+}

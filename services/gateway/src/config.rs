@@ -1,0 +1,140 @@
+//! What an installation decides about its gateway. Every bound on what callers may use is here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use nexus_events::Tenant;
+use serde::{Deserialize, Serialize};
+
+use crate::error::GatewayError;
+
+/// The gateway's configuration; every field has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Tenant of callers that name none.
+    pub default_tenant: String,
+    /// User of callers that name none.
+    pub default_user: String,
+    /// Serve other machines although nobody proves who they are.
+    pub allow_unauthenticated: bool,
+    /// Further names that a `Host` header may have when it listens on the loopback: those of a
+    /// proxy on this machine. Without the check, a web page could reach it by a name of its own.
+    pub allowed_hosts: Vec<String>,
+    /// Largest request body.
+    pub body_limit_bytes: usize,
+    /// Largest request head.
+    pub head_limit_bytes: usize,
+    /// Connections at the same time; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Event streams at the same time.
+    pub max_listeners: usize,
+    /// Commands that wait for their outcome at the same time.
+    pub max_waiting_commands: usize,
+    /// How long a request may take, what it waits for on purpose not counted.
+    pub request_timeout_ms: u64,
+    /// How long a command's outcome is waited for once the bus has the command.
+    pub reply_timeout_ms: u64,
+    /// How long `?wait=` may be.
+    pub max_wait_ms: u64,
+    /// How long `min_seq` waits for the read models.
+    pub min_seq_timeout_ms: u64,
+    /// Pause between two signs of life on an event stream.
+    pub heartbeat_ms: u64,
+    /// How long a reader of an event stream may take nothing of what waits for it.
+    pub stall_timeout_ms: u64,
+    /// Bytes that may wait for a reader of an event stream.
+    pub listener_buffer_bytes: usize,
+    /// Texts up to this length are given whole; longer ones as a reference to the object store.
+    pub resolve_limit_bytes: u64,
+    /// Sequences that the read models may be behind before `/readyz` says no.
+    pub max_projection_lag: u64,
+    /// How long requests may take to end when the gateway stops.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            default_tenant: "default".to_owned(),
+            default_user: "local".to_owned(),
+            allow_unauthenticated: false,
+            allowed_hosts: vec![],
+            body_limit_bytes: 1024 * 1024,
+            head_limit_bytes: 64 * 1024,
+            max_connections: 20_000,
+            max_listeners: 16_384,
+            max_waiting_commands: 65_536,
+            request_timeout_ms: 30_000,
+            reply_timeout_ms: 5_000,
+            max_wait_ms: 600_000,
+            min_seq_timeout_ms: 5_000,
+            heartbeat_ms: 15_000,
+            stall_timeout_ms: 30_000,
+            listener_buffer_bytes: 1024 * 1024,
+            resolve_limit_bytes: 1024 * 1024,
+            max_projection_lag: 10_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Checks what can be checked before anything is started.
+    ///
+    /// # Errors
+    /// [`GatewayError::Exposed`] and [`GatewayError::Config`].
+    pub(crate) fn check(&self, listen: SocketAddr) -> Result<Tenant, GatewayError> {
+        if !listen.ip().is_loopback() && !self.allow_unauthenticated {
+            return Err(GatewayError::Exposed { listen });
+        }
+        let invalid = |field: &'static str, reason: String| GatewayError::Config { field, reason };
+        let too_small = |field, least: u64| invalid(field, format!("it must be at least {least}"));
+        for (field, value, least) in [
+            ("body_limit_bytes", self.body_limit_bytes as u64, 1024),
+            ("head_limit_bytes", self.head_limit_bytes as u64, 8192),
+            ("max_connections", self.max_connections as u64, 1),
+            ("max_listeners", self.max_listeners as u64, 1),
+            ("max_waiting_commands", self.max_waiting_commands as u64, 1),
+            ("request_timeout_ms", self.request_timeout_ms, 100),
+            ("reply_timeout_ms", self.reply_timeout_ms, 1),
+            ("heartbeat_ms", self.heartbeat_ms, 10),
+            ("stall_timeout_ms", self.stall_timeout_ms, 10),
+            ("listener_buffer_bytes", self.listener_buffer_bytes as u64, 1024),
+        ] {
+            if value < least {
+                return Err(too_small(field, least));
+            }
+        }
+        (self.default_tenant.parse())
+            .map_err(|error| invalid("default_tenant", format!("{error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use super::*;
+
+    #[test]
+    fn other_machines_are_served_only_when_the_configuration_says_so() {
+        let everywhere: SocketAddr = "0.0.0.0:8080".parse().unwrap();
+        let closed = GatewayConfig::default();
+        let refusal = closed.check(everywhere).unwrap_err().to_string();
+        assert!(refusal.contains("allow_unauthenticated = true"), "{refusal}");
+        let open = GatewayConfig { allow_unauthenticated: true, ..closed.clone() };
+        assert!(open.check(everywhere).is_ok());
+        assert!(closed.check("[::1]:0".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let bad = GatewayConfig { default_tenant: "Acme".to_owned(), ..GatewayConfig::default() };
+        let error = bad.check(bad.listen).unwrap_err().to_string();
+        assert!(error.starts_with("default_tenant"), "{error}");
+        let bad = GatewayConfig { body_limit_bytes: 0, ..GatewayConfig::default() };
+        assert!(bad.check(bad.listen).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a gateway did not start.
+
+use std::net::SocketAddr;
+
+/// A gateway that cannot be started, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Other machines would be served without anybody proving who they are.
+    #[error(
+        "refusing to listen on {listen}: there are no credentials, so everybody who reaches it could \
+         start runs and spend money. Listen on 127.0.0.1, or set `allow_unauthenticated = true` \
+         under `[gateway]` if the network in front of it decides who may call"
+    )]
+    Exposed {
+        /// Where it was to listen.
+        listen: SocketAddr,
+    },
+    /// A field of the configuration does not hold what it must.
+    #[error("{field}: {reason}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {listen}; is another gateway running there?")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The bus refuses a subscription.
+    #[error("cannot listen for the outcomes of commands")]
+    Subscribe(#[source] async_nats::SubscribeError),
+}

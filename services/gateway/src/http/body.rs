@@ -1,0 +1,187 @@
+//! Request bodies: JSON, named as such, within the limit, read in time, and with no field that the
+//! route does not know. The content type is insisted upon because it is also what keeps a foreign
+//! web page from posting here: a browser asks first before it sends JSON across origins.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use nexus_events::Problem;
+use serde::de::DeserializeOwned;
+
+use super::ApiError;
+use crate::app::App;
+
+/// A JSON body.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+/// A JSON body that may be left out.
+pub(crate) struct MaybeJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        check_type(&parts.headers)?;
+        let bytes = read(&parts.headers, body, app.config().body_limit_bytes).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for MaybeJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, app.config().body_limit_bytes).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        check_type(&parts.headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if json {
+        return Ok(());
+    }
+    let given: String = given.chars().take(64).collect();
+    let found = if given.is_empty() { "there is none".to_owned() } else { format!("{given:?}") };
+    let detail = format!("the body must be application/json, and its Content-Type says {found}");
+    Err(Problem::new(415, "unsupported_media_type", detail).at("Content-Type").into())
+}
+
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(413, "too_large", format!("the body may have {limit} bytes, and has more"))
+    };
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut chunks = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| {
+            ApiError::new(400, "body_incomplete", "the body ended before it was complete")
+        })?;
+        if whole.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        refused(&path, &error.into_inner())
+    })?;
+    deserializer.end().map_err(|error| refused(".", &error))?;
+    Ok(value)
+}
+
+/// What serde says, sorted by code and with the path of the field.
+fn refused(path: &str, error: &serde_json::Error) -> ApiError {
+    let words = error.to_string();
+    if !error.is_data() {
+        return ApiError::new(400, "invalid_json", format!("the body is not JSON: {words}"));
+    }
+    let (code, named) = match (quoted(&words, "unknown field `"), quoted(&words, "missing field `"))
+    {
+        (Some(field), _) => ("unknown_field", Some(field)),
+        (_, Some(field)) => ("missing_field", Some(field)),
+        _ => ("invalid", None),
+    };
+    let problem = Problem::new(400, code, words.clone());
+    match field_path(path, named) {
+        Some(field) => problem.at(field).into(),
+        None => problem.into(),
+    }
+}
+
+/// Joins the path of the value with the name that the words give, unless it ends with it already.
+fn field_path(path: &str, named: Option<&str>) -> Option<String> {
+    let path = if path == "." { "" } else { path.trim_end_matches(".?") };
+    match named {
+        None if path.is_empty() => None,
+        None => Some(path.to_owned()),
+        Some(name) if path.is_empty() => Some(name.to_owned()),
+        Some(name) if path == name || path.ends_with(&format!(".{name}")) => Some(path.to_owned()),
+        Some(name) => Some(format!("{path}.{name}")),
+    }
+}
+
+fn quoted<'a>(words: &'a str, before: &str) -> Option<&'a str> {
+    words.strip_prefix(before)?.split_once('`').map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use axum::response::IntoResponse;
+    use nexus_events::command::StartRun;
+
+    use super::*;
+
+    async fn problem(body: &str) -> Problem {
+        let error = parse::<StartRun>(body.as_bytes()).map(|_| ()).unwrap_err();
+        let response = error.into_response();
+        let bytes = axum::body::to_bytes(response.into_body(), 65_536).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_named_by_code_and_field() {
+        for (body, code, field) in [
+            ("", "invalid_json", None),
+            ("{", "invalid_json", None),
+            ("{} x", "invalid_json", None),
+            ("[1]", "invalid", None),
+            ("{}", "missing_field", Some("input")),
+            (r#"{"input":1}"#, "invalid", Some("input")),
+            (r#"{"input":"a","inputt":1}"#, "unknown_field", Some("inputt")),
+            (r#"{"input":"a","run_id":"x"}"#, "invalid", Some("run_id")),
+            (r#"{"input":"a","tools":["a",1]}"#, "invalid", Some("tools[1]")),
+            (r#"{"input":"a","budget":{"tokens":-1}}"#, "invalid", Some("budget.tokens")),
+            (r#"{"input":"a","budget":{"token":1}}"#, "unknown_field", Some("budget.token")),
+            (r#"{"input":"a","metadata":{"a":1}}"#, "invalid", Some("metadata.a")),
+            (r#"{"input":"a","input":"b"}"#, "invalid", None),
+        ] {
+            let problem = problem(body).await;
+            let found = (problem.status, problem.code.as_str(), problem.field.as_deref());
+            let expected = if body.matches("\"input\"").count() == 2 {
+                (400, code, problem.field.as_deref())
+            } else {
+                (400, code, field)
+            };
+            assert_eq!(found, expected, "{body}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let typed = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            check_type(&headers).is_ok()
+        };
+        assert!(typed("application/json"));
+        assert!(typed("Application/JSON; charset=utf-8"));
+        assert!(typed("application/problem+json"));
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "text/json", "json"] {
+            assert!(!typed(bad), "{bad}");
+        }
+        assert!(check_type(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! What all routes share of HTTP: how a body, a query and an id are read, and how a refusal looks.
+
+pub(crate) mod body;
+pub(crate) mod duration;
+pub(crate) mod observe;
+pub(crate) mod params;
+pub(crate) mod problem;
+pub(crate) mod server;
+pub(crate) mod trace;
+
+pub(crate) use body::{JsonBody, MaybeJson};
+pub(crate) use params::{Params, path_id};
+pub(crate) use problem::ApiError;

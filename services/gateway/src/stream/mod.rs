@@ -1,0 +1,17 @@
+//! A run's story: read from the log, followed live, or both without a seam.
+//!
+//! [`merge`] is the pure machine that puts the two together; [`pump`] feeds it from the bus and a
+//! reader from it. A JetStream consumer a listener would do the same with less code here, but costs
+//! the server ten thousand consumers for ten thousand idle listeners, where a plain subscription
+//! costs it next to nothing.
+
+pub(crate) mod bodies;
+pub(crate) mod cursor;
+pub(crate) mod history;
+pub(crate) mod merge;
+pub(crate) mod pump;
+pub(crate) mod record;
+pub(crate) mod sse;
+
+#[cfg(test)]
+mod properties;

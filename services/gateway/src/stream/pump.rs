@@ -1,0 +1,369 @@
+//! One open event stream: feeds the machine from the bus, and its reader from the machine. A task of
+//! its own, so that the bus is drained whether the reader reads or not; what waits for the reader
+//! is bounded, and a reader that takes nothing is dropped with the reason.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::StreamExt;
+use nexus_bus::{Bus, ReadError};
+use nexus_events::{AggregateId, AggregateKind, RunId, Tenant, subject};
+use rand::Rng;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::cursor::EventCursor;
+use super::history::{self, HistoryPage};
+use super::merge::{Input, Merge, Output};
+use super::sse::{self, Closed, Frames, Types};
+use super::{bodies, record};
+use crate::app::App;
+use crate::http::ApiError;
+use crate::http::problem::internal;
+use crate::metrics::ByReason;
+
+/// Frames on their way to the connection.
+const CHANNEL: usize = 16;
+/// Signs of life after which the log is looked at even though nothing seems to be missing.
+const LOOK_AGAIN_EVERY: u32 = 20;
+
+/// Subscriptions to a run: what is recorded, and the deltas.
+pub(crate) struct Subscribed {
+    log: Subscriber,
+    live: Option<Subscriber>,
+    connects: watch::Receiver<u64>,
+}
+
+impl Subscribed {
+    /// Subscribes. A read on the same connection after this one sees whatever was published before
+    /// the subscription held, since the server takes both in their order.
+    pub(crate) async fn to(
+        app: &App,
+        tenant: &Tenant,
+        run: RunId,
+        deltas: bool,
+    ) -> Result<Self, ApiError> {
+        let connects = app.connects();
+        let client = app.bus().client();
+        let log = subject::log(tenant, AggregateKind::Run, &AggregateId::from(run));
+        let log = client.subscribe(log).await.map_err(|error| internal(&error))?;
+        let live = match deltas {
+            true => {
+                let live = client.subscribe(subject::live_run(tenant, run)).await;
+                Some(live.map_err(|error| internal(&error))?)
+            }
+            false => None,
+        };
+        Ok(Self { log, live, connects })
+    }
+}
+
+/// What a stream begins with.
+pub(crate) struct Opening {
+    pub(crate) app: App,
+    pub(crate) tenant: Tenant,
+    pub(crate) run: RunId,
+    pub(crate) subscribed: Subscribed,
+    /// What the reader has.
+    pub(crate) cursor: EventCursor,
+    /// The run had ended when the reader came back.
+    pub(crate) over: bool,
+    pub(crate) first_page: HistoryPage,
+    pub(crate) types: Types,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// Starts a stream and gives its body.
+pub(crate) fn start(opening: Opening) -> Frames {
+    let (out, frames) = mpsc::channel(CHANNEL);
+    let closed = Arc::new(OnceLock::new());
+    let why = Arc::clone(&closed);
+    tokio::spawn(async move {
+        let metrics = opening.app.metrics();
+        metrics.listeners.inc();
+        let reason = Pump::new(opening, out).run(&why).await;
+        metrics.listeners.dec();
+        metrics.streams_ended.get_or_create(&ByReason { reason: reason.reason() }).inc();
+    });
+    Frames { frames, closed, done: false }
+}
+
+type Reading = BoxFuture<'static, Result<HistoryPage, ReadError>>;
+
+struct Pump {
+    app: App,
+    tenant: Tenant,
+    subject: String,
+    subscribed: Subscribed,
+    cursor: EventCursor,
+    types: Types,
+    merge: Merge<Bytes, Bytes>,
+    out: mpsc::Sender<Bytes>,
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    /// Bytes of the queue that came from history, which waits for its reader.
+    history_bytes: usize,
+    /// Where history is to be read next.
+    next: Option<u64>,
+    reading: Option<Reading>,
+    over: bool,
+    /// When the reader last took something, or something began to wait.
+    moved: Instant,
+    beat: Instant,
+    beats: u32,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pump {
+    fn new(opening: Opening, out: mpsc::Sender<Bytes>) -> Self {
+        let Opening { app, tenant, run, subscribed, cursor, over, first_page, types, permit } =
+            opening;
+        // A commit of which the reader has a part is given again, without that part.
+        let last = cursor.seq - u64::from(cursor.index.is_some() && cursor.seq > 0);
+        let now = Instant::now();
+        Self {
+            subject: history::subject_of(&tenant, run),
+            merge: Merge::after(last, over),
+            queue: VecDeque::from([Bytes::from_static(sse::RETRY.as_bytes())]),
+            queued_bytes: sse::RETRY.len(),
+            history_bytes: 0,
+            next: None,
+            reading: Some(std::future::ready(Ok(first_page)).boxed()),
+            over: false,
+            moved: now,
+            beat: now,
+            beats: 0,
+            app,
+            tenant,
+            subscribed,
+            cursor,
+            types,
+            out,
+            _permit: permit,
+        }
+    }
+
+    async fn run(mut self, why: &OnceLock<Closed>) -> Closed {
+        let closed = loop {
+            if let Err(closed) = self.step().await {
+                break closed;
+            }
+        };
+        // Before the sender goes: the body looks for the reason when the frames end.
+        let _ = why.set(closed);
+        closed
+    }
+
+    async fn step(&mut self) -> Result<(), Closed> {
+        if self.over && self.queue.is_empty() {
+            return Err(Closed::RunOver);
+        }
+        self.begin_reading();
+        let stopping = self.app.stopping().clone();
+        let due = self.due();
+        let event = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(Closed::Stopping),
+            permit = self.out.reserve(), if !self.queue.is_empty() => {
+                let permit = permit.map_err(|_| Closed::ReaderGone)?;
+                if let Some(frame) = self.queue.pop_front() {
+                    self.queued_bytes -= frame.len();
+                    permit.send(frame);
+                }
+                return self.moved();
+            }
+            () = self.out.closed(), if self.queue.is_empty() => return Err(Closed::ReaderGone),
+            // Deltas before commits: what both have waiting was said before it was recorded.
+            delta = next_of(&mut self.subscribed.live) => Event::Delta(delta),
+            message = self.subscribed.log.next() => Event::Log(message.ok_or(Closed::Stopping)?),
+            page = ready(&mut self.reading) => Event::Page(page),
+            changed = self.subscribed.connects.changed() => {
+                changed.map_err(|_| Closed::Stopping)?;
+                Event::Reconnected
+            }
+            () = sleep_until(due) => Event::Due,
+        };
+        self.on(event).await
+    }
+
+    async fn on(&mut self, event: Event) -> Result<(), Closed> {
+        match event {
+            Event::Delta(message) => self.on_delta(message).await,
+            Event::Log(message) => self.on_log(message).await,
+            Event::Page(page) => self.on_page(page).await,
+            Event::Reconnected => {
+                // All listeners notice at once; they need not all read at once.
+                let jitter = rand::rng().random_range(0..1_000);
+                tokio::time::sleep(Duration::from_millis(jitter)).await;
+                self.feed(Input::Interrupted).await
+            }
+            Event::Due => self.on_due().await,
+        }
+    }
+
+    /// Reads on once the reader has taken what was read.
+    fn begin_reading(&mut self) {
+        if self.reading.is_some() || !self.queue.is_empty() {
+            return;
+        }
+        if let Some(from) = self.next.take() {
+            let (bus, subject): (Bus, String) = (self.app.bus().clone(), self.subject.clone());
+            self.reading = Some(async move { history::page(&bus, &subject, from).await }.boxed());
+        }
+    }
+
+    /// When something is due if nothing happens: the next sign of life, or the end of patience.
+    fn due(&self) -> Instant {
+        let config = self.app.config();
+        match self.queue.is_empty() {
+            true => self.beat + Duration::from_millis(config.heartbeat_ms),
+            false => self.moved + Duration::from_millis(config.stall_timeout_ms),
+        }
+    }
+
+    async fn on_due(&mut self) -> Result<(), Closed> {
+        if !self.queue.is_empty() {
+            return Err(Closed::SlowReader);
+        }
+        self.beat = Instant::now();
+        self.beats = self.beats.wrapping_add(1);
+        self.push(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
+        if self.beats.is_multiple_of(LOOK_AGAIN_EVERY) {
+            self.feed(Input::Interrupted).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_delta(&mut self, message: Option<Message>) -> Result<(), Closed> {
+        #[derive(Deserialize)]
+        struct OfTurn {
+            turn: u32,
+        }
+        let Some(message) = message else { return Err(Closed::Stopping) };
+        // Whoever may publish for the tenant may publish nonsense here.
+        let Ok(OfTurn { turn }) = serde_json::from_slice(&message.payload) else { return Ok(()) };
+        let bytes = message.payload.len();
+        self.feed(Input::Delta { turn, bytes, body: message.payload }).await
+    }
+
+    async fn on_log(&mut self, message: Message) -> Result<(), Closed> {
+        let number = |name: &str| -> Option<u64> {
+            message.headers.as_ref()?.get(name)?.as_str().parse().ok()
+        };
+        let places = (number("Nats-Sequence"), number("Nats-Last-Sequence"));
+        // Without a place it was not the stream that published it.
+        let (Some(seq), Some(previous)) = places else { return Ok(()) };
+        let item = record::item(seq, message.payload).map_err(|error| unreadable(seq, &error))?;
+        self.feed(Input::Live { item, previous }).await
+    }
+
+    async fn on_page(&mut self, page: Result<HistoryPage, ReadError>) -> Result<(), Closed> {
+        self.reading = None;
+        let page = page.map_err(|error| {
+            tracing::warn!(%error, "a run's history cannot be read");
+            Closed::LogUnreadable
+        })?;
+        let before = self.queued_bytes;
+        for stored in page.commits {
+            let seq = stored.seq;
+            let item = record::item(seq, stored.body).map_err(|error| unreadable(seq, &error))?;
+            self.feed(Input::History(item)).await?;
+        }
+        self.history_bytes += self.queued_bytes.saturating_sub(before);
+        match page.next {
+            Some(next) => {
+                self.next = Some(next);
+                Ok(())
+            }
+            None => self.feed(Input::HistoryEnd).await,
+        }
+    }
+
+    async fn feed(&mut self, input: Input<Bytes, Bytes>) -> Result<(), Closed> {
+        let mut outputs = vec![];
+        self.merge.on(input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Commit(item) => self.give(item.seq, &item.body).await?,
+                Output::Delta(body) => {
+                    let text = String::from_utf8_lossy(&body);
+                    self.push(sse::delta(&text));
+                }
+                Output::Read { from } => self.next = Some(from),
+                Output::End => self.over = true,
+            }
+        }
+        let most = self.app.config().listener_buffer_bytes + self.history_bytes;
+        if self.queued_bytes > most && !self.merge.is_reading() {
+            return Err(Closed::SlowReader);
+        }
+        Ok(())
+    }
+
+    async fn give(&mut self, seq: u64, body: &[u8]) -> Result<(), Closed> {
+        let events = record::events(seq, body).map_err(|error| unreadable(seq, &error))?;
+        let objects = self.app.objects();
+        for mut event in events {
+            if self.cursor.covers(seq, event.index) || !self.types.wants(&event.type_name) {
+                continue;
+            }
+            bodies::resolve(&objects, &self.tenant, &mut event).await;
+            if let Some(frame) = sse::event(&event) {
+                self.push(frame);
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        if self.queue.is_empty() {
+            self.moved = Instant::now();
+        }
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    fn moved(&mut self) -> Result<(), Closed> {
+        let now = Instant::now();
+        self.moved = now;
+        self.beat = now;
+        if self.queue.is_empty() {
+            self.history_bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+/// What happened.
+enum Event {
+    Delta(Option<Message>),
+    Log(Message),
+    Page(Result<HistoryPage, ReadError>),
+    Reconnected,
+    Due,
+}
+
+async fn next_of(live: &mut Option<Subscriber>) -> Option<Message> {
+    match live {
+        Some(live) => live.next().await,
+        None => pending().await,
+    }
+}
+
+async fn ready(reading: &mut Option<Reading>) -> Result<HistoryPage, ReadError> {
+    match reading {
+        Some(reading) => reading.await,
+        None => pending().await,
+    }
+}
+
+fn unreadable(seq: u64, error: &nexus_events::aggregate::DecodeError) -> Closed {
+    tracing::error!(seq, %error, "a stored commit cannot be read");
+    Closed::LogUnreadable
+}

@@ -1,0 +1,151 @@
+//! The conversation that a model sees: the agent's instructions, the session's earlier runs, this
+//! one. It is read back from the log along the runs' links; commands and events never carry it.
+
+use nexus_bus::objects::{ObjectError, Objects};
+use nexus_bus::store::ReadHint;
+use nexus_bus::Failure;
+use nexus_bus::Store;
+use nexus_events::agent;
+use nexus_events::model::Message;
+use nexus_events::run::{Entry, PreviousRun, Run};
+use nexus_events::{Body, Tenant};
+
+/// Earlier runs that are read back at most; older ones are left out.
+const RUNS_AT_MOST: usize = 200;
+
+/// What of a run is needed once its state is no longer looked at.
+pub(crate) struct Said {
+    instructions: Option<&'static str>,
+    entries: Vec<Entry>,
+    previous: Option<PreviousRun>,
+}
+
+impl Said {
+    /// Copies what was said in a run.
+    pub(crate) fn of(run: &Run) -> Self {
+        let info = run.info();
+        Self {
+            instructions: info
+                .and_then(|info| agent::pinned(&info.agent.name, &info.agent.version))
+                .map(|agent| agent.instructions),
+            entries: run.entries.clone(),
+            previous: info.and_then(|info| info.session.previous),
+        }
+    }
+}
+
+/// The conversation, oldest first: this run whole, and the newest of the earlier runs as far as they
+/// fit into `prompt_tokens`.
+pub(crate) async fn conversation(
+    store: &Store,
+    objects: &Objects,
+    tenant: &Tenant,
+    said: Said,
+    prompt_tokens: u64,
+) -> Result<Vec<Message>, Failure> {
+    let mut room = prompt_tokens.saturating_sub(likely_tokens(&said.entries));
+    let mut runs = vec![said.entries];
+    let mut previous = said.previous;
+    while let Some(link) = previous
+        && runs.len() <= RUNS_AT_MOST
+    {
+        let hint = ReadHint::between(link.first_seq, link.first_seq);
+        let run = store.load::<Run>(tenant, &link.run_id.into(), hint).await?;
+        let said = Said::of(&run.state);
+        let Some(left) = room.checked_sub(likely_tokens(&said.entries)) else { break };
+        room = left;
+        previous = said.previous;
+        runs.push(said.entries);
+    }
+    let mut messages: Vec<Message> = (said.instructions.iter())
+        .map(|text| Message::System { text: (*text).to_owned() })
+        .collect();
+    for entry in runs.into_iter().rev().flatten() {
+        messages.push(message(objects, tenant, entry).await?);
+    }
+    Ok(without_open_calls(messages))
+}
+
+/// What the entries come to as a prompt: three bytes a token is more tokens than the tokenizers of
+/// current models make of any European language or of code.
+fn likely_tokens(entries: &[Entry]) -> u64 {
+    let bytes: u64 = entries
+        .iter()
+        .map(|entry| match entry {
+            Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
+            Entry::Assistant { text, tool_calls } => {
+                let calls = tool_calls.iter().map(|call| call.arguments.to_string().len() as u64);
+                text.len_bytes().saturating_add(calls.sum())
+            }
+        })
+        .sum();
+    bytes / 3 + 8 * entries.len() as u64
+}
+
+async fn message(
+    objects: &Objects,
+    tenant: &Tenant,
+    entry: Entry,
+) -> Result<Message, ObjectError> {
+    let text = |body: Body| async move { objects.resolve(tenant, &body).await };
+    Ok(match entry {
+        Entry::User(body) => Message::User { text: text(body).await? },
+        Entry::Assistant { text: body, tool_calls } => {
+            Message::Assistant { text: text(body).await?, tool_calls }
+        }
+        Entry::Tool { call_id, name, text: body } => {
+            Message::Tool { call_id, name, text: text(body).await? }
+        }
+    })
+}
+
+/// A run that ended while its tools were at work leaves calls without results, which every provider
+/// refuses: such a message loses its calls.
+fn without_open_calls(messages: Vec<Message>) -> Vec<Message> {
+    let answered: std::collections::HashSet<String> = (messages.iter())
+        .filter_map(|message| match message {
+            Message::Tool { call_id, .. } => Some(call_id.clone()),
+            _ => None,
+        })
+        .collect();
+    messages
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Assistant { text, tool_calls }
+                if !tool_calls.iter().all(|call| answered.contains(&call.id)) =>
+            {
+                (!text.is_empty()).then_some(Message::Assistant { text, tool_calls: vec![] })
+            }
+            other => Some(other),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_events::model::ToolCall;
+
+    use super::*;
+
+    #[test]
+    fn a_call_without_a_result_is_not_shown() {
+        let call = |id: &str| ToolCall {
+            id: id.to_owned(),
+            name: "calculator".to_owned(),
+            arguments: serde_json::json!({}),
+        };
+        let asked = |text: &str, id: &str| Message::Assistant {
+            text: text.to_owned(),
+            tool_calls: vec![call(id)],
+        };
+        let result = Message::Tool {
+            call_id: "a".to_owned(),
+            name: "calculator".to_owned(),
+            text: "1".to_owned(),
+        };
+        let messages = vec![asked("", "a"), result.clone(), asked("let me see", "b"), asked("", "c")];
+        let kept = without_open_calls(messages);
+        let said = Message::Assistant { text: "let me see".to_owned(), tool_calls: vec![] };
+        assert_eq!(kept, vec![asked("", "a"), result, said]);
+    }
+}

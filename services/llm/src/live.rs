@@ -1,0 +1,123 @@
+//! Token deltas, for whoever listens now. They go out on core NATS as they come: the call never
+//! waits for a listener, and what nobody heard is in the final message.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+
+use nexus_bus::Bus;
+use nexus_events::{RunId, Tenant, subject};
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+
+use crate::provider::Delta;
+
+/// What listeners of `live.run.<run_id>` get.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Live<'a> {
+    /// More text.
+    Text {
+        /// The turn.
+        turn: u32,
+        /// The fragment.
+        text: &'a str,
+    },
+    /// More of a tool call.
+    ToolCall {
+        /// The turn.
+        turn: u32,
+        /// Which call of the turn.
+        index: usize,
+        /// The call's id.
+        id: &'a str,
+        /// The tool.
+        name: &'a str,
+        /// The fragment of its arguments.
+        arguments: &'a str,
+    },
+    /// What is being done before the model can answer.
+    Progress {
+        /// The turn.
+        turn: u32,
+        /// In words.
+        text: &'a str,
+    },
+    /// The call is tried again: what came in this turn so far is void.
+    Restart {
+        /// The turn.
+        turn: u32,
+        /// Why.
+        reason: &'a str,
+    },
+}
+
+/// The live stream of one turn. Fragments that come faster than the bus takes them wait here
+/// together; there are never more of them than the answer has.
+pub(crate) struct LiveStream {
+    bus: Bus,
+    subject: String,
+    turn: u32,
+    waiting: Mutex<VecDeque<Vec<u8>>>,
+    more: Notify,
+}
+
+impl LiveStream {
+    pub(crate) fn new(bus: Bus, tenant: &Tenant, run_id: RunId, turn: u32) -> Self {
+        let subject = subject::live_run(tenant, run_id);
+        Self { bus, subject, turn, waiting: Mutex::default(), more: Notify::new() }
+    }
+
+    pub(crate) fn delta(&self, delta: Delta<'_>) {
+        let turn = self.turn;
+        self.push(&match delta {
+            Delta::Text(text) => Live::Text { turn, text },
+            Delta::ToolCall { index, id, name, arguments } => {
+                Live::ToolCall { turn, index, id, name, arguments }
+            }
+        });
+    }
+
+    pub(crate) fn restart(&self, reason: &str) {
+        self.push(&Live::Restart { turn: self.turn, reason });
+    }
+
+    /// Passes notices on, for as long as it is polled.
+    pub(crate) async fn pass_on(&self, mut notices: watch::Receiver<String>) -> Infallible {
+        notices.mark_unchanged();
+        while notices.changed().await.is_ok() {
+            let text = notices.borrow_and_update().clone();
+            self.push(&Live::Progress { turn: self.turn, text: &text });
+        }
+        std::future::pending().await
+    }
+
+    /// Sends what comes, for as long as it is polled.
+    pub(crate) async fn forward(&self) -> Infallible {
+        loop {
+            self.drain().await;
+            self.more.notified().await;
+        }
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn drain(&self) {
+        while let Some(body) = self.next() {
+            let subject = self.subject.clone();
+            if let Err(error) = self.bus.client().publish(subject, body.into()).await {
+                tracing::debug!(%error, "a fragment was not sent; the final message has it");
+            }
+        }
+    }
+
+    fn push(&self, live: &Live<'_>) {
+        if let Ok(body) = serde_json::to_vec(live) {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(body);
+            self.more.notify_one();
+        }
+    }
+
+    fn next(&self) -> Option<Vec<u8>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}

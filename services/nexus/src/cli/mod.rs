@@ -1,0 +1,132 @@
+//! The command line's client side: everything that talks to a platform which runs elsewhere, in
+//! this machine or not. Most of it goes through the gateway, as any other client would; dead
+//! letters, projections and `doctor` look at the servers themselves, because they are for the time
+//! when the gateway is not well.
+//!
+//! Rendering is pure and tested by what it prints; what reaches out is thin around it.
+
+mod ask;
+mod endpoint;
+mod error;
+mod exit;
+mod fields;
+mod follow;
+mod format;
+mod http;
+mod parse;
+mod print;
+mod run;
+mod screen;
+mod sse;
+mod story;
+mod style;
+mod table;
+mod view;
+
+use std::process::ExitCode;
+
+use ask::Asker;
+use ask::audit::AuditVerb;
+use ask::budgets::BudgetsVerb;
+use ask::catalog::{Catalog, CatalogVerb};
+use ask::policies::PoliciesVerb;
+use ask::runs::RunsVerb;
+use ask::sessions::SessionsVerb;
+use exit::Exit;
+use http::Gateway;
+
+pub(crate) use endpoint::{Configured, Connection, Endpoints};
+pub(crate) use error::CliError;
+
+/// Client commands, to be flattened into the program's.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Client {
+    /// Start an agent run and show it live
+    Run(run::RunArgs),
+    /// Show a run, from its beginning to its end
+    Watch(run::WatchArgs),
+    /// Look at runs and steer them
+    Runs(Ask<RunsVerb>),
+    /// Conversations: runs in order, with a budget of their own
+    Sessions(Ask<SessionsVerb>),
+    /// Limits, what is held and what was spent
+    Budgets(Ask<BudgetsVerb>),
+    /// What policy allows, as bundles of Rego
+    Policies(Ask<PoliciesVerb>),
+    /// Tools that models may call
+    Tools(Ask<CatalogVerb>),
+    /// Agents
+    Agents(Ask<CatalogVerb>),
+    /// Models
+    Models(Ask<CatalogVerb>),
+    /// Who did what, when, to what, and why it was allowed
+    Audit(Ask<AuditVerb>),
+}
+
+/// A verb, and whom to ask.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ask<V: clap::Subcommand> {
+    #[command(subcommand)]
+    verb: V,
+    #[command(flatten)]
+    output: print::Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl<V: clap::Subcommand> Ask<V> {
+    fn split(self) -> Result<(V, Asker), CliError> {
+        let gateway = Gateway::new(&self.connection)?;
+        Ok((self.verb, Asker { gateway, output: self.output }))
+    }
+}
+
+impl Client {
+    /// Does it, with every error on standard error; the exit code says how it ended.
+    pub(crate) async fn run(self, configured: Configured) -> ExitCode {
+        match Box::pin(self.dispatch(configured)).await {
+            Ok(exit) => exit.into(),
+            Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
+            Err(error) => {
+                eprint!("{}", error.render(style::Style::stderr()));
+                error.exit().into()
+            }
+        }
+    }
+
+    async fn dispatch(self, _configured: Configured) -> Result<Exit, CliError> {
+        match self {
+            Self::Run(args) => return run::run(args).await,
+            Self::Watch(args) => return run::watch(args).await,
+            Self::Runs(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Sessions(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Budgets(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Policies(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Tools(ask) => Catalog::Tools.list(&ask.split()?.1).await?,
+            Self::Agents(ask) => Catalog::Agents.list(&ask.split()?.1).await?,
+            Self::Models(ask) => Catalog::Models.list(&ask.split()?.1).await?,
+            Self::Audit(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// `nexus runs list | head` is no error.
+fn is_closed_pipe(error: &CliError) -> bool {
+    matches!(error, CliError::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+}

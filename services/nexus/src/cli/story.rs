@@ -1,0 +1,413 @@
+//! A run's events as a story for a person: which text goes to standard output, which remarks go
+//! beside it, and how it ended. Pure: what is shown follows from what came, in order.
+//!
+//! Deltas are shown as they come and the recorded answer settles what was really said: whatever of
+//! it was not heard is added, and an answer that differs is shown whole.
+
+use std::collections::HashMap;
+
+use nexus_events::aggregate::Event as _;
+use nexus_events::run::{
+    LlmCompleted, PolicyDecided, PolicyPoint, ReservationRefused, RunEvent, RunStarted,
+};
+use nexus_events::{Body, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::exit::Exit;
+use super::format::{count, duration, one_line, usd};
+use super::style::Tone;
+
+/// Characters of arguments and results in a remark.
+const SNIPPET: usize = 160;
+
+/// What comes over the stream.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Something that was recorded.
+    Fact {
+        /// When.
+        time: Option<Timestamp>,
+        /// What.
+        event: Box<RunEvent>,
+    },
+    /// A fragment of an answer.
+    Live(Live),
+    /// Something that this version does not know.
+    Unknown(String),
+}
+
+/// Fragments, as the model's role publishes them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Live {
+    /// More text.
+    Text {
+        /// The turn.
+        turn: u32,
+        /// The fragment.
+        text: String,
+    },
+    /// More of a tool call; shown when it is whole.
+    ToolCall {},
+    /// The call is made again: what came in this turn so far is void.
+    Restart {
+        /// The turn.
+        turn: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "type", default)]
+    type_name: String,
+    time: Option<Timestamp>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl Item {
+    /// Reads the data of a stream's event.
+    ///
+    /// # Errors
+    /// It is not JSON of the shape that the gateway sends.
+    pub(crate) fn read(data: &str) -> Result<Self, serde_json::Error> {
+        let wire: Wire<'_> = serde_json::from_str(data)?;
+        match (wire.type_name.as_str(), wire.data) {
+            (name, Some(data)) if name.starts_with("nexus.") => {
+                Ok(match RunEvent::decode(name, data) {
+                    Ok(event) => Self::Fact { time: wire.time, event: Box::new(event) },
+                    // A newer platform than this program: the rest of the story is still told.
+                    Err(_) => Self::Unknown(wire.type_name),
+                })
+            }
+            ("text" | "tool_call" | "restart", _) => serde_json::from_str(data).map(Self::Live),
+            _ => Ok(Self::Unknown(wire.type_name)),
+        }
+    }
+}
+
+/// What is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Text of the answer, without a line break of ours.
+    Text(String),
+    /// The answer's line ends here.
+    Break,
+    /// A remark.
+    Note(Tone, String),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// `completed`, `failed` or `cancelled`.
+    pub(crate) status: &'static str,
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// Why, where it did not complete.
+    pub(crate) reason: Option<String>,
+}
+
+/// The story so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    /// The conversation, to continue it.
+    pub(crate) session: Option<String>,
+    /// How it ended, once it has.
+    pub(crate) ending: Option<Ending>,
+    tokens: u64,
+    cost_usd_micros: u64,
+    began: Option<Timestamp>,
+    latest: Option<Timestamp>,
+    duration_ms: Option<u64>,
+    /// The turn whose text is being shown, and what of it was.
+    turn: u32,
+    shown: String,
+    /// The last turn whose answer was recorded.
+    answered: u32,
+    tool_names: HashMap<String, String>,
+}
+
+impl Story {
+    /// Takes what came; says what to show.
+    pub(crate) fn take(&mut self, item: Item) -> Vec<Line> {
+        match item {
+            Item::Live(live) => self.live(live),
+            Item::Fact { time, event } => {
+                self.began = self.began.or(time);
+                self.latest = time.or(self.latest);
+                self.fact(*event)
+            }
+            Item::Unknown(name) => vec![note(format!("{name} (not known to this version)"))],
+        }
+    }
+
+    /// One line about the whole run.
+    pub(crate) fn summary(&self) -> String {
+        let measured = match (self.began, self.latest) {
+            (Some(began), Some(latest)) => latest.millis_since(began),
+            _ => 0,
+        };
+        let ending = self.ending.as_ref();
+        let mut parts = vec![
+            ending.map_or("not ended", |ending| ending.status).to_owned(),
+            format!("{} tokens", count(self.tokens)),
+            usd(self.cost_usd_micros),
+            duration(self.duration_ms.unwrap_or(measured)),
+        ];
+        if let Some(reason) = ending.and_then(|ending| ending.reason.as_deref()) {
+            parts.insert(1, one_line(reason, 400));
+        }
+        if let Some(session) = &self.session {
+            parts.push(format!("session {session}"));
+        }
+        parts.join(" · ")
+    }
+
+    fn live(&mut self, live: Live) -> Vec<Line> {
+        match live {
+            Live::Text { turn, text } if turn > self.answered => {
+                let mut lines = self.enter(turn);
+                self.shown.push_str(&text);
+                lines.push(Line::Text(text));
+                lines
+            }
+            Live::Restart { turn, reason } if turn > self.answered => {
+                let mut lines = self.enter(turn);
+                lines.extend(self.end_text());
+                let what = format!("the model is called again ({reason}); the above is void");
+                lines.push(Line::Note(Tone::Warn, what));
+                lines
+            }
+            // What comes late is in the recorded answer.
+            _ => vec![],
+        }
+    }
+
+    fn enter(&mut self, turn: u32) -> Vec<Line> {
+        if turn == self.turn {
+            return vec![];
+        }
+        self.turn = turn;
+        self.end_text()
+    }
+
+    fn end_text(&mut self) -> Vec<Line> {
+        let shown = std::mem::take(&mut self.shown);
+        if shown.is_empty() { vec![] } else { vec![Line::Break] }
+    }
+
+    fn fact(&mut self, event: RunEvent) -> Vec<Line> {
+        match event {
+            RunEvent::RunStarted(started) => self.started(&started),
+            RunEvent::PolicyDecided(decided) => vec![self.policy(&decided)],
+            RunEvent::ReservationGranted(granted) => vec![note(format!(
+                "budget   holds {} tokens, {}, {} for turn {}",
+                count(granted.amounts.tokens),
+                usd(granted.amounts.cost_usd_micros),
+                duration(granted.amounts.time_ms),
+                granted.turn
+            ))],
+            RunEvent::ReservationRefused(refused) => vec![refusal(&refused)],
+            RunEvent::ReservationLapsed(lapsed) => vec![note(format!(
+                "budget   what was held for turn {} lapsed; asking again",
+                lapsed.turn
+            ))],
+            RunEvent::LlmCompleted(answer) => self.answer(&answer),
+            RunEvent::LlmFailed(failed) => {
+                self.spend(failed.usage.total_tokens(), failed.cost_usd_micros);
+                let mut lines = self.end_text();
+                let what = format!("model    failed ({}): {}", failed.code, failed.message);
+                lines.push(Line::Note(Tone::Bad, what));
+                lines
+            }
+            RunEvent::LlmAborted(aborted) => {
+                self.spend(aborted.usage.total_tokens(), aborted.cost_usd_micros);
+                let tokens = count(aborted.usage.total_tokens());
+                let mut lines = self.end_text();
+                lines.push(note(format!("model    stopped after {tokens} tokens, which are charged")));
+                lines
+            }
+            RunEvent::ToolStarted(started) if started.attempt > 1 => vec![Line::Note(
+                Tone::Warn,
+                format!("tool     {} is tried again ({})", started.tool, started.attempt),
+            )],
+            RunEvent::ToolStarted(_) => vec![],
+            RunEvent::ToolCompleted(done) => {
+                let name = self.tool_name(&done.call_id);
+                let (text, took) = (snippet(&done.output), duration(done.duration_ms));
+                vec![note(format!("tool     {name} gave {text} ({took})"))]
+            }
+            RunEvent::ToolFailed(failed) => {
+                let name = self.tool_name(&failed.call_id);
+                let why = one_line(&failed.message, SNIPPET);
+                let what = format!("tool     {name} failed ({}): {why}", failed.code);
+                vec![Line::Note(Tone::Warn, what)]
+            }
+            RunEvent::RunSignalled(signal) => {
+                vec![note(format!("signal   {}", snippet(&signal.input)))]
+            }
+            RunEvent::RunPaused(paused) => {
+                vec![Line::Note(Tone::Warn, with_reason("paused", paused.reason.as_deref()))]
+            }
+            RunEvent::RunResumed(resumed) => {
+                vec![note(with_reason("resumed", resumed.reason.as_deref()))]
+            }
+            RunEvent::RunCompleted(done) => {
+                self.tokens = done.tokens;
+                self.cost_usd_micros = done.cost_usd_micros;
+                self.duration_ms = Some(done.duration_ms);
+                self.end("completed", None, None)
+            }
+            RunEvent::RunFailed(failed) => self.end(
+                "failed",
+                Some(&failed.code),
+                Some(format!("{}: {}", failed.code, failed.message)),
+            ),
+            RunEvent::RunCancelled(cancelled) => self.end("cancelled", None, cancelled.reason),
+        }
+    }
+
+    fn started(&mut self, started: &RunStarted) -> Vec<Line> {
+        self.session = Some(started.session.id.to_string());
+        let agent = &started.agent;
+        vec![note(format!(
+            "run      {} · agent {} {} · model {}",
+            started.run_id, agent.name, agent.version, started.model
+        ))]
+    }
+
+    fn policy(&self, decided: &PolicyDecided) -> Line {
+        let point = match &decided.point {
+            PolicyPoint::ToolCall { call_id, .. } => {
+                format!("{} {}", decided.point.name(), self.tool_name(call_id))
+            }
+            point => point.name().to_owned(),
+        };
+        let because = match &decided.error {
+            Some(error) => format!(" ({error})"),
+            None if decided.reasons.is_empty() => String::new(),
+            None => format!(" ({})", decided.reasons.join("; ")),
+        };
+        let because = one_line(&because, SNIPPET);
+        if decided.allowed {
+            return note(format!("policy   allows {point} {because}").trim_end().to_owned());
+        }
+        let rules = decided.rules.join(", ");
+        let text = format!("policy   denies {point} {because} {rules}");
+        Line::Note(Tone::Bad, text.trim_end().to_owned())
+    }
+
+    fn answer(&mut self, answer: &LlmCompleted) -> Vec<Line> {
+        self.spend(answer.usage.total_tokens(), answer.cost_usd_micros);
+        let mut lines = self.enter(answer.turn);
+        self.answered = answer.turn;
+        match &answer.text {
+            Body::Inline(text) => lines.extend(self.rest_of(text)),
+            Body::Stored { object, bytes } => lines.push(note(format!(
+                "answer   has {} bytes and is kept as {object}",
+                count(*bytes)
+            ))),
+        }
+        lines.extend(self.end_text());
+        lines.push(note(about(answer)));
+        for call in &answer.tool_calls {
+            self.tool_names.insert(call.id.clone(), call.name.clone());
+            let arguments = one_line(&call.arguments.to_string(), SNIPPET);
+            lines.push(note(format!("tool     {} {arguments}", call.name)));
+        }
+        lines
+    }
+
+    /// What of the recorded text was not shown yet.
+    fn rest_of(&mut self, text: &str) -> Vec<Line> {
+        let shown = std::mem::take(&mut self.shown);
+        text.clone_into(&mut self.shown);
+        match text.strip_prefix(shown.as_str()) {
+            Some("") => vec![],
+            Some(rest) => vec![Line::Text(rest.to_owned())],
+            None => vec![
+                Line::Break,
+                Line::Note(Tone::Warn, "some of it was not heard; the whole answer:".to_owned()),
+                Line::Text(text.to_owned()),
+            ],
+        }
+    }
+
+    fn end(
+        &mut self,
+        status: &'static str,
+        code: Option<&str>,
+        reason: Option<String>,
+    ) -> Vec<Line> {
+        self.ending = Some(Ending { status, exit: Exit::of_run(status, code), reason });
+        self.end_text()
+    }
+
+    fn spend(&mut self, tokens: u64, cost_usd_micros: u64) {
+        self.tokens = self.tokens.saturating_add(tokens);
+        self.cost_usd_micros = self.cost_usd_micros.saturating_add(cost_usd_micros);
+    }
+
+    fn tool_name(&self, call_id: &str) -> String {
+        self.tool_names.get(call_id).map_or_else(|| call_id.to_owned(), Clone::clone)
+    }
+}
+
+fn note(text: String) -> Line {
+    Line::Note(Tone::Dim, text)
+}
+
+fn with_reason(what: &str, reason: Option<&str>) -> String {
+    reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"))
+}
+
+fn snippet(body: &Body) -> String {
+    match body {
+        Body::Inline(text) => one_line(text, SNIPPET),
+        Body::Stored { bytes, .. } => format!("{} bytes", count(*bytes)),
+    }
+}
+
+fn about(answer: &LlmCompleted) -> String {
+    let usage = &answer.usage;
+    let about = if usage.estimated { "about " } else { "" };
+    let first = answer.time_to_first_token_ms;
+    let first = first.map(|ms| format!(", first token after {}", duration(ms)));
+    let again = if answer.attempts > 1 {
+        format!(", {} attempts", answer.attempts)
+    } else {
+        String::new()
+    };
+    format!(
+        "model    {}: {about}{} tokens in, {} out, {}, {}{}{again}",
+        answer.model,
+        count(usage.input_tokens),
+        count(usage.output_tokens),
+        usd(answer.cost_usd_micros),
+        duration(answer.duration_ms),
+        first.unwrap_or_default(),
+    )
+}
+
+fn refusal(refused: &ReservationRefused) -> Line {
+    let id = refused.scope.id();
+    let scope = format!("{} {id}", refused.scope.kind());
+    let text = format!(
+        "budget   refuses turn {}: {} has {} of {} {} left ({}), {} are needed",
+        refused.turn,
+        scope.trim_end(),
+        count(refused.limit.saturating_sub(refused.spent).saturating_sub(refused.reserved)),
+        count(refused.limit),
+        refused.unit,
+        refused.window.as_str(),
+        count(refused.needed),
+    );
+    Line::Note(Tone::Bad, text)
+}
+
+#[cfg(test)]
+mod tests;

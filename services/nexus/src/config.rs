@@ -1,0 +1,276 @@
+//! One configuration: `nexus.toml`, one struct a part, environment variables `NEXUS_<PART>_<FIELD>`
+//! over it. There is no third layer; command-line flags name files and addresses only.
+
+use std::path::{Path, PathBuf};
+
+use nexus_bus::{BusConfig, Credentials};
+use nexus_gateway::GatewayConfig;
+use nexus_llm::provider::ProviderConfig;
+use serde::Deserialize;
+
+/// The whole configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The bus.
+    pub(crate) nats: NatsConfig,
+    /// The database of the read models.
+    pub(crate) database: DatabaseConfig,
+    /// The HTTP gateway.
+    pub(crate) gateway: GatewayConfig,
+    /// Models and who serves them.
+    pub(crate) models: ModelsConfig,
+    /// Bounds.
+    pub(crate) limits: LimitsConfig,
+    /// Logs and traces.
+    pub(crate) telemetry: TelemetryConfig,
+}
+
+/// The bus.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NatsConfig {
+    /// `nats://[user:password@]host:port`, several separated by commas. `nexus up` starts its own
+    /// server and needs none.
+    pub(crate) url: Option<String>,
+    /// Nodes that hold each stream: 1 or 3.
+    pub(crate) replicas: Option<usize>,
+    /// Certificate authority of the server, where the system does not know it.
+    pub(crate) root_certificate: Option<PathBuf>,
+    /// Credentials file as `nsc` writes it.
+    pub(crate) credentials_file: Option<PathBuf>,
+}
+
+/// The database.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DatabaseConfig {
+    /// `postgres://user:password@host:port/database`. `nexus up` starts its own.
+    pub(crate) url: Option<String>,
+}
+
+/// Models and who serves them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ModelsConfig {
+    /// The model of a run that names none.
+    pub(crate) default: Option<String>,
+    /// Providers; `OPENAI_BASE_URL` and `OPENAI_API_KEY` add one named `openai`.
+    pub(crate) providers: Vec<ProviderConfig>,
+    /// Whether the embedded model is offered; it is, unless this says no.
+    pub(crate) local: Option<bool>,
+    /// Threads of the embedded model; 1 unless this says more.
+    pub(crate) local_threads: Option<usize>,
+}
+
+/// Bounds.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsConfig {
+    /// Length of a run's input, in bytes.
+    pub(crate) input_bytes: usize,
+    /// Aggregates of each kind that a process keeps in memory.
+    pub(crate) cached_aggregates: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { input_bytes: 1024 * 1024, cached_aggregates: 10_000 }
+    }
+}
+
+/// Logs and traces.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TelemetryConfig {
+    /// Which log lines are written: `info`, or `info,nexus_bus=debug`.
+    pub(crate) log: Option<String>,
+    /// `text` or `json`; text on a terminal and JSON otherwise, unless this says which.
+    pub(crate) log_format: Option<LogFormat>,
+    /// Where traces go by OTLP over gRPC; `OTEL_EXPORTER_OTLP_ENDPOINT` is honoured too.
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what it must be.
+    #[error("the configuration {path} is not valid: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// Something that is needed is not there.
+    #[error("{what} is not configured: set {variable}, or {key} in nexus.toml")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// Its environment variable.
+        variable: &'static str,
+        /// Its place in the file.
+        key: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the file (`nexus.toml` in the working directory when none is named and it exists) and
+    /// the environment over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a file that cannot be read, an unknown or ill-typed field.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let default = Path::new("nexus.toml");
+        let path = file.or_else(|| default.exists().then_some(default));
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+            None => String::new(),
+        };
+        let path = path.unwrap_or(default);
+        let invalid =
+            |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+        let mut table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        overlay(&mut table, env);
+        table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))
+    }
+
+    /// How the bus is reached.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub(crate) fn bus(&self, name: &str) -> Result<BusConfig, ConfigError> {
+        let url = self.nats.url.as_deref().ok_or(ConfigError::Missing {
+            what: "the address of NATS",
+            variable: "NEXUS_NATS_URL",
+            key: "nats.url",
+        })?;
+        let (url, credentials) = split_credentials(url);
+        let mut bus = BusConfig::new(url, name);
+        bus.credentials = match &self.nats.credentials_file {
+            Some(path) => Credentials::File(path.clone()),
+            None => credentials,
+        };
+        bus.root_certificate = self.nats.root_certificate.clone();
+        bus.replicas = self.nats.replicas.unwrap_or(1);
+        Ok(bus)
+    }
+
+    /// Where the read models are.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub(crate) fn database_url(&self) -> Result<&str, ConfigError> {
+        self.database.url.as_deref().ok_or(ConfigError::Missing {
+            what: "the address of Postgres",
+            variable: "NEXUS_DATABASE_URL",
+            key: "database.url",
+        })
+    }
+}
+
+/// Takes user and password out of the addresses, so that they are never logged with them.
+fn split_credentials(url: &str) -> (String, Credentials) {
+    let mut credentials = Credentials::None;
+    let servers = url.split(',').map(|server| {
+        let server = server.trim();
+        let Some((scheme, rest)) = server.split_once("://") else { return server.to_owned() };
+        let Some((secret, host)) = rest.rsplit_once('@') else { return server.to_owned() };
+        credentials = match secret.split_once(':') {
+            Some((user, password)) => Credentials::UserPassword {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            },
+            None => Credentials::Token(secret.to_owned()),
+        };
+        format!("{scheme}://{host}")
+    });
+    let servers: Vec<String> = servers.collect();
+    (servers.join(","), credentials)
+}
+
+/// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
+fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
+    const PARTS: [&str; 6] = ["nats", "database", "gateway", "models", "limits", "telemetry"];
+    for (name, value) in env {
+        let name = match name.as_str() {
+            "NEXUS_LISTEN" => "NEXUS_GATEWAY_LISTEN",
+            "NEXUS_LOG" => "NEXUS_TELEMETRY_LOG",
+            name => name,
+        };
+        let Some(rest) = name.strip_prefix("NEXUS_") else { continue };
+        let Some((part, field)) = rest.split_once('_') else { continue };
+        let (part, field) = (part.to_lowercase(), field.to_lowercase());
+        if !PARTS.contains(&part.as_str()) {
+            continue;
+        }
+        let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Ok(number), _) => toml::Value::Integer(number),
+            (_, Ok(flag)) => toml::Value::Boolean(flag),
+            _ => toml::Value::String(value),
+        };
+        let entry = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let toml::Value::Table(part) = entry {
+            part.insert(field, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use super::*;
+
+    fn load(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let env: Vec<(String, String)> =
+            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::load(None, env.into_iter())
+    }
+
+    #[test]
+    fn the_environment_lies_over_the_file() {
+        let config = load(&[
+            ("NEXUS_NATS_URL", "nats://u:p%40@h:4222"),
+            ("NEXUS_LIMITS_INPUT_BYTES", "7"),
+            ("NEXUS_CACHE_DIR", "/x"),
+            ("HOME", "/root"),
+        ])
+        .unwrap();
+        assert_eq!(config.limits.input_bytes, 7);
+        let bus = config.bus("test").unwrap();
+        assert_eq!(bus.url, "nats://h:4222");
+        assert!(matches!(bus.credentials, Credentials::UserPassword { .. }));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = load(&[("NEXUS_NATS_ULR", "x")]).unwrap_err().to_string();
+        assert!(error.contains("ulr"), "{error}");
+        let error = load(&[]).unwrap().bus("test").unwrap_err().to_string();
+        assert!(error.contains("NEXUS_NATS_URL"), "{error}");
+    }
+}

@@ -1,0 +1,52 @@
+//! What makes the program end with an error, and its exit codes.
+
+use nexus_devstack::DevstackError;
+
+use crate::config::ConfigError;
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Models and providers.
+    #[error(transparent)]
+    Models(#[from] nexus_llm::provider::ConfigError),
+    /// Servers of our own.
+    #[error(transparent)]
+    Devstack(#[from] DevstackError),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] nexus_bus::ConnectError),
+    /// The streams.
+    #[error(transparent)]
+    Topology(#[from] nexus_bus::TopologyError),
+    /// The read models.
+    #[error(transparent)]
+    Projections(#[from] nexus_projections::ProjectionError),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] nexus_gateway::GatewayError),
+    /// Traces.
+    #[error("traces cannot be exported: {0}")]
+    Telemetry(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// A role ended by itself.
+    #[error("a role ended unexpectedly: {0}")]
+    RoleEnded(String),
+    /// A file.
+    #[error("{path} cannot be written: {source}")]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no place for data.
+    #[error("there is no home directory to keep data in: name one with --data-dir")]
+    NoDataDir,
+    /// Signals cannot be waited for.
+    #[error("signals cannot be handled: {0}")]
+    Signals(#[source] std::io::Error),
+}

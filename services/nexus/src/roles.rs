@@ -1,0 +1,234 @@
+//! The roles of the platform: one visible list, each startable alone or all together.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_budget::BudgetRole;
+use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
+use nexus_events::catalog::Catalog;
+use nexus_events::run::StartLimits;
+use nexus_llm::LlmRole;
+use nexus_llm::provider::{Models, Settings};
+use nexus_policy::PolicyRole;
+use nexus_projections::Projections;
+use nexus_run::RunRole;
+use nexus_tools::ToolsRole;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::local_model::LocalModelHost;
+
+/// One role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Starts and controls runs and sessions; relays timers that are due.
+    Run,
+    /// Reserves and settles.
+    Budget,
+    /// Judges.
+    Policy,
+    /// Executes tools.
+    Tools,
+    /// Calls models.
+    Llm,
+    /// Folds the log into the read models.
+    Projector,
+    /// Serves HTTP.
+    Gateway,
+}
+
+impl Role {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Run,
+        Self::Budget,
+        Self::Policy,
+        Self::Tools,
+        Self::Llm,
+        Self::Projector,
+        Self::Gateway,
+    ];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Budget => "budget",
+            Self::Policy => "policy",
+            Self::Tools => "tools",
+            Self::Llm => "llm",
+            Self::Projector => "projector",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    fn needs_database(self) -> bool {
+        matches!(self, Self::Projector | Self::Gateway)
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|role| role.name()).collect();
+            format!("there is no role {name:?}; there is {}", known.join(", "))
+        })
+    }
+}
+
+/// Roles that run in this process.
+pub(crate) struct Running {
+    tasks: JoinSet<Result<(), Failure>>,
+    shutdown: CancellationToken,
+    listen: Option<std::net::SocketAddr>,
+    local_model: Arc<LocalModelHost>,
+}
+
+impl Running {
+    /// Connects, makes sure of streams and tables, and starts the roles.
+    ///
+    /// # Errors
+    /// [`Failure`]: a configuration that cannot work. A bus or database that is away is waited for.
+    pub(crate) async fn start(roles: &[Role], config: Config) -> Result<Self, Failure> {
+        let shutdown = CancellationToken::new();
+        let name = format!("nexus-{}", std::process::id());
+        let bus = Bus::open(config.bus(&name)?).await?;
+        let topology = TopologyConfig { replicas: bus.replicas(), ..TopologyConfig::default() };
+        bus.connected().await;
+        nexus_bus::ensure(bus.jetstream(), &topology).await?;
+        let store = Store::new(bus.clone(), config.limits.cached_aggregates);
+        let local_model = LocalModelHost::new(&config.models);
+        let models = Arc::new(build_models(&config, &local_model)?);
+        let catalog = Arc::new(models.catalog());
+        let projections = match roles.iter().any(|role| role.needs_database()) {
+            true => Some(connect_projections(&config).await?),
+            false => None,
+        };
+        let parts = Parts { bus, store, models, catalog, projections, config };
+        let mut running =
+            Self { tasks: JoinSet::new(), shutdown, listen: None, local_model };
+        for role in roles {
+            running.spawn(*role, &parts).await?;
+            info!(role = role.name(), "role started");
+        }
+        Ok(running)
+    }
+
+    /// Where the gateway listens.
+    pub(crate) fn listen(&self) -> Option<std::net::SocketAddr> {
+        self.listen
+    }
+
+    /// Waits until a role ends by itself, which none should.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(failure))) => failure,
+            Some(Ok(Ok(()))) | None => Failure::RoleEnded("it returned".to_owned()),
+            Some(Err(error)) => Failure::RoleEnded(error.to_string()),
+        }
+    }
+
+    /// Stops all roles and waits for what they have begun.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(20), finished).await.is_err() {
+            tracing::warn!("some work did not end in time; it is delivered again at the next start");
+        }
+        self.local_model.stop().await;
+    }
+
+    async fn spawn(&mut self, role: Role, parts: &Parts) -> Result<(), Failure> {
+        let (bus, store) = (parts.bus.clone(), parts.store.clone());
+        let catalog = Arc::clone(&parts.catalog);
+        let stop = self.shutdown.clone();
+        let tasks = &mut self.tasks;
+        match role {
+            Role::Run => {
+                let limits = StartLimits { input_bytes: parts.config.limits.input_bytes };
+                let handler = RunRole::new(bus.clone(), store, catalog, limits);
+                let relay = timer::run_relay(bus.clone(), stop.clone());
+                tasks.spawn(done(relay));
+                tasks.spawn(done(run_role(bus, nexus_run::SPEC, handler, stop)));
+            }
+            Role::Budget => {
+                let handler = BudgetRole::new(bus.clone(), store, catalog);
+                tasks.spawn(done(run_batch_role(bus, nexus_budget::SPEC, handler, stop)));
+            }
+            Role::Policy => {
+                let handler = PolicyRole::new(bus.clone(), store, catalog);
+                tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
+            }
+            Role::Tools => {
+                let handler = ToolsRole::new(bus.clone(), store);
+                tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
+            }
+            Role::Llm => {
+                let models = Arc::clone(&parts.models);
+                let notices = self.local_model.notices();
+                let handler = LlmRole::new(bus.clone(), store, models, catalog, notices);
+                tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
+            }
+            Role::Projector => {
+                let projections = parts.projections()?;
+                tasks.spawn(async move {
+                    Ok(nexus_projections::run_projector(projections, bus, stop).await?)
+                });
+            }
+            Role::Gateway => {
+                let gateway = parts.config.gateway.clone();
+                let bound = nexus_gateway::bind(&gateway).await?;
+                self.listen = Some(bound.address());
+                let projections = parts.projections()?;
+                tasks.spawn(async move {
+                    let served = bound.serve(gateway, bus, store, projections, catalog, stop);
+                    Ok(served.await?)
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What roles are made of.
+struct Parts {
+    bus: Bus,
+    store: Store,
+    models: Arc<Models>,
+    catalog: Arc<Catalog>,
+    projections: Option<Projections>,
+    config: Config,
+}
+
+impl Parts {
+    fn projections(&self) -> Result<Projections, Failure> {
+        self.projections.clone().ok_or_else(|| Failure::RoleEnded("no database".to_owned()))
+    }
+}
+
+async fn done(role: impl Future<Output = ()>) -> Result<(), Failure> {
+    role.await;
+    Ok(())
+}
+
+fn build_models(config: &Config, local: &Arc<LocalModelHost>) -> Result<Models, Failure> {
+    let settings = Settings {
+        providers: config.models.providers.clone(),
+        default_model: config.models.default.clone(),
+        local_endpoint: config.models.local.unwrap_or(true).then(|| local.resolver()),
+        ..Settings::default()
+    };
+    Ok(Models::build(settings, &|name| std::env::var(name).ok())?)
+}
+
+async fn connect_projections(config: &Config) -> Result<Projections, Failure> {
+    let projections = Projections::connect(config.database_url()?).await?;
+    projections.migrate().await?;
+    Ok(projections)
+}

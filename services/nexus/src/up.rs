@@ -1,0 +1,309 @@
+//! `nexus up`: the whole platform on this machine. Private servers, tables, every role; supervised,
+//! and stopped in order.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nexus_devstack::{
+    Cache, DataDir, NatsAuth, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress,
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::roles::{Role, Running};
+use crate::signals;
+
+/// How `nexus up` is called.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// Where data is kept: streams, tables, passwords. /var/lib/nexus for root, else
+    /// ~/.local/share/nexus.
+    #[arg(long, env = "NEXUS_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the HTTP gateway. 127.0.0.1:8080, or a free port where that is taken.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Keep nothing: data goes to a temporary directory that is removed at the end.
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) ephemeral: bool,
+    /// Write the addresses (JSON, readable by this user only) to this file once everything is ready.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// Where everything is; kept in the data directory for the other commands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Endpoints {
+    /// The gateway.
+    pub(crate) url: String,
+    /// NATS, with user and password.
+    pub(crate) nats_url: String,
+    /// Postgres, with user and password.
+    pub(crate) database_url: String,
+    /// This process.
+    pub(crate) pid: u32,
+    /// The servers' processes.
+    pub(crate) servers: Vec<u32>,
+}
+
+/// Runs the platform until a signal.
+///
+/// # Errors
+/// [`Failure`]: something that must be there is not, and cannot be got.
+pub(crate) async fn up(args: UpArgs, mut config: Config) -> Result<(), Failure> {
+    let mut signals = signals::Signals::install().map_err(Failure::Signals)?;
+    let place = Place::choose(&args)?;
+    let data = DataDir::lock(place.path())?;
+    tokio::select! {
+        ended = run(&args, &mut config, &data, &mut signals) => ended,
+    }
+}
+
+async fn run(
+    args: &UpArgs,
+    config: &mut Config,
+    data: &DataDir,
+    signals: &mut signals::Signals,
+) -> Result<(), Failure> {
+    let servers = tokio::select! {
+        started = Servers::start(data, args.ephemeral) => started?,
+        signal = signals.next() => {
+            info!(signal, "stopped before it was ready");
+            return Ok(());
+        }
+    };
+    config.nats.url = Some(servers.nats_url.clone());
+    config.database.url = Some(servers.database_url.clone());
+    let fallback = choose_listen(args, config);
+    let started = tokio::select! {
+        started = start_roles(config, fallback) => started,
+        signal = signals.next() => {
+            info!(signal, "stopped before it was ready");
+            servers.stop().await;
+            return Ok(());
+        }
+    };
+    let mut running = match started {
+        Ok(running) => running,
+        Err(failure) => {
+            servers.stop().await;
+            return Err(failure);
+        }
+    };
+    announce(args, data.path(), &servers, &running)?;
+    let failure = tokio::select! {
+        signal = signals.next() => {
+            info!(signal, "stopping; press Ctrl-C again to stop at once");
+            None
+        }
+        failure = running.ended() => Some(failure),
+    };
+    let orderly = async {
+        running.stop().await;
+        servers.stop().await;
+    };
+    tokio::select! {
+        () = orderly => {}
+        _ = signals.next() => warn!("stopped at once; what was under way goes on at the next start"),
+    }
+    remove(&data.path().join(ENDPOINTS_FILE));
+    failure.map_or(Ok(()), Err)
+}
+
+/// Name of the file with the addresses, in the data directory.
+pub(crate) const ENDPOINTS_FILE: &str = "endpoints.json";
+
+async fn start_roles(config: &Config, fallback: bool) -> Result<Running, Failure> {
+    match Running::start(&Role::ALL, config.clone()).await {
+        Err(Failure::Gateway(error)) if fallback && error.is_address_in_use() => {
+            let mut config = config.clone();
+            let taken = config.gateway.listen;
+            config.gateway.listen.set_port(0);
+            warn!(address = %taken, "the usual address is taken; a free port is used");
+            Running::start(&Role::ALL, config).await
+        }
+        started => started,
+    }
+}
+
+/// Sets the address; says whether another one may be taken when it is in use.
+fn choose_listen(args: &UpArgs, config: &mut Config) -> bool {
+    match args.listen {
+        Some(listen) => {
+            config.gateway.listen = listen;
+            false
+        }
+        None => config.gateway.listen == nexus_gateway::GatewayConfig::default().listen,
+    }
+}
+
+fn announce(
+    args: &UpArgs,
+    data: &Path,
+    servers: &Servers,
+    running: &Running,
+) -> Result<(), Failure> {
+    let url = running.listen().map(|address| format!("http://{address}")).unwrap_or_default();
+    let endpoints = Endpoints {
+        url: url.clone(),
+        nats_url: servers.nats_url.clone(),
+        database_url: servers.database_url.clone(),
+        pid: std::process::id(),
+        servers: servers.pids.clone(),
+    };
+    write_private(&data.join(ENDPOINTS_FILE), &endpoints)?;
+    if let Some(path) = &args.ready_file {
+        write_private(path, &endpoints)?;
+    }
+    println!("Nexus is ready at {url} (data in {}; stop with Ctrl-C)", data.display());
+    Ok(())
+}
+
+/// Writes the file beside and renames it into place, so that whoever waits for it reads it whole.
+fn write_private(path: &Path, endpoints: &Endpoints) -> Result<(), Failure> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let failed = |source| Failure::Write { path: path.to_owned(), source };
+    let text = serde_json::to_string_pretty(endpoints).map_err(|error| failed(error.into()))?;
+    let beside = path.with_extension("tmp");
+    remove(&beside);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!(path = %path.display(), %error, "a file could not be removed");
+        }
+        _ => {}
+    }
+}
+
+/// The directory that the data is in.
+enum Place {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Place {
+    fn choose(args: &UpArgs) -> Result<Self, Failure> {
+        if args.ephemeral {
+            let directory = tempfile::Builder::new().prefix("nexus-").tempdir();
+            return directory.map(Self::Temporary).map_err(|source| Failure::Write {
+                path: std::env::temp_dir(),
+                source,
+            });
+        }
+        let path = args.data_dir.clone().or_else(DataDir::usual_path);
+        path.map(Self::Kept).ok_or(Failure::NoDataDir)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
+}
+
+/// Private servers, watched over: one that dies is started again.
+struct Servers {
+    nats_url: String,
+    database_url: String,
+    pids: Vec<u32>,
+    stop: CancellationToken,
+    watchers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Servers {
+    async fn start(data: &DataDir, ephemeral: bool) -> Result<Self, Failure> {
+        let cache = Cache::discover()?;
+        let progress = Progress::new(|line: &str| info!("{line}"));
+        let auth = NatsAuth { user: "nexus".to_owned(), password: bus_password(data)? };
+        let nats_options = NatsOptions { auth: Some(auth.clone()), ..NatsOptions::new(data.nats()) };
+        let postgres_options = match ephemeral {
+            true => PostgresOptions::disposable(data.postgres()),
+            false => PostgresOptions::new(data.postgres()),
+        };
+        let (nats, postgres) = tokio::try_join!(
+            NatsServer::start(&cache, &progress, nats_options),
+            Postgres::start(&cache, &progress, postgres_options),
+        )?;
+        let database_url = postgres.create_database("nexus").await?;
+        let nats_url =
+            nats.url().replace("nats://", &format!("nats://{}:{}@", auth.user, auth.password));
+        let pids = [nats.pid(), postgres.pid()].into_iter().collect();
+        let stop = CancellationToken::new();
+        let watchers =
+            vec![tokio::spawn(watch_nats(nats, stop.clone())), tokio::spawn(watch_postgres(postgres, stop.clone()))];
+        Ok(Self { nats_url, database_url, pids, stop, watchers })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for watcher in self.watchers {
+            if let Err(error) = watcher.await {
+                warn!(%error, "a server was not stopped in order");
+            }
+        }
+    }
+}
+
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+macro_rules! watch {
+    ($(#[$doc:meta])* $name:ident, $server:ty, $what:literal) => {
+        $(#[$doc])*
+        async fn $name(mut server: $server, stop: CancellationToken) {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    how = server.exited() => warn!(%how, concat!($what, " ended and is started again")),
+                }
+                while let Err(error) = server.restart().await {
+                    warn!(%error, concat!($what, " could not be started again; trying on"));
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    }
+                }
+            }
+            server.stop().await;
+        }
+    };
+}
+
+watch!(watch_nats, NatsServer, "nats-server");
+watch!(watch_postgres, Postgres, "Postgres");
+
+/// The bus's password: made once, kept in the data directory for this user alone.
+fn bus_password(data: &DataDir) -> Result<String, Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = data.path().join("nats.password");
+    let failed = |source| Failure::Write { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(password) if !password.trim().is_empty() => return Ok(password.trim().to_owned()),
+        Ok(_) => remove(&path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let password = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    std::io::Write::write_all(&mut file, password.as_bytes()).map_err(failed)?;
+    Ok(password)
+}

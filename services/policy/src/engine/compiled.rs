@@ -1,0 +1,110 @@
+//! Evaluates with the compiled program: one run for the answer, further ones only to explain it.
+
+use std::sync::Arc;
+
+use regorus::Value;
+
+use super::compile::{Bodies, Check, Compiled};
+use super::error::{BundleError, BundleErrorKind, DecisionError};
+use super::limits::Limits;
+use super::machine::{Machine, Pool};
+use super::rules::{Place, short};
+use super::stack::{COMPILED_BYTES, on_stack};
+
+/// Rules that may call one another on the stack of whoever asks: 0.8 MB of the two that a worker
+/// thread has, in a debug build.
+const SHALLOW: usize = 16;
+
+/// What the rules say.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// The values of the rules that answer, in their order.
+    pub(crate) values: Vec<Value>,
+    /// The body of `allow` that is true.
+    pub(crate) fired: Option<Place>,
+}
+
+/// A program with its machines.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pool: Pool,
+    depth: usize,
+    main: usize,
+    answers: usize,
+    checks: Vec<Check>,
+    allow: Bodies,
+}
+
+impl Runner {
+    /// # Errors
+    /// If the data claims a path that a rule defines.
+    pub(crate) fn new(compiled: Compiled, data: Value) -> Result<Self, BundleError> {
+        let pool = Pool::new(Arc::clone(&compiled.program), data);
+        pool.check()
+            .map_err(|error| BundleError::new(BundleErrorKind::Data, error.to_string()))?;
+        Ok(Self {
+            pool,
+            depth: compiled.depth,
+            main: compiled.main,
+            answers: compiled.answers,
+            checks: compiled.checks,
+            allow: compiled.allow,
+        })
+    }
+
+    /// Evaluates all rules that answer.
+    pub(crate) fn run(&self, input: Value, limits: &Limits) -> Result<Answers, DecisionError> {
+        let ask = || self.pool.with(input, limits, |machine| self.ask(machine));
+        if self.depth <= SHALLOW {
+            return ask();
+        }
+        on_stack(COMPILED_BYTES, ask)
+            .unwrap_or_else(|reason| Err(DecisionError::Evaluation { reason }))
+    }
+
+    fn ask(&self, machine: &mut Machine) -> Result<Answers, DecisionError> {
+        let registers = machine.run(self.main)?;
+        let values: Vec<Value> = registers.iter().take(self.answers).cloned().collect();
+        let doubtful: Vec<&Check> = self
+            .checks
+            .iter()
+            .filter(|check| matches!(registers.get(check.register), None | Some(Value::Undefined)))
+            .collect();
+        for check in doubtful {
+            if check.has_default || count_values(machine, &check.bodies)? > 1 {
+                return Err(DecisionError::Conflict {
+                    rule: short(&check.path).to_owned(),
+                });
+            }
+        }
+        let allowed = values.first() == Some(&Value::Bool(true));
+        let fired = if allowed { self.fired(machine)? } else { None };
+        Ok(Answers { values, fired })
+    }
+
+    /// The first body of `allow` that is true.
+    fn fired(&self, machine: &mut Machine) -> Result<Option<Place>, DecisionError> {
+        if let [] | [_] = self.allow.places.as_slice() {
+            return Ok(self.allow.places.first().cloned());
+        }
+        let mut before = 0;
+        for &(entry, registers) in &self.allow.entries {
+            let values = machine.run(entry)?.iter().take(registers);
+            let mut found = values.enumerate().filter(|(_, v)| **v == Value::Bool(true));
+            if let Some((position, _)) = found.next() {
+                return Ok(self.allow.places.get(before + position).cloned());
+            }
+            before += registers;
+        }
+        Ok(None)
+    }
+}
+
+fn count_values(machine: &mut Machine, bodies: &Bodies) -> Result<usize, DecisionError> {
+    let mut count = 0;
+    for &(entry, registers) in &bodies.entries {
+        let values = machine.run(entry)?.iter().take(registers);
+        count += values.filter(|value| **value != Value::Undefined).count();
+    }
+    Ok(count)
+}

@@ -1,0 +1,83 @@
+//! `run.start`.
+
+use nexus_bus::process;
+use nexus_bus::trace::TraceParent;
+use nexus_bus::{Delivery, Failure};
+use nexus_events::command::StartRun;
+use nexus_events::run::{self, NewRun, Run, SessionLink};
+use nexus_events::{RunId, SessionId};
+use serde_json::json;
+
+use crate::RunRole;
+
+impl RunRole {
+    pub(crate) async fn start(
+        &self,
+        delivery: &Delivery,
+        mut command: StartRun,
+    ) -> Result<(), Failure> {
+        run::validate(&command, &self.catalog, self.limits).map_err(Failure::Reject)?;
+        let envelope = &delivery.envelope;
+        let run_id = run_id(delivery, &command);
+        let session = match command.session_id {
+            Some(session_id) if session_id != run_id.own_session() => {
+                if let Some((session_id, seq)) = self.existing(delivery, run_id).await? {
+                    self.accepted(delivery, run_id, session_id, seq).await;
+                    return Ok(());
+                }
+                self.join(delivery, session_id, run_id, &envelope.actor).await?
+            }
+            _ => SessionLink {
+                id: run_id.own_session(),
+                previous: None,
+                budget: None,
+                policy_context: None,
+            },
+        };
+        let input = std::mem::take(&mut command.input);
+        let new = NewRun {
+            run_id,
+            command,
+            input: self.objects.offload(&envelope.tenant, input).await.map_err(Failure::from)?,
+            session,
+            user: envelope.actor.clone(),
+            trace_id: trace_id(envelope.traceparent.as_deref()),
+        };
+        let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
+        let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;
+        let session_id = done.session_id.unwrap_or_else(|| run_id.own_session());
+        self.accepted(delivery, run_id, session_id, done.first_seq).await;
+        Ok(())
+    }
+
+    /// The session and first sequence of a run that exists.
+    async fn existing(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+    ) -> Result<Option<(SessionId, u64)>, Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let run = process::load_latest::<Run>(&self.store, tenant, &run_id.into(), 0).await?;
+        let started = run.state.started.as_ref();
+        Ok(started.map(|started| (started.event.session.id, started.first_seq)))
+    }
+
+    async fn accepted(&self, delivery: &Delivery, run_id: RunId, session_id: SessionId, seq: u64) {
+        let outcome = json!({ "run_id": run_id, "session_id": session_id, "seq": seq });
+        process::reply(&self.bus, delivery, &outcome).await;
+    }
+}
+
+/// The run's id: the caller's, or what its key names, or what this command always gives.
+fn run_id(delivery: &Delivery, command: &StartRun) -> RunId {
+    let tenant = &delivery.envelope.tenant;
+    command.run_id.unwrap_or_else(|| match &command.idempotency_key {
+        Some(key) => RunId::from_idempotency_key(tenant, key),
+        None => RunId::derive(&[tenant.as_str(), "command", delivery.envelope.id.as_str()]),
+    })
+}
+
+fn trace_id(traceparent: Option<&str>) -> Option<String> {
+    let parent: TraceParent = traceparent?.parse().ok()?;
+    Some(parent.trace_id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
