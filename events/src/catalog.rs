@@ -24,9 +24,10 @@ impl Price {
     pub fn cost_usd_micros(&self, usage: &Usage) -> u64 {
         let cached = usage.cached_input_tokens.min(usage.input_tokens);
         let fresh = usage.input_tokens - cached;
-        let millionths = u128::from(fresh) * u128::from(self.input)
-            + u128::from(cached) * u128::from(self.cached_input)
-            + u128::from(usage.output_tokens) * u128::from(self.output);
+        // A product of two u64 fits; the sum of three need not.
+        let millionths = (u128::from(fresh) * u128::from(self.input))
+            .saturating_add(u128::from(cached) * u128::from(self.cached_input))
+            .saturating_add(u128::from(usage.output_tokens) * u128::from(self.output));
         u64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }

@@ -8,14 +8,10 @@ mod audit;
 mod sim;
 
 use std::panic::{catch_unwind, resume_unwind};
+use std::thread;
 
 const SEEDS: u64 = 2_000;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().expect("a number"))
-}
+const THREADS: u64 = 2;
 
 #[test]
 fn whatever_dies_every_run_ends_and_every_token_is_accounted_for() {
@@ -24,27 +20,31 @@ fn whatever_dies_every_run_ends_and_every_token_is_accounted_for() {
         return;
     }
     let seeds = number("NEXUS_SIM_SEEDS").unwrap_or(SEEDS);
-    let threads = 2;
-    let lives = |first: u64| {
-        let mut sum = sim::Seen::default();
-        for seed in (first..seeds).step_by(threads) {
-            match catch_unwind(|| sim::live(seed, false)) {
-                Ok(seen) => sum.add(seen),
-                Err(_) => panic!("seed {seed} failed: NEXUS_SIM_SEED={seed} tells its story"),
-            }
-        }
-        sum
-    };
-    let seen = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads as u64)
-            .map(|first| scope.spawn(move || lives(first)))
+    let mut seen = sim::Seen::default();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|first| scope.spawn(move || lives(first, seeds)))
             .collect();
-        let mut sum = sim::Seen::default();
-        workers
-            .into_iter()
-            .for_each(|worker| sum.add(worker.join().unwrap()));
-        sum
+        for worker in workers {
+            seen.add(worker.join().unwrap_or_else(|failed| resume_unwind(failed)));
+        }
     });
     println!("{seeds} schedules: {seen:?}");
     seen.assert_variety();
+}
+
+fn lives(first: u64, seeds: u64) -> sim::Seen {
+    let mut sum = sim::Seen::default();
+    for seed in (first..seeds).step_by(THREADS as usize) {
+        match catch_unwind(|| sim::live(seed, false)) {
+            Ok(seen) => sum.add(seen),
+            Err(_) => panic!("seed {seed} failed: NEXUS_SIM_SEED={seed} tells its story"),
+        }
+    }
+    sum
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("a number"))
 }

@@ -196,7 +196,7 @@ async fn settle(
         (Err(refusal), _) => desk.refuse(taken, &refusal).await,
         (Ok(_), None) => Settled::Done,
     };
-    matches!(settled, Settled::Wait(_))
+    matches!(settled, Settled::Wait)
 }
 
 async fn attempt<H: BatchHandler>(

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use async_nats::{Client, ConnectOptions, Event, jetstream};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream};
 use nexus_events::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 /// How a process reaches the bus.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BusConfig {
-    /// Server addresses, comma separated: `nats://127.0.0.1:4222`, `tls://…`.
+    /// Server addresses, comma separated: `nats://127.0.0.1:4222`, `tls://…`. User and password may
+    /// be in the first one, `nats://user:password@host`, where `credentials` gives none.
     pub url: String,
     /// Name of the connection, as the server's monitoring shows it.
     pub name: String,
@@ -45,6 +46,16 @@ impl BusConfig {
             retry_for: Duration::from_secs(45),
             replicas: 1,
         }
+    }
+}
+
+impl fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusConfig")
+            .field("url", &without_secrets(&self.url))
+            .field("name", &self.name)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,7 +165,7 @@ impl Bus {
     /// [`ConnectError`]: options that can never work.
     pub async fn open_with_clock(config: BusConfig, clock: Clock) -> Result<Self, ConnectError> {
         let (changes, link) = watch::channel(Link::default());
-        let options = authenticate(ConnectOptions::new(), &config.credentials).await?;
+        let options = authenticate(ConnectOptions::new(), &config).await?;
         let mut options = options
             .name(&config.name)
             .retry_on_initial_connect()
@@ -173,7 +184,7 @@ impl Bus {
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
         let client = (options.connect(servers.as_slice()).await).map_err(|source| {
             ConnectError::Options {
-                url: config.url.clone(),
+                url: without_secrets(&config.url),
                 source,
             }
         })?;
@@ -254,10 +265,13 @@ impl fmt::Debug for Bus {
 
 async fn authenticate(
     options: ConnectOptions,
-    credentials: &Credentials,
+    config: &BusConfig,
 ) -> Result<ConnectOptions, ConnectError> {
-    Ok(match credentials.clone() {
-        Credentials::None => options,
+    Ok(match config.credentials.clone() {
+        Credentials::None => match user_of(&config.url) {
+            Some((user, password)) => options.user_and_password(user, password),
+            None => options,
+        },
         Credentials::UserPassword { user, password } => options.user_and_password(user, password),
         Credentials::Token(token) => options.token(token),
         Credentials::Nkey(seed) => options.nkey(seed),
@@ -272,8 +286,27 @@ async fn authenticate(
     })
 }
 
+/// User and password in an address.
+fn user_of(url: &str) -> Option<(String, String)> {
+    let server: ServerAddr = url.split(',').next()?.trim().parse().ok()?;
+    Some((server.username()?.to_owned(), server.password()?.to_owned()))
+}
+
+/// Addresses as they may be logged.
+fn without_secrets(url: &str) -> String {
+    let bare = |server: &str| match (server.split_once("://"), server.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        _ => server.to_owned(),
+    };
+    url.split(',').map(bare).collect::<Vec<_>>().join(",")
+}
+
 fn reconnect_delay(attempts: usize) -> Duration {
-    let attempt = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    if attempts <= 1 {
+        return Duration::ZERO;
+    }
+    let attempt = u32::try_from(attempts - 2).unwrap_or(u32::MAX);
     crate::backoff::Backoff::REQUEST.delay(attempt)
 }
 
@@ -315,4 +348,18 @@ pub(crate) fn system_clock() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_carry_a_user_and_never_shows_it() {
+        let url = "nats://ann:secret@a:4222,tls://ann:secret@b:4222,c:4222";
+        assert_eq!(user_of(url), Some(("ann".to_owned(), "secret".to_owned())));
+        assert_eq!(user_of("nats://a:4222"), None);
+        assert_eq!(without_secrets(url), "nats://a:4222,tls://b:4222,c:4222");
+        assert!(!format!("{:?}", BusConfig::new(url, "test")).contains("secret"));
+    }
 }

@@ -227,7 +227,9 @@ mod tests {
     const SUBJECT: &str = "nexus.acme.cmd.run.cancel";
     const RUN: &str = "0193e8a0-0000-7000-8000-000000000001";
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+
+    fn headers(pairs: Headers<'_>) -> HeaderMap {
         let mut map = HeaderMap::new();
         pairs
             .iter()
@@ -299,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let cases: [(&[(&'static str, &str)], &str, &str); 5] = [
+        let cases: [(Headers<'_>, &str, &str); 5] = [
             (&[(CE_ID, "a b")], "{}", "cannot be read"),
             (&[(CE_ID, "a b")], &body(), "header ce-id"),
             (&[(CE_TYPE, "nexus.run.cancel.v9")], &body(), "ce-type"),

@@ -53,8 +53,8 @@ impl Taken {
 /// Whether a command is done with, or waits in the process.
 pub(crate) enum Settled {
     Done,
-    /// Something is away: try again after the delay for this round.
-    Wait(fn(u32) -> Duration),
+    /// Something is away.
+    Wait,
 }
 
 /// Why a delivery does not reach the handler.
@@ -174,7 +174,7 @@ impl Desk {
             Err(Failure::Unavailable(reason)) => {
                 count("unavailable");
                 warn!(command.id = %envelope.id, reason, "a command waits for what is away");
-                Settled::Wait(|round| Backoff::COMMAND.delay(round))
+                Settled::Wait
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::topology::TIMERS;
 const SCHEDULE: &str = "Nats-Schedule";
 const TARGET: &str = "Nats-Schedule-Target";
 const RELAYED_AT_ONCE: usize = 256;
-const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+const ACK_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A timer that was not set or not cancelled.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info};
 
 use crate::append::AppendError;
+use crate::backoff::Backoff;
 pub use crate::batch::run_batch_role;
 use crate::connect::Bus;
 use crate::consumer::{ConsumerSpec, name_of};
@@ -171,7 +172,8 @@ pub struct RoleSpec {
     pub prefetch: usize,
     /// Tries of a command before it is laid aside.
     pub max_attempts: u32,
-    /// Silence after which a command is given to another process; heartbeats come at a third of it.
+    /// Silence after which a command is given to another process, as when this one was killed;
+    /// heartbeats come at a third of it.
     pub ack_wait: Duration,
     /// How long a stopping process waits for what it has begun.
     pub grace: Duration,
@@ -186,7 +188,7 @@ impl RoleSpec {
             concurrency: 64,
             prefetch: 64,
             max_attempts: 8,
-            ack_wait: Duration::from_secs(30),
+            ack_wait: Duration::from_secs(10),
             grace: Duration::from_secs(10),
         }
     }
@@ -308,8 +310,8 @@ impl<H: Handler> Crew<H> {
             };
             match outcome {
                 Settled::Done => return,
-                Settled::Wait(delay) => tokio::select! {
-                    () = tokio::time::sleep(delay(round)) => {}
+                Settled::Wait => tokio::select! {
+                    () = tokio::time::sleep(Backoff::COMMAND.delay(round)) => {}
                     () = self.shutdown.cancelled() => return self.desk.give_back(taken).await,
                 },
             }

@@ -3,11 +3,12 @@
 //! all waiters share it. Polling by each waiter was the alternative: a thousand waiters would be the
 //! database's main load.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
 use sqlx::PgPool;
-use tokio::sync::{OnceCell, watch};
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
@@ -25,19 +26,24 @@ pub(crate) struct Applied {
     pool: PgPool,
     channel: String,
     seq: watch::Sender<u64>,
-    follower: OnceCell<AbortOnDropHandle<()>>,
+    follower: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Applied {
     pub(crate) fn new(pool: PgPool, schema: &str) -> Self {
         let (channel, seq) = (channel(schema), watch::Sender::new(0));
-        Self { pool, channel, seq, follower: OnceCell::new() }
+        Self {
+            pool,
+            channel,
+            seq,
+            follower: OnceLock::new(),
+        }
     }
 
     /// Waits until `wanted` is applied.
     pub(crate) async fn wait(&self, wanted: u64, timeout: Duration) -> Result<u64, QueryError> {
         let mut seq = self.seq.subscribe();
-        self.follow().await;
+        self.follow();
         let reached = tokio::time::timeout(timeout, seq.wait_for(|seq| *seq >= wanted));
         if let Ok(Ok(applied)) = reached.await {
             return Ok(*applied);
@@ -51,13 +57,11 @@ impl Applied {
     }
 
     /// Begins to follow with the first waiter.
-    async fn follow(&self) {
-        let start = || async {
+    fn follow(&self) {
+        self.follower.get_or_init(|| {
             let (pool, channel) = (self.pool.clone(), self.channel.clone());
-            let task = tokio::spawn(follow(pool, channel, self.seq.clone()));
-            AbortOnDropHandle::new(task)
-        };
-        self.follower.get_or_init(start).await;
+            AbortOnDropHandle::new(tokio::spawn(follow(pool, channel, self.seq.clone())))
+        });
     }
 }
 

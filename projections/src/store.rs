@@ -39,7 +39,12 @@ impl Store {
             .options([("synchronous_commit", "off")]);
         let db = PgConnection::connect_with(&address).await?;
         let held = Reservations::default();
-        let mut store = Self { db, channel: channel(schema), checkpoint: 0, held };
+        let mut store = Self {
+            db,
+            channel: channel(schema),
+            checkpoint: 0,
+            held,
+        };
         store.load().await?;
         Ok(store)
     }
@@ -57,7 +62,9 @@ impl Store {
     /// Reads where the tables are, and what they hold of the ledgers.
     pub(crate) async fn load(&mut self) -> sqlx::Result<()> {
         let mut tx = self.db.begin().await?;
-        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+        sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .execute(&mut *tx)
+            .await?;
         let row = sqlx::query!("SELECT seq FROM checkpoints WHERE name = $1", CHECKPOINT)
             .fetch_one(&mut *tx)
             .await?;
@@ -91,17 +98,5 @@ impl Store {
         tx.commit().await?;
         self.checkpoint = batch.last_seq();
         Ok(Written::Applied)
-    }
-
-    /// The same, but as if the process died before the commit.
-    #[cfg(test)]
-    pub(crate) async fn write_and_die(mut self, batch: &Batch) -> sqlx::Result<()> {
-        let mut tx = self.db.begin().await?;
-        sqlx::query("UPDATE checkpoints SET seq = $1").bind(text::seq(batch.last_seq()))
-            .execute(&mut *tx)
-            .await?;
-        batch.write(&mut self.held, &mut tx).await?;
-        drop(tx);
-        Ok(())
     }
 }

@@ -51,9 +51,10 @@ pub(crate) fn clean(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(owned(&text)),
         Value::Array(items) => items.into_iter().map(clean).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(key, value)| (owned(&key), clean(value))).collect()
-        }
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| (owned(&key), clean(value)))
+            .collect(),
         other => other,
     }
 }

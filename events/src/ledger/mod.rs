@@ -145,4 +145,4 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod properties;
+mod tests;

@@ -110,11 +110,18 @@ fn refused_calls(run: &Run, done: &LlmCompleted) -> Vec<ToolFailed> {
 /// Providers have been seen to send empty and repeated call ids; each call needs its own.
 fn make_ids_unique(done: &mut LlmCompleted) {
     let mut seen = std::collections::BTreeSet::new();
+    let count = done.tool_calls.len();
     for (index, call) in done.tool_calls.iter_mut().enumerate() {
         let usable =
             (1..=128).contains(&call.id.len()) && call.id.bytes().all(|c| c.is_ascii_graphic());
-        if !usable || seen.contains(&call.id) {
-            call.id = format!("call-{}-{index}", done.turn);
+        if !usable {
+            call.id.clear();
+        }
+        // The provider may use our own pattern too.
+        let mut number = index;
+        while call.id.is_empty() || seen.contains(&call.id) {
+            call.id = format!("call-{}-{number}", done.turn);
+            number += count;
         }
         seen.insert(call.id.clone());
     }

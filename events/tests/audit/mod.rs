@@ -80,16 +80,6 @@ impl Audit {
         self.held.is_empty() && self.accounts.values().all(|own| own.reserved.is_zero())
     }
 
-    /// Reservations that are held.
-    pub(crate) fn held(&self) -> impl Iterator<Item = ReservationId> + '_ {
-        self.held.keys().copied()
-    }
-
-    /// Whether a reservation expired and nobody said since what it spent.
-    pub(crate) fn is_expired(&self, id: ReservationId) -> bool {
-        self.expired.contains_key(&id)
-    }
-
     fn limits(&mut self, scope: &Scope, window: Window, limits: Limits, at: Position) {
         let number = window.number(at.time);
         let holds = |(scopes, _): &&(Vec<Scope>, Amounts)| scopes.contains(scope);

@@ -8,6 +8,7 @@ mod log;
 mod queue;
 mod rng;
 mod roles;
+mod story;
 mod world;
 
 use world::World;
@@ -27,7 +28,9 @@ pub(crate) fn live(seed: u64, tells: bool) -> Seen {
             break;
         }
     }
-    check::all(&world, tells || seed.is_multiple_of(4))
+    let held = world.held();
+    world.expire_all();
+    check::all(&world, &held, tells || seed.is_multiple_of(4))
 }
 
 pub(crate) use check::Seen;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use nexus_events::catalog::{Catalog, ModelInfo, Price};
 use nexus_events::command::ExpireReservations;
 use nexus_events::ledger::Ledger;
-use nexus_events::{Command, CommandId, DomainError, Due, Position, Timestamp};
+use nexus_events::{Command, CommandId, DomainError, Due, Position, ReservationId, Timestamp};
 
 use super::client::Client;
 use super::log::{Conflict, Kept, Log};
@@ -48,6 +48,7 @@ pub(crate) struct World {
     depth: u32,
     timers: u64,
     tells: bool,
+    doubles: bool,
 }
 
 pub(crate) const LEDGER: &str = "main";
@@ -64,6 +65,7 @@ impl World {
         };
         let mut queue = Queue::default();
         queue.drops_duplicates = rng.percent(50);
+        let doubles = chaos.again > 0 || !queue.drops_duplicates;
         let client = Client::plan(&mut rng);
         let mut world = Self {
             rng,
@@ -79,6 +81,7 @@ impl World {
             depth: 0,
             timers: 0,
             tells,
+            doubles,
         };
         super::client::first_limits(&mut world);
         world
@@ -138,6 +141,27 @@ impl World {
         self.timers += 1;
         let id = CommandId::derive("timer", &self.timers.to_string());
         self.queue.publish(id, ExpireReservations::default().into());
+    }
+
+    /// What the ledger holds.
+    pub(crate) fn held(&self) -> Vec<ReservationId> {
+        let ledger = self.log.latest::<Ledger>(LEDGER).state;
+        ledger.reservations().map(|(&id, _)| id).collect()
+    }
+
+    /// Long after, the last timer fires: what nobody settled goes back.
+    pub(crate) fn expire_all(&mut self) {
+        self.chaos = Chaos::default();
+        self.now = self.now.plus_millis(3_600_000);
+        let id = CommandId::derive("timer", "last");
+        let done = super::roles::handle(self, &id, ExpireReservations::default().into());
+        assert!(done.is_ok(), "nobody is killed any more");
+    }
+
+    /// Whether two workers can be on one command at once, because its message came again or is
+    /// there twice.
+    pub(crate) fn doubles(&self) -> bool {
+        self.doubles
     }
 
     fn deliver(&mut self) {

@@ -7,7 +7,15 @@ use crate::support::{Stand, config, messages, until};
 const SUBJECT: &str = "nexus.acme.evt.session.a";
 
 async fn write(bus: &Bus, id: &str, after: u64) -> Result<nexus_bus::Appended, AppendError> {
-    append(bus, SUBJECT, id, after, id.to_owned().into(), HeaderMap::new()).await
+    append(
+        bus,
+        SUBJECT,
+        id,
+        after,
+        id.to_owned().into(),
+        HeaderMap::new(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -16,7 +24,10 @@ async fn the_second_of_two_writers_meets_a_conflict() {
     let first = write(&stand.bus, "one", 0).await.unwrap();
     assert!(!first.found);
     let conflict = write(&stand.bus, "two", 0).await.unwrap_err();
-    assert!(matches!(conflict, AppendError::Conflict { expected: 0, .. }), "{conflict}");
+    assert!(
+        matches!(conflict, AppendError::Conflict { expected: 0, .. }),
+        "{conflict}"
+    );
     write(&stand.bus, "two", first.seq).await.unwrap();
     assert_eq!(messages(&stand.bus, topology::EVENTS).await, 2);
 }
@@ -41,7 +52,10 @@ async fn a_lost_acknowledgement_is_one_commit() {
         let bus = bus.clone();
         async move { write(&bus, "one", 0).await }
     });
-    until("the server has it", || async { messages(&stand.bus, topology::EVENTS).await == 1 }).await;
+    until("the server has it", || async {
+        messages(&stand.bus, topology::EVENTS).await == 1
+    })
+    .await;
     assert!(!writing.is_finished(), "the acknowledgement is lost");
     proxy.cut();
     let appended = writing.await.unwrap().unwrap();
@@ -54,7 +68,10 @@ async fn what_is_larger_than_a_message_is_refused_with_words() {
     let stand = Stand::new().await;
     let body = vec![b'x'; stand.bus.client().max_payload() + 1];
     let refused = append(&stand.bus, SUBJECT, "big", 0, body.into(), HeaderMap::new()).await;
-    assert!(matches!(refused, Err(AppendError::TooLarge { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(AppendError::TooLarge { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -63,7 +80,9 @@ async fn reads_come_in_pages() {
     let mut after = 0;
     for n in 0..10 {
         let other = format!("nexus.acme.evt.session.b{n}");
-        append(&stand.bus, &other, &other, 0, "x".into(), HeaderMap::new()).await.unwrap();
+        append(&stand.bus, &other, &other, 0, "x".into(), HeaderMap::new())
+            .await
+            .unwrap();
         after = write(&stand.bus, &n.to_string(), after).await.unwrap().seq;
     }
     let page = |from, limit| read::read_from(&stand.bus, topology::EVENTS, SUBJECT, from, limit);
@@ -73,8 +92,13 @@ async fn reads_come_in_pages() {
     assert_eq!((rest.messages.len(), rest.pending), (6, 0));
     assert_eq!(rest.messages[5].message_id(), Some("9"));
     assert!(page(after + 1, 100).await.unwrap().messages.is_empty());
-    let last = read::last(&stand.bus, topology::EVENTS, SUBJECT).await.unwrap().unwrap();
+    let last = read::last(&stand.bus, topology::EVENTS, SUBJECT)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(last.seq, after);
-    let next = read::next(&stand.bus, topology::EVENTS, SUBJECT, after + 1).await.unwrap();
+    let next = read::next(&stand.bus, topology::EVENTS, SUBJECT, after + 1)
+        .await
+        .unwrap();
     assert!(next.is_none());
 }

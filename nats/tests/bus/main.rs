@@ -1,8 +1,14 @@
 //! The bus against real servers, one private to each test.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
 
 mod append;
 mod batch;
+mod cluster;
 mod dlq;
 mod measure;
 mod objects;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nexus_bus::{Bus, BusConfig, Cause, CommandMeta, Store, TopologyConfig, ensure, publish_command};
+use nexus_bus::{
+    Bus, BusConfig, Cause, CommandMeta, Store, TopologyConfig, ensure, publish_command,
+};
 use nexus_devstack::testing::TestNats;
 use nexus_events::aggregate::DecodeError;
 use nexus_events::command::{CancelRun, ControlRun, SignalRun};
@@ -61,9 +63,9 @@ pub(crate) fn cause(text: &str) -> Cause {
     }
 }
 
-/// Waits until the condition holds, at most 20 s.
+/// Waits until the condition holds, at most 60 s.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -73,24 +75,38 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
 
 /// Messages that a stream holds.
 pub(crate) async fn messages(bus: &Bus, stream: &str) -> u64 {
-    bus.jetstream().get_stream(stream).await.unwrap().cached_info().state.messages
+    bus.jetstream()
+        .get_stream(stream)
+        .await
+        .unwrap()
+        .cached_info()
+        .state
+        .messages
 }
 
 /// `run.signal` with a text, for a run made of the number.
 pub(crate) fn signal(n: u128, input: &str) -> Command {
     let run_id = RunId::new(Uuid::from_u128(n + 1));
-    Command::SignalRun(SignalRun { run_id, input: input.to_owned() })
+    Command::SignalRun(SignalRun {
+        run_id,
+        input: input.to_owned(),
+    })
 }
 
 /// `run.cancel` of a run made of the number.
 pub(crate) fn cancel(n: u128) -> Command {
     let run_id = RunId::new(Uuid::from_u128(n + 1));
-    Command::CancelRun(CancelRun(ControlRun { run_id, reason: None }))
+    Command::CancelRun(CancelRun(ControlRun {
+        run_id,
+        reason: None,
+    }))
 }
 
 pub(crate) async fn send(bus: &Bus, id: &str, command: &Command) {
     let meta = CommandMeta::new(command_id(id), "test");
-    publish_command(bus, &tenant(), command, &meta).await.unwrap();
+    publish_command(bus, &tenant(), command, &meta)
+        .await
+        .unwrap();
 }
 
 /// A sum, for tests of the store.
@@ -120,7 +136,10 @@ impl Event for SumEvent {
         match type_name {
             "test.added.v1" => serde_json::from_str(data.get())
                 .map(|Added { n }| Self::Added { n })
-                .map_err(|source| DecodeError::Data { type_name: type_name.to_owned(), source }),
+                .map_err(|source| DecodeError::Data {
+                    type_name: type_name.to_owned(),
+                    source,
+                }),
             other => Err(DecodeError::UnknownType(other.to_owned())),
         }
     }
@@ -145,7 +164,10 @@ impl Aggregate for Sum {
 pub(crate) fn add(n: u64, limit: u64) -> impl FnMut(&Sum) -> Result<Vec<SumEvent>, DomainError> {
     move |sum| {
         if sum.total + n > limit {
-            return Err(DomainError::invalid("n", format!("{} and {n} is too much", sum.total)));
+            return Err(DomainError::invalid(
+                "n",
+                format!("{} and {n} is too much", sum.total),
+            ));
         }
         Ok(vec![SumEvent::Added { n }])
     }

@@ -13,7 +13,11 @@ fn the_streams_are_what_the_golden_file_says() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(golden, &written).unwrap();
     }
-    assert_eq!(written, std::fs::read_to_string(golden).unwrap(), "UPDATE_GOLDEN=1 writes it anew");
+    assert_eq!(
+        written,
+        std::fs::read_to_string(golden).unwrap(),
+        "UPDATE_GOLDEN=1 writes it anew"
+    );
 }
 
 #[test]
@@ -26,21 +30,45 @@ fn every_command_has_a_place_in_the_queue() {
 #[tokio::test]
 async fn ensuring_twice_changes_nothing_and_dead_ends_are_not_acknowledged() {
     let stand = Stand::new().await;
-    ensure(&stand.bus, &TopologyConfig::default()).await.unwrap();
-    let unknown = stand.bus.jetstream().publish("nexus.acme.cmd.foo.bar", "{}".into()).await;
-    assert!(unknown.unwrap().await.is_err(), "a role that does not exist takes no commands");
+    ensure(&stand.bus, &TopologyConfig::default())
+        .await
+        .unwrap();
+    let unknown = stand
+        .bus
+        .jetstream()
+        .publish("nexus.acme.cmd.foo.bar", "{}".into())
+        .await;
+    assert!(
+        unknown.unwrap().await.is_err(),
+        "a role that does not exist takes no commands"
+    );
 }
 
 #[tokio::test]
 async fn events_are_republished_under_log_with_their_sequence() {
     let stand = Stand::new().await;
-    let mut log = stand.bus.client().subscribe("nexus.acme.log.run.*").await.unwrap();
+    let mut log = stand
+        .bus
+        .client()
+        .subscribe("nexus.acme.log.run.*")
+        .await
+        .unwrap();
     stand.bus.client().flush().await.unwrap();
-    let publish = stand.bus.jetstream().publish("nexus.acme.evt.run.ID", "x".into()).await;
+    let publish = stand
+        .bus
+        .jetstream()
+        .publish("nexus.acme.evt.run.ID", "x".into())
+        .await;
     let seq = publish.unwrap().await.unwrap().sequence;
     let seen = futures_util::StreamExt::next(&mut log).await.unwrap();
     assert_eq!(seen.subject.as_str(), "nexus.acme.log.run.ID");
-    let sequence = seen.headers.unwrap().get("Nats-Sequence").unwrap().as_str().to_owned();
+    let sequence = seen
+        .headers
+        .unwrap()
+        .get("Nats-Sequence")
+        .unwrap()
+        .as_str()
+        .to_owned();
     assert_eq!(sequence, seq.to_string());
 }
 
@@ -61,7 +89,10 @@ async fn differences_that_would_lose_something_are_refused() {
     let cases = [
         (json!({ "retention": "workqueue" }), "retention"),
         (json!({ "storage": "memory" }), "storage"),
-        (json!({ "subjects": ["nexus.*.evt.>", "other.>"] }), "subjects"),
+        (
+            json!({ "subjects": ["nexus.*.evt.>", "other.>"] }),
+            "subjects",
+        ),
     ];
     for (difference, field) in cases {
         let (_server, bus) = with_stream(difference).await;
@@ -69,13 +100,20 @@ async fn differences_that_would_lose_something_are_refused() {
     }
     let (_server, bus) = with_stream(json!({})).await;
     let day = std::time::Duration::from_secs(24 * 3600);
-    let forgetful = TopologyConfig { events_max_age: Some(day), ..TopologyConfig::default() };
+    let forgetful = TopologyConfig {
+        events_max_age: Some(day),
+        ..TopologyConfig::default()
+    };
     refused(&bus, &forgetful, "max_age").await;
 }
 
 async fn refused(bus: &Bus, config: &TopologyConfig, wanted: &str) {
     match ensure(bus, config).await {
-        Err(TopologyError::Lossy { stream: topology::EVENTS, field, .. }) => {
+        Err(TopologyError::Lossy {
+            stream: topology::EVENTS,
+            field,
+            ..
+        }) => {
             assert_eq!(field, wanted);
         }
         other => panic!("{wanted}: {other:?}"),
@@ -91,7 +129,10 @@ async fn with_stream(difference: Value) -> (TestNats, Bus) {
         "storage": "file", "num_replicas": 1, "discard": "old", "max_age": 0,
         "max_consumers": 100_000,
     });
-    stream.as_object_mut().unwrap().extend(difference.as_object().unwrap().clone());
+    stream
+        .as_object_mut()
+        .unwrap()
+        .extend(difference.as_object().unwrap().clone());
     let verb = format!("STREAM.CREATE.{}", topology::EVENTS);
     let answer: Value = bus.jetstream().request(verb, &stream).await.unwrap();
     assert_eq!(answer.get("error"), None, "{answer}");

@@ -41,12 +41,20 @@ impl Handler for Scripted {
             *times += 1;
             *times
         };
-        let Command::SignalRun(signal) = &delivery.command else { return Ok(()) };
+        let Command::SignalRun(signal) = &delivery.command else {
+            return Ok(());
+        };
         let soon = Some(Duration::from_millis(10));
         match signal.input.as_str() {
             "reject" => Err(DomainError::invalid("input", "no").into()),
-            "flaky" if times < 3 => Err(Failure::Retry { after: soon, reason: "flaky".into() }),
-            "never" => Err(Failure::Retry { after: soon, reason: "it never works".into() }),
+            "flaky" if times < 3 => Err(Failure::Retry {
+                after: soon,
+                reason: "flaky".into(),
+            }),
+            "never" => Err(Failure::Retry {
+                after: soon,
+                reason: "it never works".into(),
+            }),
             "dead" => Err(Failure::dead("beyond help")),
             "panic" if times < 2 => panic!("at the disco"),
             "away" if self.away.load(Ordering::SeqCst) => Err(Failure::Unavailable("db".into())),
@@ -79,7 +87,10 @@ impl Running {
 }
 
 pub(crate) async fn until_empty(bus: &Bus) {
-    until("no command is left", || async { messages(bus, topology::COMMANDS).await == 0 }).await;
+    until("no command is left", || async {
+        messages(bus, topology::COMMANDS).await == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -94,7 +105,14 @@ async fn commands_are_handled_once_and_gone() {
     until_empty(&stand.bus).await;
     role.stop().await;
     assert_eq!(handler.commands(), 50);
-    assert!(handler.seen.lock().unwrap().values().all(|times| *times == 1));
+    assert!(
+        handler
+            .seen
+            .lock()
+            .unwrap()
+            .values()
+            .all(|times| *times == 1)
+    );
 }
 
 #[tokio::test]
@@ -106,7 +124,9 @@ async fn a_rejection_and_a_death_are_told_to_the_caller() {
         let mut answers = stand.bus.client().subscribe(inbox.clone()).await.unwrap();
         let mut meta = CommandMeta::new(command_id(text), "test");
         meta.reply_to = Some(inbox);
-        publish_command(&stand.bus, &tenant(), &signal(1, text), &meta).await.unwrap();
+        publish_command(&stand.bus, &tenant(), &signal(1, text), &meta)
+            .await
+            .unwrap();
         let answer = answers.next().await.unwrap();
         let problem: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(problem["code"], code);
@@ -120,14 +140,24 @@ async fn a_rejection_and_a_death_are_told_to_the_caller() {
 async fn failures_are_tried_again_and_given_up_at_last() {
     let stand = Stand::new().await;
     let handler = Scripted::default();
-    let spec = RoleSpec { max_attempts: 4, ..SPEC };
+    let spec = RoleSpec {
+        max_attempts: 4,
+        ..SPEC
+    };
     for text in ["flaky", "panic", "never"] {
         send(&stand.bus, text, &signal(1, text)).await;
     }
     let role = Running::start(&stand.bus, spec, handler.clone());
     until_empty(&stand.bus).await;
     role.stop().await;
-    assert_eq!([handler.times("flaky"), handler.times("panic"), handler.times("never")], [3, 2, 4]);
+    assert_eq!(
+        [
+            handler.times("flaky"),
+            handler.times("panic"),
+            handler.times("never")
+        ],
+        [3, 2, 4]
+    );
     assert_eq!(messages(&stand.bus, topology::DEAD_LETTERS).await, 1);
 }
 
@@ -136,7 +166,10 @@ async fn what_is_away_is_waited_for_without_counting() {
     let stand = Stand::new().await;
     let handler = Scripted::default();
     handler.away.store(true, Ordering::SeqCst);
-    let spec = RoleSpec { max_attempts: 1, ..SPEC };
+    let spec = RoleSpec {
+        max_attempts: 1,
+        ..SPEC
+    };
     send(&stand.bus, "away", &signal(1, "away")).await;
     let role = Running::start(&stand.bus, spec, handler.clone());
     until("it was tried", || async { handler.times("away") >= 3 }).await;
@@ -149,7 +182,11 @@ async fn what_is_away_is_waited_for_without_counting() {
 #[tokio::test]
 async fn heartbeats_keep_long_work_from_being_given_to_another() {
     let stand = Stand::new().await;
-    let spec = RoleSpec { ack_wait: Duration::from_millis(400), concurrency: 1, ..SPEC };
+    let spec = RoleSpec {
+        ack_wait: Duration::from_millis(400),
+        concurrency: 1,
+        ..SPEC
+    };
     let (first, second) = (Scripted::default(), Scripted::default());
     for id in ["slow-1", "slow-2"] {
         send(&stand.bus, id, &signal(1, "slow")).await;
@@ -170,7 +207,11 @@ async fn heartbeats_keep_long_work_from_being_given_to_another() {
 #[tokio::test]
 async fn a_stopping_role_finishes_what_it_has_begun_and_gives_the_rest_back() {
     let stand = Stand::new().await;
-    let spec = RoleSpec { concurrency: 1, prefetch: 8, ..SPEC };
+    let spec = RoleSpec {
+        concurrency: 1,
+        prefetch: 8,
+        ..SPEC
+    };
     let (first, second) = (Scripted::default(), Scripted::default());
     for n in 0..3 {
         send(&stand.bus, &format!("slow-{n}"), &signal(1, "slow")).await;
@@ -179,9 +220,16 @@ async fn a_stopping_role_finishes_what_it_has_begun_and_gives_the_rest_back() {
     until("one is begun", || async { first.commands() == 1 }).await;
     role.stop().await;
     assert_eq!(first.commands(), 1);
-    assert_eq!(messages(&stand.bus, topology::COMMANDS).await, 2);
-    // Given back, not left to time out: the acknowledgement wait is 30 s.
-    let spec = RoleSpec { concurrency: 8, ..spec };
+    let left = || async { messages(&stand.bus, topology::COMMANDS).await };
+    until("the acknowledgement has arrived", || async {
+        left().await == 2
+    })
+    .await;
+    // Given back, not left to time out: the acknowledgement wait is 10 s.
+    let spec = RoleSpec {
+        concurrency: 8,
+        ..spec
+    };
     let role = Running::start(&stand.bus, spec, second.clone());
     until_empty(&stand.bus).await;
     role.stop().await;
@@ -196,7 +244,11 @@ async fn any_client_can_send_a_command() {
     let run = "0193e8a0-0000-7000-8000-000000000001";
     let js = stand.bus.jetstream();
     let plain = json!({ "run_id": run }).to_string();
-    js.publish("nexus.acme.cmd.run.cancel", plain.into()).await.unwrap().await.unwrap();
+    js.publish("nexus.acme.cmd.run.cancel", plain.into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     let event = json!({
         "specversion": "1.0", "id": "structured-1", "source": "me", "type": "nexus.run.pause.v1",
         "data": { "run_id": run },
@@ -204,7 +256,9 @@ async fn any_client_can_send_a_command() {
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Content-Type", "application/cloudevents+json");
     let subject = "nexus.acme.cmd.run.pause";
-    let published = js.publish_with_headers(subject, headers, event.to_string().into()).await;
+    let published = js
+        .publish_with_headers(subject, headers, event.to_string().into())
+        .await;
     published.unwrap().await.unwrap();
     until_empty(&stand.bus).await;
     role.stop().await;
@@ -218,8 +272,16 @@ async fn a_consumer_that_vanishes_is_made_again() {
     let role = Running::start(&stand.bus, SPEC, handler.clone());
     send(&stand.bus, "before", &cancel(1)).await;
     until_empty(&stand.bus).await;
-    let stream = stand.bus.jetstream().get_stream(topology::COMMANDS).await.unwrap();
-    stream.delete_consumer(&nexus_bus::consumer::name_of("run")).await.unwrap();
+    let stream = stand
+        .bus
+        .jetstream()
+        .get_stream(topology::COMMANDS)
+        .await
+        .unwrap();
+    stream
+        .delete_consumer(&nexus_bus::consumer::name_of("run"))
+        .await
+        .unwrap();
     send(&stand.bus, "after", &cancel(2)).await;
     until_empty(&stand.bus).await;
     role.stop().await;
@@ -235,12 +297,18 @@ async fn an_operator_sees_the_queue() {
     let roles: [(&str, &[&str]); 1] = [("run", &["run", "session"])];
     let sample = || nexus_bus::metrics::sample_queues(&stand.bus, &roles);
     let before = sample().await.unwrap();
-    assert!(before[0].oldest.is_some(), "a role that never ran: {before:?}");
+    assert!(
+        before[0].oldest.is_some(),
+        "a role that never ran: {before:?}"
+    );
     let role = Running::start(&stand.bus, SPEC, Scripted::default());
     until_empty(&stand.bus).await;
     role.stop().await;
     let after = sample().await.unwrap();
-    assert_eq!((after[0].waiting, after[0].in_work, after[0].oldest), (0, 0, None));
+    assert_eq!(
+        (after[0].waiting, after[0].in_work, after[0].oldest),
+        (0, 0, None)
+    );
     let text = nexus_bus::metrics::encoded();
     for line in [
         "nexus_commands_total{role=\"run\",command=\"run.cancel\",outcome=\"ok\"}",

@@ -47,7 +47,9 @@ struct Output {
 
 impl AgentRuns {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
-        let row = self.rows.entry((at.tenant.clone(), run), || Row::new(at, run));
+        let row = self
+            .rows
+            .entry((at.tenant.clone(), run), || Row::new(at, run));
         row.seq = at.seq;
         match event {
             RunEvent::RunStarted(started) => {
@@ -90,8 +92,11 @@ impl AgentRuns {
     }
 
     pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
-        let (new, old): (Vec<&Row>, Vec<&Row>) =
-            self.rows.all().iter().partition(|row| row.started.is_some());
+        let (new, old): (Vec<&Row>, Vec<&Row>) = self
+            .rows
+            .all()
+            .iter()
+            .partition(|row| row.started.is_some());
         insert(db, &new).await?;
         update(db, &old).await
     }
@@ -122,17 +127,28 @@ impl Row {
         let (text, reference) = text::body(&done.text);
         let finish = text::json(&done.finish);
         let finish = finish.as_str().unwrap_or_default().to_owned();
-        self.output = Some(Output { text, reference, finish });
+        self.output = Some(Output {
+            text,
+            reference,
+            finish,
+        });
     }
 
     fn used(&mut self, usage: &Usage, cost_usd_micros: u64, time_ms: u64) {
         let tokens = usage.total_tokens();
-        let used = text::amounts(Amounts { tokens, cost_usd_micros, time_ms });
+        let used = text::amounts(Amounts {
+            tokens,
+            cost_usd_micros,
+            time_ms,
+        });
         self.used = text::amounts(self.used.plus(used));
     }
 
     fn worked(&mut self, time_ms: u64) {
-        self.used = text::amounts(self.used.plus(Amounts { time_ms, ..Amounts::default() }));
+        self.used = text::amounts(self.used.plus(Amounts {
+            time_ms,
+            ..Amounts::default()
+        }));
     }
 
     fn end(&mut self, phase: &'static str, at: Timestamp) {
@@ -156,7 +172,11 @@ impl Row {
 /// Inserts the runs that began. One that is there already was inserted by the same commit before.
 async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
     let begun: Vec<(&Row, &RunStarted, Timestamp)> = (rows.iter())
-        .filter_map(|row| row.started.as_ref().map(|(event, time)| (*row, event, *time)))
+        .filter_map(|row| {
+            row.started
+                .as_ref()
+                .map(|(event, time)| (*row, event, *time))
+        })
         .collect();
     if begun.is_empty() {
         return Ok(());
@@ -174,7 +194,7 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              u.trace_id, u.metadata, u.first_seq, u.seq, u.seq
          FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
              $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::bool[], $12::timestamptz[],
-             $13::timestamptz[], $14::int8[], $15::int8[], $16::int8[], $17::int4[], $17::int4[],
+             $13::timestamptz[], $14::int8[], $15::int8[], $16::int8[], $17::int4[], $18::int4[],
              $19::jsonb[], $20::text[], $21::jsonb[], $22::text[], $23::jsonb[], $24::text[],
              $25::text[], $26::text[], $27::text[], $28::jsonb[], $29::int8[], $30::int8[])
            AS u(tenant, id, session_id, previous_run_id, user_id, agent, agent_version, model,
@@ -185,7 +205,10 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(&begun, |(row, ..)| row.tenant.as_str()) as _,
         &col(&begun, |(row, ..)| row.id.uuid()),
         &col(&begun, |(_, event, _)| event.session.id.uuid()),
-        col(&begun, |(_, event, _)| event.session.previous.map(|run| run.run_id.uuid())) as _,
+        col(&begun, |(_, event, _)| event
+            .session
+            .previous
+            .map(|run| run.run_id.uuid())) as _,
         &col(&begun, |(_, event, _)| text::name(&event.user.user)),
         &col(&begun, |(_, event, _)| text::name(&event.agent.name)),
         &col(&begun, |(_, event, _)| text::name(&event.agent.version)),
@@ -200,7 +223,10 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         &col(&begun, |(row, ..)| text::amount(row.used.cost_usd_micros)),
         &col(&begun, |(row, ..)| text::small(row.turns)),
         &col(&begun, |(_, event, _)| text::small(event.max_turns.into())),
-        col(&begun, |(_, event, _)| event.budget.as_ref().map(text::json)) as _,
+        col(&begun, |(_, event, _)| event
+            .budget
+            .as_ref()
+            .map(text::json)) as _,
         col(&bodies, |(inline, _)| inline.as_deref()) as _,
         col(&bodies, |(_, reference)| reference.clone()) as _,
         col(&begun, |(row, ..)| row.output()) as _,
@@ -208,7 +234,10 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(&begun, |(row, ..)| row.finish()) as _,
         col(&begun, |(row, ..)| row.error_code.as_deref()) as _,
         col(&begun, |(row, ..)| row.error_message.as_deref()) as _,
-        col(&begun, |(_, event, _)| event.trace_id.as_deref().map(text::name)) as _,
+        col(&begun, |(_, event, _)| event
+            .trace_id
+            .as_deref()
+            .map(text::name)) as _,
         &col(&begun, |(_, event, _)| text::json(&event.metadata)),
         &col(&begun, |(row, ..)| text::seq(row.from_seq)),
         &col(&begun, |(row, ..)| text::seq(row.seq)),
@@ -268,4 +297,98 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
     .execute(db)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "a test may fail")]
+
+    use nexus_events::run::{RunCancelled, RunPaused, RunResumed, RunSignalled};
+
+    use super::*;
+    use crate::fold::testing::{RUN, answered, at, decided, started};
+
+    fn fold(events: Vec<(u64, RunEvent)>) -> AgentRuns {
+        let mut runs = AgentRuns::default();
+        for (seq, event) in events {
+            runs.run(&at(seq), RUN, &event);
+        }
+        runs
+    }
+
+    #[test]
+    fn a_run_in_one_batch_is_one_row_as_it_stands_at_the_end() {
+        let runs = fold(vec![
+            (3, started(RUN.own_session()).into()),
+            (4, decided(PolicyPoint::RunStart, true).into()),
+            (6, answered(1, &["a"]).into()),
+            (9, answered(2, &[]).into()),
+        ]);
+        let [row] = runs.rows.all() else {
+            panic!("{runs:?}")
+        };
+        assert_eq!((row.from_seq, row.seq, row.turns), (3, 9, 2));
+        assert_eq!(
+            row.used,
+            Amounts {
+                tokens: 200,
+                cost_usd_micros: 10,
+                time_ms: 40
+            }
+        );
+        assert_eq!(
+            (row.phase, row.output(), row.finish()),
+            (Some("running"), Some("answer 2"), Some("stop"))
+        );
+        assert!(row.started.is_some() && row.completed_at.is_none());
+    }
+
+    #[test]
+    fn a_later_batch_says_only_what_changed() {
+        let runs = fold(vec![(8, RunSignalled { input: "x".into() }.into())]);
+        let [row] = runs.rows.all() else {
+            panic!("{runs:?}")
+        };
+        assert_eq!(
+            (row.phase, row.paused, row.turns, row.output()),
+            (None, None, 0, None)
+        );
+        assert_eq!((row.from_seq, row.seq), (8, 8));
+    }
+
+    #[test]
+    fn a_pause_keeps_the_phase_and_an_end_has_a_time() {
+        let runs = fold(vec![
+            (1, RunPaused { reason: None }.into()),
+            (2, decided(PolicyPoint::RunStart, true).into()),
+        ]);
+        let row = &runs.rows.all()[0];
+        assert_eq!((row.phase, row.paused), (Some("running"), Some(true)));
+        let runs = fold(vec![
+            (1, RunPaused { reason: None }.into()),
+            (2, RunResumed { reason: None }.into()),
+            (
+                3,
+                RunCancelled {
+                    reason: Some("no\0".into()),
+                }
+                .into(),
+            ),
+        ]);
+        let row = &runs.rows.all()[0];
+        assert_eq!((row.phase, row.paused), (Some("cancelled"), Some(false)));
+        assert_eq!(row.error_message.as_deref(), Some("no\u{fffd}"));
+        assert_eq!(row.completed_at, Some(at(3).time));
+    }
+
+    #[test]
+    fn what_a_provider_claims_does_not_overflow() {
+        let mut claim = answered(1, &[]);
+        claim.usage.input_tokens = u64::MAX;
+        let runs = fold((1..5).map(|seq| (seq, claim.clone().into())).collect());
+        assert_eq!(
+            runs.rows.all()[0].used.tokens,
+            text::MAX_AMOUNT.unsigned_abs()
+        );
+    }
 }

@@ -50,7 +50,11 @@ impl AuditLogs {
                 row.user = Some(text::name(&started.user.user));
             }
             RunEvent::PolicyDecided(decided) => {
-                let action = if decided.allowed { "policy.allowed" } else { "policy.denied" };
+                let action = if decided.allowed {
+                    "policy.allowed"
+                } else {
+                    "policy.denied"
+                };
                 self.about_run(at, run, action, judgement(decided));
             }
             RunEvent::ReservationRefused(refused) => {
@@ -63,7 +67,12 @@ impl AuditLogs {
                 self.about_run(at, run, "run.resumed", json!({ "reason": resumed.reason }));
             }
             RunEvent::RunCancelled(cancelled) => {
-                self.about_run(at, run, "run.cancelled", json!({ "reason": cancelled.reason }));
+                self.about_run(
+                    at,
+                    run,
+                    "run.cancelled",
+                    json!({ "reason": cancelled.reason }),
+                );
             }
             RunEvent::RunSignalled(_) => {
                 self.about_run(at, run, "run.signalled", json!({}));
@@ -97,7 +106,13 @@ impl AuditLogs {
         match event {
             LedgerEvent::LimitsSet(set) => {
                 let (kind, id) = text::scope_key(&set.scope);
-                self.add(at, "budget.limits_set", "budget", scope_name(kind, &id), text::json(set));
+                self.add(
+                    at,
+                    "budget.limits_set",
+                    "budget",
+                    scope_name(kind, &id),
+                    text::json(set),
+                );
             }
             LedgerEvent::BudgetOverrun(overrun) => {
                 let run = overrun.run_id;
@@ -113,7 +128,11 @@ impl AuditLogs {
         let (action, digest, details) = match event {
             PolicyEvent::BundlePublished(published) => {
                 let modules: Vec<&String> = published.modules.keys().collect();
-                ("policy.published", &published.digest, json!({ "modules": modules }))
+                (
+                    "policy.published",
+                    &published.digest,
+                    json!({ "modules": modules }),
+                )
             }
             PolicyEvent::BundleActivated(activated) => {
                 ("policy.activated", &activated.digest, json!({}))
@@ -195,7 +214,11 @@ impl AuditLogs {
 
 /// A budget's name: `<kind>:<id>`, or `tenant`.
 fn scope_name(kind: &str, id: &str) -> String {
-    if id.is_empty() { kind.to_owned() } else { text::name(&format!("{kind}:{id}")) }
+    if id.is_empty() {
+        kind.to_owned()
+    } else {
+        text::name(&format!("{kind}:{id}"))
+    }
 }
 
 fn judgement(decided: &PolicyDecided) -> Value {
@@ -214,4 +237,72 @@ fn judgement(decided: &PolicyDecided) -> Value {
         "duration_us": decided.duration_us,
         "error": decided.error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "a test may fail")]
+
+    use nexus_events::Actor;
+    use nexus_events::ledger::{Limits, LimitsSet, Scope, Window};
+    use nexus_events::run::RunCancelled;
+
+    use super::*;
+    use crate::fold::testing::{RUN, answered, at, decided};
+
+    #[test]
+    fn an_entry_says_who_what_and_why() {
+        let mut audit = AuditLogs::default();
+        let root = Actor {
+            user: "root".into(),
+            roles: vec![],
+        };
+        audit.run(
+            &at(1),
+            RUN,
+            &decided(PolicyPoint::LlmCall { turn: 3 }, false).into(),
+        );
+        let by_root = At {
+            actor: Some(&root),
+            position: 1,
+            ..at(1)
+        };
+        audit.run(
+            &by_root,
+            RUN,
+            &RunCancelled {
+                reason: Some("late".into()),
+            }
+            .into(),
+        );
+        let (scope, window, limits) = (Scope::User("ada".into()), Window::Day, Limits::default());
+        audit.ledger(
+            &at(2),
+            &LimitsSet {
+                scope,
+                window,
+                limits,
+            }
+            .into(),
+        );
+        audit.run(&at(3), RUN, &answered(1, &[]).into());
+        let [denied, cancelled, limited] = audit.rows.as_slice() else {
+            panic!("{audit:?}")
+        };
+        assert_eq!(
+            (denied.action, denied.user.as_deref(), denied.run),
+            ("policy.denied", None, Some(RUN))
+        );
+        assert_eq!(denied.details["turn"], 3);
+        assert_eq!(denied.details["reasons"], json!(["so", "it is"]));
+        assert_eq!(
+            (cancelled.user.as_deref(), &cancelled.details["reason"]),
+            (Some("root"), &json!("late"))
+        );
+        assert_eq!(
+            (limited.resource_type, limited.resource_id.as_str()),
+            ("budget", "user:ada")
+        );
+        assert!(denied.id < cancelled.id && cancelled.id < limited.id);
+    }
 }

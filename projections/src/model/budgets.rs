@@ -46,7 +46,9 @@ impl Budgets {
         match event {
             // A fact for people; the settlement beside it carries the amounts.
             LedgerEvent::BudgetOverrun(_) => {}
-            _ => self.events.push((at.tenant.clone(), at.seq, at.time, event.clone())),
+            _ => self
+                .events
+                .push((at.tenant.clone(), at.seq, at.time, event.clone())),
         }
     }
 
@@ -72,7 +74,9 @@ impl Budgets {
             let scopes = match event {
                 LedgerEvent::LimitsSet(set) => std::slice::from_ref(&set.scope),
                 LedgerEvent::BudgetReserved(made) => &made.scopes,
-                LedgerEvent::BudgetSettled(settled) => scopes_of(held, tenant, settled.reservation_id),
+                LedgerEvent::BudgetSettled(settled) => {
+                    scopes_of(held, tenant, settled.reservation_id)
+                }
                 LedgerEvent::ReservationExpired(gone) => {
                     scopes_of(held, tenant, gone.reservation_id)
                 }
@@ -88,7 +92,13 @@ impl Budgets {
 
     fn fold(&self, held: &mut Reservations, accounts: &mut Accounts) {
         for (tenant, seq, time, event) in &self.events {
-            let at = At { tenant, seq: *seq, position: 0, time: *time, actor: None };
+            let at = At {
+                tenant,
+                seq: *seq,
+                position: 0,
+                time: *time,
+                actor: None,
+            };
             apply(held, accounts, &at, event);
         }
     }
@@ -99,7 +109,8 @@ fn scopes_of<'a>(
     tenant: &Tenant,
     id: nexus_events::ReservationId,
 ) -> &'a [Scope] {
-    held.get(tenant, id).map_or(&[], |held| held.scopes.as_slice())
+    held.get(tenant, id)
+        .map_or(&[], |held| held.scopes.as_slice())
 }
 
 /// One event, as the ledger itself takes it.
@@ -110,9 +121,15 @@ fn apply(held: &mut Reservations, accounts: &mut Accounts, at: &At<'_>, event: &
             let row = accounts.entry(at, &set.scope, set.window);
             if !row.limited {
                 row.limited = true;
-                row.account = Account { reserved, ..Account::default() };
+                row.account = Account {
+                    reserved,
+                    ..Account::default()
+                };
             }
-            row.account = Account { limits: set.limits, ..row.account.at(set.window, at.time) };
+            row.account = Account {
+                limits: set.limits,
+                ..row.account.at(set.window, at.time)
+            };
         }
         LedgerEvent::BudgetReserved(made) => {
             held.reserve(at, made);
@@ -128,8 +145,12 @@ fn apply(held: &mut Reservations, accounts: &mut Accounts, at: &At<'_>, event: &
             });
         }
         LedgerEvent::BudgetSettled(settled) => {
-            let Some(Held { scopes, amounts, expired, .. }) =
-                held.settle(at, settled.reservation_id)
+            let Some(Held {
+                scopes,
+                amounts,
+                expired,
+                ..
+            }) = held.settle(at, settled.reservation_id)
             else {
                 return;
             };
@@ -144,7 +165,10 @@ fn apply(held: &mut Reservations, accounts: &mut Accounts, at: &At<'_>, event: &
             });
         }
         LedgerEvent::ReservationExpired(gone) => {
-            let Some(Held { scopes, amounts, .. }) = held.expire(at, gone.reservation_id) else {
+            let Some(Held {
+                scopes, amounts, ..
+            }) = held.expire(at, gone.reservation_id)
+            else {
                 return;
             };
             accounts.change(at, &scopes, |row| {
@@ -237,14 +261,22 @@ async fn load(
                 row.reserved_cost_usd_micros,
                 row.reserved_time_ms,
             ),
-            spent: amounts(row.spent_tokens, row.spent_cost_usd_micros, row.spent_time_ms),
+            spent: amounts(
+                row.spent_tokens,
+                row.spent_cost_usd_micros,
+                row.spent_time_ms,
+            ),
             window_number: row.window_number,
         };
         let row = Row {
             key: key.clone(),
             limited: row.limited,
             account,
-            total: amounts(row.total_tokens, row.total_cost_usd_micros, row.total_time_ms),
+            total: amounts(
+                row.total_tokens,
+                row.total_cost_usd_micros,
+                row.total_time_ms,
+            ),
             updated_at: timestamp(row.updated_at),
             seq: unsigned(row.seq),
             changed: false,
@@ -257,16 +289,14 @@ async fn load(
 /// What [`Scope::kind`] gives.
 const KINDS: [&str; 5] = ["tenant", "user", "agent", "session", "run"];
 
-async fn store<'a>(
-    db: &mut PgConnection,
-    rows: impl Iterator<Item = &'a Row>,
-) -> sqlx::Result<()> {
+async fn store<'a>(db: &mut PgConnection, rows: impl Iterator<Item = &'a Row>) -> sqlx::Result<()> {
     let rows: Vec<&Row> = rows.collect();
     if rows.is_empty() {
         return Ok(());
     }
     let rows = rows.iter().copied();
-    let limit = |row: &Row, unit: fn(&Limits) -> Option<u64>| unit(&row.account.limits).map(text::amount);
+    let limit =
+        |row: &Row, unit: fn(&Limits) -> Option<u64>| unit(&row.account.limits).map(text::amount);
     let reserved = |row: &Row| row.account.reserved;
     let spent = |row: &Row| row.account.spent;
     sqlx::query!(
@@ -302,10 +332,13 @@ async fn store<'a>(
         col(rows.clone(), |row| row.key.3.as_str()) as _,
         &col(rows.clone(), |row| row.limited),
         col(rows.clone(), |row| limit(row, |limits| limits.tokens)) as _,
-        col(rows.clone(), |row| limit(row, |limits| limits.cost_usd_micros)) as _,
+        col(rows.clone(), |row| limit(row, |limits| limits
+            .cost_usd_micros)) as _,
         col(rows.clone(), |row| limit(row, |limits| limits.time_ms)) as _,
         &col(rows.clone(), |row| text::amount(reserved(row).tokens)),
-        &col(rows.clone(), |row| text::amount(reserved(row).cost_usd_micros)),
+        &col(rows.clone(), |row| text::amount(
+            reserved(row).cost_usd_micros
+        )),
         &col(rows.clone(), |row| text::amount(reserved(row).time_ms)),
         &col(rows.clone(), |row| text::amount(spent(row).tokens)),
         &col(rows.clone(), |row| text::amount(spent(row).cost_usd_micros)),
@@ -320,4 +353,125 @@ async fn store<'a>(
     .execute(db)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use nexus_events::command::{SetLimits, Settle};
+    use nexus_events::ledger::{self, Ask, Ledger};
+    use nexus_events::{Aggregate, Position, ReservationId, RunId};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Some command of some time, as events.
+    fn events(ledger: &Ledger, rng: &mut StdRng, now: Timestamp) -> Vec<LedgerEvent> {
+        let run_id = RunId::new(Uuid::from_u128(rng.random_range(0..4)));
+        let reservation_id = ReservationId::new(Uuid::from_u128(rng.random_range(0..12)));
+        let scopes = vec![Scope::Tenant, Scope::User("ada".into()), Scope::Run(run_id)];
+        let limits = Limits {
+            tokens: Some(rng.random_range(500..5_000)),
+            ..Limits::default()
+        };
+        match rng.random_range(0..6) {
+            0 => {
+                let scope = scopes[rng.random_range(0..3)].clone();
+                let window = Window::ALL[rng.random_range(0..4)];
+                ledger::set_limits(
+                    ledger,
+                    &SetLimits {
+                        scope,
+                        window,
+                        limits,
+                    },
+                )
+            }
+            1..3 => {
+                let ask = Ask {
+                    reservation_id,
+                    run_id,
+                    turn: 1,
+                    own_limits: vec![(Scope::Run(run_id), limits)],
+                    scopes,
+                    input_tokens: 10,
+                    max_output_tokens: 100,
+                    min_output_tokens: 1,
+                    time_ms: 1_000,
+                    min_time_ms: 1,
+                    price: Default::default(),
+                    hold_ms: 5_000_000,
+                };
+                ledger::reserve(ledger, &ask, now).unwrap_or_default()
+            }
+            3..5 => {
+                let tokens = rng.random_range(0..200);
+                let spent = Amounts {
+                    tokens,
+                    ..Amounts::default()
+                };
+                ledger::settle(
+                    ledger,
+                    &Settle {
+                        reservation_id,
+                        run_id,
+                        spent,
+                    },
+                )
+            }
+            _ => ledger::expire(ledger, now),
+        }
+    }
+
+    #[test]
+    fn accounts_are_what_the_ledger_has_at_every_step() {
+        let tenant: Tenant = "acme".parse().unwrap();
+        let runs = (0..4).map(|run| Scope::Run(RunId::new(Uuid::from_u128(run))));
+        let scopes: Vec<_> = [Scope::Tenant, Scope::User("ada".into())]
+            .into_iter()
+            .chain(runs)
+            .collect();
+        for seed in 0..50 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let (mut ledger, mut total) = (Ledger::default(), 0);
+            let (mut held, mut accounts) = (Reservations::default(), Accounts::default());
+            let mut now = Timestamp::from_millis(1_795_353_377_328);
+            for seq in 1..200 {
+                now = now.plus_millis(rng.random_range(0..3_000_000));
+                for event in events(&ledger, &mut rng, now) {
+                    ledger.evolve(
+                        &event,
+                        Position {
+                            seq,
+                            index: 0,
+                            time: now,
+                        },
+                    );
+                    if let LedgerEvent::BudgetSettled(settled) = &event {
+                        total += settled.spent.tokens;
+                    }
+                    let at = At {
+                        tenant: &tenant,
+                        seq,
+                        position: 0,
+                        time: now,
+                        actor: None,
+                    };
+                    apply(&mut held, &mut accounts, &at, &event);
+                }
+                for scope in &scopes {
+                    for window in Window::ALL {
+                        let (kind, id) = text::scope_key(scope);
+                        let row = accounts.rows.get(&(tenant.clone(), kind, id, window));
+                        let limited = row.filter(|row| row.limited).map(|row| &row.account);
+                        assert_eq!(limited, ledger.account(scope, window), "{seed} {scope:?}");
+                    }
+                }
+            }
+            let key = (tenant.clone(), "tenant", String::new(), Window::Lifetime);
+            assert_eq!(accounts.rows[&key].total.tokens, total);
+        }
+    }
 }

@@ -52,17 +52,33 @@ impl LlmCalls {
             RunEvent::LlmCompleted(done) => Row {
                 attempts: Some(done.attempts),
                 completed: Some(without_texts(done)),
-                ..row(done.turn, "completed", done.usage, done.cost_usd_micros, done.duration_ms)
+                ..row(
+                    done.turn,
+                    "completed",
+                    done.usage,
+                    done.cost_usd_micros,
+                    done.duration_ms,
+                )
             },
             RunEvent::LlmFailed(done) => Row {
                 attempts: Some(done.attempts),
                 error_code: Some(text::owned(&done.code)),
                 error_message: Some(text::owned(&done.message)),
-                ..row(done.turn, "failed", done.usage, done.cost_usd_micros, done.duration_ms)
+                ..row(
+                    done.turn,
+                    "failed",
+                    done.usage,
+                    done.cost_usd_micros,
+                    done.duration_ms,
+                )
             },
-            RunEvent::LlmAborted(done) => {
-                row(done.turn, "aborted", done.usage, done.cost_usd_micros, done.duration_ms)
-            }
+            RunEvent::LlmAborted(done) => row(
+                done.turn,
+                "aborted",
+                done.usage,
+                done.cost_usd_micros,
+                done.duration_ms,
+            ),
             _ => return,
         });
     }
@@ -98,7 +114,9 @@ impl LlmCalls {
             &col(rows, |row| text::amount(row.cost_usd_micros)),
             &col(rows, |row| text::amount(row.duration_ms)),
             col(rows, |row| row.first_token_ms()) as _,
-            col(rows, |row| row.attempts.map(|attempts| text::small(attempts.into()))) as _,
+            col(rows, |row| row
+                .attempts
+                .map(|attempts| text::small(attempts.into()))) as _,
             col(rows, |row| row.finish()) as _,
             col(rows, |row| row.response_id()) as _,
             col(rows, |row| done(row, |done| &done.route)) as _,
@@ -115,7 +133,10 @@ impl LlmCalls {
 
 impl Row {
     fn first_token_ms(&self) -> Option<i64> {
-        self.completed.as_ref()?.time_to_first_token_ms.map(text::amount)
+        self.completed
+            .as_ref()?
+            .time_to_first_token_ms
+            .map(text::amount)
     }
 
     fn finish(&self) -> Option<String> {
@@ -124,7 +145,11 @@ impl Row {
     }
 
     fn response_id(&self) -> Option<String> {
-        self.completed.as_ref()?.response_id.as_deref().map(text::owned)
+        self.completed
+            .as_ref()?
+            .response_id
+            .as_deref()
+            .map(text::owned)
     }
 }
 

@@ -70,7 +70,8 @@ impl Messages {
         row.turn = Some(done.turn);
         row.tokens = done.usage.output_tokens;
         if !done.tool_calls.is_empty() {
-            row.metadata.insert("tool_calls".into(), text::json(&done.tool_calls));
+            row.metadata
+                .insert("tool_calls".into(), text::json(&done.tool_calls));
         }
     }
 
@@ -78,7 +79,8 @@ impl Messages {
         let id = ids::of_run(run, "result", turn.into(), call);
         let row = self.say(at, id, run, "tool", told);
         row.turn = Some(turn);
-        row.metadata.insert("call_id".into(), text::owned(call).into());
+        row.metadata
+            .insert("call_id".into(), text::owned(call).into());
         row
     }
 
@@ -150,5 +152,82 @@ impl Messages {
         .execute(db)
         .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_events::run::{RunSignalled, ToolFailed};
+
+    use super::*;
+    use crate::fold::testing::{RUN, answered, at, decided, started};
+
+    #[test]
+    fn a_conversation_reads_as_the_model_saw_it() {
+        let mut messages = Messages::default();
+        let mut apply = |seq, event: RunEvent| messages.run(&at(seq), RUN, &event);
+        apply(1, started(RUN.own_session()).into());
+        apply(2, answered(1, &["a", "b"]).into());
+        let point = PolicyPoint::ToolCall {
+            turn: 1,
+            call_id: "a".into(),
+        };
+        apply(3, decided(point, false).into());
+        let (code, message) = ("bad".into(), "no number".into());
+        apply(
+            4,
+            ToolFailed {
+                turn: 1,
+                call_id: "b".into(),
+                code,
+                message,
+                duration_ms: 1,
+            }
+            .into(),
+        );
+        apply(
+            5,
+            RunSignalled {
+                input: "hurry".into(),
+            }
+            .into(),
+        );
+        apply(6, answered(2, &[]).into());
+        let said: Vec<_> = messages
+            .rows
+            .iter()
+            .map(|row| (row.role, row.content.as_str(), row.tokens))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("user", "hello", 0),
+                ("assistant", "answer 1", 10),
+                ("tool", "error: denied by policy: so; it is", 0),
+                ("tool", "error: no number", 0),
+                ("user", "hurry", 0),
+                ("assistant", "answer 2", 10),
+            ]
+        );
+        assert_eq!(messages.rows[3].metadata["call_id"], "b");
+        let mut ids: Vec<_> = messages.rows.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), said.len());
+    }
+
+    #[test]
+    fn a_stored_text_is_a_reference() {
+        let mut messages = Messages::default();
+        let input = Body::Stored {
+            object: "sha256:1".into(),
+            bytes: 70_000,
+        };
+        messages.run(&at(1), RUN, &RunSignalled { input }.into());
+        let row = &messages.rows[0];
+        assert_eq!(
+            (row.content.as_str(), &row.metadata["content"]["bytes"]),
+            ("", &json!(70_000))
+        );
     }
 }

@@ -47,7 +47,10 @@ impl Reservations {
 
     /// What is held in a scope.
     pub(crate) fn held_in(&self, tenant: &Tenant, scope: &Scope) -> Amounts {
-        self.by_scope.get(&(tenant.clone(), scope.clone())).copied().unwrap_or_default()
+        self.by_scope
+            .get(&(tenant.clone(), scope.clone()))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(crate) fn reserve(&mut self, at: &At<'_>, made: &BudgetReserved) {
@@ -93,7 +96,10 @@ impl Reservations {
     fn add(&mut self, key: Key, held: Held) {
         if !held.expired {
             for scope in &held.scopes {
-                let sum = self.by_scope.entry((key.0.clone(), scope.clone())).or_default();
+                let sum = self
+                    .by_scope
+                    .entry((key.0.clone(), scope.clone()))
+                    .or_default();
                 *sum = sum.plus(held.amounts);
             }
         }
@@ -123,7 +129,10 @@ impl Reservations {
         .await?;
         let mut all = Self::default();
         for row in rows {
-            let tenant = row.tenant.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let tenant = row
+                .tenant
+                .parse()
+                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
             let held = Held {
                 run: RunId::new(row.run_id),
                 turn: unsigned32(row.turn),
@@ -190,7 +199,11 @@ async fn upsert(db: &mut PgConnection, rows: &[(&Key, &Held)]) -> sqlx::Result<(
         &col(rows, |((_, id), _)| id.uuid()),
         &col(rows, |(_, held)| held.run.uuid()),
         &col(rows, |(_, held)| text::small(held.turn.into())),
-        col(rows, |(_, held)| if held.expired { "expired" } else { "held" }) as _,
+        col(rows, |(_, held)| if held.expired {
+            "expired"
+        } else {
+            "held"
+        }) as _,
         &col(rows, |(_, held)| text::json(&held.scopes)),
         &col(rows, |(_, held)| text::amount(held.amounts.tokens)),
         &col(rows, |(_, held)| text::amount(held.amounts.cost_usd_micros)),

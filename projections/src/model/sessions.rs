@@ -41,7 +41,9 @@ struct Opened {
 impl Sessions {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
         // Any other session heard of the run before: `SessionRunAttached`.
-        let RunEvent::RunStarted(started) = event else { return };
+        let RunEvent::RunStarted(started) = event else {
+            return;
+        };
         if started.session.id != run.own_session() {
             return;
         }
@@ -100,8 +102,10 @@ impl Sessions {
 
 /// Inserts sessions; one that its run opened before takes what is new and keeps how it began.
 async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
-    let opened: Vec<(&Row, &Opened)> =
-        rows.iter().filter_map(|row| row.opened.as_ref().map(|opened| (*row, opened))).collect();
+    let opened: Vec<(&Row, &Opened)> = rows
+        .iter()
+        .filter_map(|row| row.opened.as_ref().map(|opened| (*row, opened)))
+        .collect();
     if opened.is_empty() {
         return Ok(());
     }
@@ -123,7 +127,11 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(&opened, |(_, opened)| opened.user.as_str()) as _,
         &col(&opened, |(_, opened)| text::at(opened.at)),
         &col(&opened, |(row, _)| text::at(row.updated_at)),
-        col(&opened, |(row, _)| if row.closed { "closed" } else { "active" }) as _,
+        col(&opened, |(row, _)| if row.closed {
+            "closed"
+        } else {
+            "active"
+        }) as _,
         &col(&opened, |(_, opened)| text::json(&opened.budget)),
         col(&opened, |(_, opened)| context(opened)) as _,
         &col(&opened, |(_, opened)| opened.metadata.clone()),
@@ -160,4 +168,61 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
     .execute(db)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "a test may fail")]
+
+    use nexus_events::Actor;
+    use nexus_events::session::{SessionClosed, SessionOpened, SessionRunAttached};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::fold::testing::{RUN, at, started};
+
+    #[test]
+    fn a_run_opens_its_own_session_and_a_second_one_does_not_open_it_again() {
+        let (own, mut sessions) = (RUN.own_session(), Sessions::default());
+        sessions.run(&at(1), RUN, &started(own).into());
+        let again = SessionOpened {
+            session_id: own,
+            user: Actor {
+                user: "bob".into(),
+                roles: vec![],
+            },
+            budget: None,
+            policy_context: None,
+            metadata: Default::default(),
+            opened_by_run: Some(RUN),
+        };
+        let second = RunId::new(Uuid::from_u128(8));
+        let attached = SessionRunAttached {
+            run_id: second,
+            previous: None,
+        };
+        sessions.session(&at(5), own, &again.into());
+        sessions.session(&at(5), own, &attached.into());
+        let [row] = sessions.rows.all() else {
+            panic!("{sessions:?}")
+        };
+        let opened = row
+            .opened
+            .as_ref()
+            .map(|opened| (opened.user.as_str(), opened.seq));
+        assert_eq!(
+            (opened, row.seq, row.last_run),
+            (Some(("ada", 1)), 5, Some(second))
+        );
+    }
+
+    #[test]
+    fn a_run_in_anothers_session_leaves_it_alone_and_closing_is_a_change() {
+        let (other, mut sessions) = (SessionId::new(Uuid::from_u128(9)), Sessions::default());
+        sessions.run(&at(1), RUN, &started(other).into());
+        assert!(sessions.rows.all().is_empty());
+        sessions.session(&at(2), other, &SessionClosed {}.into());
+        let row = &sessions.rows.all()[0];
+        assert!(row.closed && row.opened.is_none());
+    }
 }

@@ -65,7 +65,13 @@ impl ToolCalls {
                 for (call, position) in done.tool_calls.iter().zip(0..) {
                     let row = self.row(at, run, done.turn, &call.id);
                     let (turn, call) = (done.turn, call.clone());
-                    row.asked = Some(Asked { run, turn, call, position, at: at.time });
+                    row.asked = Some(Asked {
+                        run,
+                        turn,
+                        call,
+                        position,
+                        at: at.time,
+                    });
                     row.status = Some("pending");
                 }
             }
@@ -115,7 +121,12 @@ impl ToolCalls {
             }
             RunEvent::RunFailed(_) | RunEvent::RunCancelled(_) => {
                 let tenant = at.tenant.clone();
-                self.ended.push(Ended { tenant, run, at: at.time, seq: at.seq });
+                self.ended.push(Ended {
+                    tenant,
+                    run,
+                    at: at.time,
+                    seq: at.seq,
+                });
             }
             _ => {}
         }
@@ -153,8 +164,10 @@ fn version(version: &str) -> String {
 }
 
 async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
-    let asked: Vec<(&Row, &Asked)> =
-        rows.iter().filter_map(|row| row.asked.as_ref().map(|asked| (*row, asked))).collect();
+    let asked: Vec<(&Row, &Asked)> = rows
+        .iter()
+        .filter_map(|row| row.asked.as_ref().map(|asked| (*row, asked)))
+        .collect();
     if asked.is_empty() {
         return Ok(());
     }
@@ -173,11 +186,18 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         &col(&asked, |(_, asked)| text::small(asked.turn.into())),
         &col(&asked, |(_, asked)| text::name(&asked.call.id)),
         &col(&asked, |(_, asked)| text::name(&asked.call.name)),
-        col(&asked, |(row, _)| row.version.as_deref().unwrap_or_default()) as _,
-        &col(&asked, |(_, asked)| text::clean(asked.call.arguments.clone())),
+        col(&asked, |(row, _)| row
+            .version
+            .as_deref()
+            .unwrap_or_default()) as _,
+        &col(&asked, |(_, asked)| text::clean(
+            asked.call.arguments.clone()
+        )),
         col(&asked, |(row, _)| row.outcome.output.clone()) as _,
         col(&asked, |(row, _)| row.outcome.latency_ms.map(text::small)) as _,
-        &col(&asked, |(row, _)| text::small(row.attempts.unwrap_or(0).into())),
+        &col(&asked, |(row, _)| text::small(
+            row.attempts.unwrap_or(0).into()
+        )),
         col(&asked, |(row, _)| row.status.unwrap_or("pending")) as _,
         col(&asked, |(row, _)| row.outcome.error_code.as_deref()) as _,
         col(&asked, |(row, _)| row.outcome.error_message.as_deref()) as _,
@@ -221,7 +241,9 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         &col(rows.clone(), |row| text::seq(row.seq)),
         col(rows.clone(), |row| row.status) as _,
         col(rows.clone(), |row| row.version.as_deref()) as _,
-        col(rows.clone(), |row| row.attempts.map(|attempts| text::small(attempts.into()))) as _,
+        col(rows.clone(), |row| row
+            .attempts
+            .map(|attempts| text::small(attempts.into()))) as _,
         col(rows.clone(), |row| row.outcome.output.clone()) as _,
         col(rows.clone(), |row| row.outcome.reference.clone()) as _,
         col(rows.clone(), |row| row.outcome.latency_ms.map(text::small)) as _,
@@ -253,4 +275,83 @@ async fn abandon(db: &mut PgConnection, ended: &[Ended]) -> sqlx::Result<()> {
     .execute(db)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "a test may fail")]
+
+    use nexus_events::Body;
+    use nexus_events::run::{RunFailed, ToolCompleted, ToolStarted};
+
+    use super::*;
+    use crate::fold::testing::{RUN, answered, at, decided};
+
+    fn point(call: &str) -> PolicyPoint {
+        PolicyPoint::ToolCall {
+            turn: 1,
+            call_id: call.into(),
+        }
+    }
+
+    #[test]
+    fn calls_of_one_answer_go_their_own_ways() {
+        let mut calls = ToolCalls::default();
+        let mut apply = |seq, event: RunEvent| calls.run(&at(seq), RUN, &event);
+        apply(1, answered(1, &["a", "b", "c"]).into());
+        apply(2, decided(point("a"), true).into());
+        apply(2, decided(point("b"), false).into());
+        let (turn, call_id) = (1, "a".to_owned());
+        let started = ToolStarted {
+            turn,
+            call_id: call_id.clone(),
+            tool: "calculator".into(),
+            version: "1.0.0".into(),
+            attempt: 2,
+        };
+        apply(3, started.into());
+        let output = Body::Stored {
+            object: "sha256:1".into(),
+            bytes: 9,
+        };
+        apply(
+            4,
+            ToolCompleted {
+                turn,
+                call_id,
+                output,
+                duration_ms: 7,
+            }
+            .into(),
+        );
+        apply(
+            5,
+            RunFailed {
+                code: "x".into(),
+                message: "y".into(),
+            }
+            .into(),
+        );
+        let [a, b, c] = calls.rows.all() else {
+            panic!("{calls:?}")
+        };
+        assert_eq!(
+            (a.status, a.attempts, a.outcome.latency_ms),
+            (Some("completed"), Some(2), Some(7))
+        );
+        assert_eq!(a.outcome.output, None);
+        assert_eq!(
+            a.outcome
+                .reference
+                .as_ref()
+                .map(|at| at["output"]["bytes"].clone()),
+            Some(9.into())
+        );
+        assert_eq!(
+            (b.status, b.outcome.error_message.as_deref()),
+            (Some("denied"), Some("so; it is"))
+        );
+        // The table knows which calls have no outcome: it is told of the end.
+        assert_eq!((c.status, calls.ended.len()), (Some("pending"), 1));
+    }
 }

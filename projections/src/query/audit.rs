@@ -96,7 +96,10 @@ impl Projections {
         });
         Ok(Page::cut(rows.collect(), page, |row| {
             let (seq, position) = ids::position_of(row.id);
-            Cursor { seq: seq.cast_signed(), position: position.cast_signed() }
+            Cursor {
+                seq: seq.cast_signed(),
+                position: position.cast_signed(),
+            }
         }))
     }
 }

@@ -121,7 +121,11 @@ impl FromStr for BudgetCursor {
         if text.contains('\0') {
             return Err(InvalidCursor);
         }
-        Ok(Self { kind: kind.into(), id: id.into(), window: window.into() })
+        Ok(Self {
+            kind: kind.into(),
+            id: id.into(),
+            window: window.into(),
+        })
     }
 }
 
@@ -153,7 +157,11 @@ impl Record {
                 self.reserved_cost_usd_micros,
                 self.reserved_time_ms,
             ),
-            spent: amounts(self.spent_tokens, self.spent_cost_usd_micros, self.spent_time_ms),
+            spent: amounts(
+                self.spent_tokens,
+                self.spent_cost_usd_micros,
+                self.spent_time_ms,
+            ),
             window_number: self.window_number,
         }
         .at(window, now);
@@ -166,7 +174,11 @@ impl Record {
             reserved: account.reserved,
             spent: account.spent,
             remaining: account.limits.left(account.used()),
-            total: amounts(self.total_tokens, self.total_cost_usd_micros, self.total_time_ms),
+            total: amounts(
+                self.total_tokens,
+                self.total_cost_usd_micros,
+                self.total_time_ms,
+            ),
             updated_at: timestamp(self.updated_at),
             seq: unsigned(self.seq),
         })
@@ -208,9 +220,15 @@ impl Projections {
         )
         .fetch_all(&self.read)
         .await?;
-        let windows = rows.into_iter().map(|row| row.row(now)).collect::<Result<_, _>>()?;
+        let windows = rows
+            .into_iter()
+            .map(|row| row.row(now))
+            .collect::<Result<_, _>>()?;
         let reservations = self.reservations(tenant, scope).await?;
-        Ok(BudgetStanding { windows, reservations })
+        Ok(BudgetStanding {
+            windows,
+            reservations,
+        })
     }
 
     /// Every scope and window of a tenant that has limits, in the order of their names.
@@ -224,7 +242,10 @@ impl Projections {
         page: &BudgetPage,
     ) -> Result<Page<BudgetRow>, QueryError> {
         let after = page.after.clone().unwrap_or_default();
-        let size = PageRequest { limit: page.limit, cursor: None };
+        let size = PageRequest {
+            limit: page.limit,
+            cursor: None,
+        };
         let rows = sqlx::query_as!(
             Record,
             "SELECT scope_kind, scope_id, budget_window, limited, limit_tokens,
@@ -245,10 +266,16 @@ impl Projections {
         .fetch_all(&self.read)
         .await?;
         let more = rows.len() > size.rows();
-        let last = rows.get(size.rows() - 1).filter(|_| more).map(Record::cursor);
+        let last = rows
+            .get(size.rows() - 1)
+            .filter(|_| more)
+            .map(Record::cursor);
         let items = rows.into_iter().take(size.rows()).map(|row| row.row(now));
         let next_cursor = last.map(|cursor| cursor.to_string());
-        Ok(Page { items: items.collect::<Result<_, _>>()?, next_cursor })
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            next_cursor,
+        })
     }
 
     async fn reservations(

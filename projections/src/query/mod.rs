@@ -12,6 +12,8 @@ mod policies;
 mod runs;
 mod sessions;
 
+pub(crate) use budgets::amounts;
+
 pub use audit::{AuditFilter, AuditRow};
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding, ReservationRow};
 pub use calls::{LlmCallRow, ToolCallRow};
@@ -78,12 +80,18 @@ impl PageRequest {
 
     /// The cursor for lists with the newest first.
     pub(crate) fn before(&self) -> Cursor {
-        self.cursor.unwrap_or(Cursor { seq: i64::MAX, position: i32::MAX })
+        self.cursor.unwrap_or(Cursor {
+            seq: i64::MAX,
+            position: i32::MAX,
+        })
     }
 
     /// The cursor for lists with the oldest first.
     pub(crate) fn after(&self) -> Cursor {
-        self.cursor.unwrap_or(Cursor { seq: -1, position: -1 })
+        self.cursor.unwrap_or(Cursor {
+            seq: -1,
+            position: -1,
+        })
     }
 }
 
@@ -166,8 +174,10 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
     table: &'static str,
     value: Value,
 ) -> Result<T, QueryError> {
-    serde_json::from_value(value)
-        .map_err(|error| QueryError::Unreadable { table, what: error.to_string() })
+    serde_json::from_value(value).map_err(|error| QueryError::Unreadable {
+        table,
+        what: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -176,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_what_it_wrote_and_nothing_else() {
-        let cursor = Cursor { seq: 7, position: 2 };
+        let cursor = Cursor {
+            seq: 7,
+            position: 2,
+        };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for bad in ["", "7", "a.b", "1.2.3", "7.", "99999999999999999999.1"] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad}");
@@ -185,11 +198,27 @@ mod tests {
 
     #[test]
     fn a_page_names_its_end_only_where_there_is_more() {
-        let page = PageRequest { limit: Some(2), cursor: None };
-        let cursor = |seq: &i64| Cursor { seq: *seq, position: 0 };
+        let page = PageRequest {
+            limit: Some(2),
+            cursor: None,
+        };
+        let cursor = |seq: &i64| Cursor {
+            seq: *seq,
+            position: 0,
+        };
         let cut = Page::cut(vec![9, 8, 7], &page, cursor);
-        assert_eq!((cut.items, cut.next_cursor.as_deref()), (vec![9, 8], Some("8.0")));
+        assert_eq!(
+            (cut.items, cut.next_cursor.as_deref()),
+            (vec![9, 8], Some("8.0"))
+        );
         assert_eq!(Page::cut(vec![9, 8], &page, cursor).next_cursor, None);
-        assert_eq!(PageRequest { limit: Some(9_999), cursor: None }.rows(), 200);
+        assert_eq!(
+            PageRequest {
+                limit: Some(9_999),
+                cursor: None
+            }
+            .rows(),
+            200
+        );
     }
 }

@@ -81,7 +81,10 @@ impl FromStr for RunStatus {
     type Err = InvalidStatus;
 
     fn from_str(text: &str) -> Result<Self, InvalidStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(InvalidStatus)
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or(InvalidStatus)
     }
 }
 
@@ -208,8 +211,10 @@ impl TryFrom<Record> for RunRow {
             agent_version: row.agent_version,
             model: row.model,
             tools: json(TABLE, row.tools)?,
-            status: (status.parse())
-                .map_err(|_| QueryError::Unreadable { table: TABLE, what: status })?,
+            status: (status.parse()).map_err(|_| QueryError::Unreadable {
+                table: TABLE,
+                what: status,
+            })?,
             started_at: timestamp(row.started_at),
             completed_at: row.completed_at.map(timestamp),
             cost: Amounts {
@@ -227,7 +232,9 @@ impl TryFrom<Record> for RunRow {
             error_code: row.error_code,
             error_message: row.error_message,
             trace_id: row.trace_id,
-            metadata: row.metadata.unwrap_or_else(|| Value::Object(Default::default())),
+            metadata: row
+                .metadata
+                .unwrap_or_else(|| Value::Object(Default::default())),
             first_seq: unsigned(row.first_seq),
             last_seq: unsigned(row.last_seq),
         })
@@ -296,7 +303,10 @@ impl Projections {
         )
         .fetch_all(&self.read)
         .await?;
-        let rows = rows.into_iter().map(TryInto::try_into).collect::<Result<Vec<RunRow>, _>>()?;
+        let rows = rows
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<Vec<RunRow>, _>>()?;
         Ok(Page::cut(rows, page, |row| Cursor {
             seq: row.first_seq.cast_signed(),
             position: 0,
@@ -313,7 +323,10 @@ impl Projections {
         session: SessionId,
         page: &PageRequest,
     ) -> Result<Page<RunRow>, QueryError> {
-        let filter = RunFilter { session: Some(session), ..RunFilter::default() };
+        let filter = RunFilter {
+            session: Some(session),
+            ..RunFilter::default()
+        };
         self.runs(tenant, &filter, page).await
     }
 }

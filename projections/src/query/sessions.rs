@@ -101,7 +101,9 @@ impl TryFrom<Record> for SessionRow {
             status: row.status,
             budget: json("sessions", row.budget)?,
             policy_context: row.policy_context,
-            metadata: row.metadata.unwrap_or_else(|| Value::Object(Default::default())),
+            metadata: row
+                .metadata
+                .unwrap_or_else(|| Value::Object(Default::default())),
             last_run_id: row.last_run_id.map(RunId::new),
             first_seq: unsigned(row.first_seq),
             seq: unsigned(row.seq),
@@ -201,7 +203,9 @@ impl Projections {
             content: row.content,
             tokens: unsigned32(row.tokens),
             created_at: timestamp(row.created_at),
-            metadata: row.metadata.unwrap_or_else(|| Value::Object(Default::default())),
+            metadata: row
+                .metadata
+                .unwrap_or_else(|| Value::Object(Default::default())),
             seq: unsigned(row.seq),
             position: unsigned32(row.position),
         });

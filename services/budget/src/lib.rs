@@ -10,7 +10,6 @@ mod runs;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_bus::{BatchHandler, Delivery, Failure, RoleSpec};
 use nexus_bus::{Bus, Store};
@@ -23,7 +22,6 @@ use expiry::Timers;
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 256,
     prefetch: 256,
-    ack_wait: Duration::from_secs(30),
     ..RoleSpec::new("budget", &["budget"])
 };
 

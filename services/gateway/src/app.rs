@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::known::KnownRuns;
 use crate::metrics::Metrics;
 use crate::replies::Replies;
+use crate::tenants::Tenants;
 
 /// What all requests share.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) replies: Arc<Replies>,
     pub(crate) known: KnownRuns,
+    pub(crate) tenants: Tenants,
     pub(crate) metrics: &'static Metrics,
     pub(crate) listeners: Arc<Semaphore>,
     /// Counts connections to the bus: whoever listens may have missed something when it changes.
@@ -75,6 +77,10 @@ impl App {
 
     pub(crate) fn known(&self) -> &KnownRuns {
         &self.0.known
+    }
+
+    pub(crate) fn tenants(&self) -> &Tenants {
+        &self.0.tenants
     }
 
     pub(crate) fn metrics(&self) -> &'static Metrics {

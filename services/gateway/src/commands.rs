@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::http::ApiError;
 use crate::http::problem::internal;
 use crate::http::trace::Trace;
-use crate::http::ApiError;
 use crate::identity::Caller;
 
 /// A command that is to be sent.
@@ -52,7 +52,10 @@ pub(crate) async fn send<T: DeserializeOwned>(
     order: Order<'_>,
 ) -> Result<Outcome<T>, ApiError> {
     let waiting = app.replies().expect().map_err(|_| {
-        ApiError::unavailable("overloaded", "too many commands wait for their outcome; ask again")
+        ApiError::unavailable(
+            "overloaded",
+            "too many commands wait for their outcome; ask again",
+        )
     })?;
     let mut meta = CommandMeta::new(command_id(&order), "nexus/gateway");
     meta.correlation = order.run;
@@ -72,7 +75,10 @@ pub(crate) async fn send<T: DeserializeOwned>(
         // Nobody handles it again, so nobody will answer.
         return Ok(Outcome::Accepted);
     }
-    match waiting.outcome(Duration::from_millis(config.reply_timeout_ms)).await {
+    match waiting
+        .outcome(Duration::from_millis(config.reply_timeout_ms))
+        .await
+    {
         None => Ok(Outcome::Accepted),
         Some(outcome) => read(&outcome).map(Outcome::Done),
     }
@@ -106,7 +112,13 @@ mod tests {
     fn an_outcome_is_a_problem_or_not() {
         let run = RunId::derive(&["x"]);
         let good = format!(r#"{{"run_id":"{run}","seq":7}}"#);
-        assert_eq!(read::<RunDone>(good.as_bytes()).unwrap(), RunDone { run_id: run, seq: Some(7) });
+        assert_eq!(
+            read::<RunDone>(good.as_bytes()).unwrap(),
+            RunDone {
+                run_id: run,
+                seq: Some(7)
+            }
+        );
         let problem = Problem::new(409, "wrong_state", "it has ended");
         let error = read::<RunDone>(&serde_json::to_vec(&problem).unwrap()).unwrap_err();
         assert_eq!(error.code(), "wrong_state");

@@ -102,14 +102,17 @@ impl GatewayConfig {
             ("reply_timeout_ms", self.reply_timeout_ms, 1),
             ("heartbeat_ms", self.heartbeat_ms, 10),
             ("stall_timeout_ms", self.stall_timeout_ms, 10),
-            ("listener_buffer_bytes", self.listener_buffer_bytes as u64, 1024),
+            (
+                "listener_buffer_bytes",
+                self.listener_buffer_bytes as u64,
+                1024,
+            ),
         ] {
             if value < least {
                 return Err(too_small(field, least));
             }
         }
-        (self.default_tenant.parse())
-            .map_err(|error| invalid("default_tenant", format!("{error}")))
+        (self.default_tenant.parse()).map_err(|error| invalid("default_tenant", format!("{error}")))
     }
 }
 
@@ -123,18 +126,30 @@ mod tests {
         let everywhere: SocketAddr = "0.0.0.0:8080".parse().unwrap();
         let closed = GatewayConfig::default();
         let refusal = closed.check(everywhere).unwrap_err().to_string();
-        assert!(refusal.contains("allow_unauthenticated = true"), "{refusal}");
-        let open = GatewayConfig { allow_unauthenticated: true, ..closed.clone() };
+        assert!(
+            refusal.contains("allow_unauthenticated = true"),
+            "{refusal}"
+        );
+        let open = GatewayConfig {
+            allow_unauthenticated: true,
+            ..closed.clone()
+        };
         assert!(open.check(everywhere).is_ok());
         assert!(closed.check("[::1]:0".parse().unwrap()).is_ok());
     }
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let bad = GatewayConfig { default_tenant: "Acme".to_owned(), ..GatewayConfig::default() };
+        let bad = GatewayConfig {
+            default_tenant: "Acme".to_owned(),
+            ..GatewayConfig::default()
+        };
         let error = bad.check(bad.listen).unwrap_err().to_string();
         assert!(error.starts_with("default_tenant"), "{error}");
-        let bad = GatewayConfig { body_limit_bytes: 0, ..GatewayConfig::default() };
+        let bad = GatewayConfig {
+            body_limit_bytes: 0,
+            ..GatewayConfig::default()
+        };
         assert!(bad.check(bad.listen).is_err());
     }
 }

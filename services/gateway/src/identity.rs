@@ -47,13 +47,20 @@ impl Identity {
         listen: SocketAddr,
         hosts: Vec<String>,
     ) -> Self {
-        Self { tenant, user, loopback: listen.ip().is_loopback(), hosts }
+        Self {
+            tenant,
+            user,
+            loopback: listen.ip().is_loopback(),
+            hosts,
+        }
     }
 
     /// Who sent these headers.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let tenant = match self.chosen(headers, TENANT_HEADER)? {
-            Some(name) => name.parse().map_err(|error| invalid(TENANT_HEADER, &error))?,
+            Some(name) => name
+                .parse()
+                .map_err(|error| invalid(TENANT_HEADER, &error))?,
             None => self.tenant.clone(),
         };
         let user = match self.chosen(headers, USER_HEADER)? {
@@ -61,7 +68,13 @@ impl Identity {
             Some(_) => return Err(invalid(USER_HEADER, &"it must have 1 to 255 bytes")),
             None => self.user.clone(),
         };
-        Ok(Caller { tenant, actor: Actor { user, roles: vec![] } })
+        Ok(Caller {
+            tenant,
+            actor: Actor {
+                user,
+                roles: vec![],
+            },
+        })
     }
 
     fn chosen<'a>(
@@ -73,11 +86,17 @@ impl Identity {
             return Ok(None);
         };
         if !self.loopback {
-            let detail = format!("{name} is honoured only where the gateway listens on the loopback");
-            return Err(Problem::new(403, "identity_refused", detail).at(name).into());
+            let detail =
+                format!("{name} is honoured only where the gateway listens on the loopback");
+            return Err(Problem::new(403, "identity_refused", detail)
+                .at(name)
+                .into());
         }
         // Visible ASCII: what goes on into headers of the bus.
-        value.to_str().map(Some).map_err(|_| invalid(name, &"it must be visible ASCII"))
+        value
+            .to_str()
+            .map(Some)
+            .map_err(|_| invalid(name, &"it must be visible ASCII"))
     }
 
     /// Refuses what a foreign page makes a browser send.
@@ -100,7 +119,9 @@ impl Identity {
         };
         if foreign {
             let detail = "a page of another origin may not act here";
-            return Err(Problem::new(403, "origin_refused", detail).at("Origin").into());
+            return Err(Problem::new(403, "origin_refused", detail)
+                .at("Origin")
+                .into());
         }
         Ok(())
     }
@@ -108,7 +129,10 @@ impl Identity {
     fn is_ours(&self, host: &str) -> bool {
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
+            || self
+                .hosts
+                .iter()
+                .any(|ours| ours.eq_ignore_ascii_case(host))
     }
 }
 
@@ -121,14 +145,18 @@ fn host_name(host: &str) -> &str {
 }
 
 fn invalid(header: &str, reason: &dyn std::fmt::Display) -> ApiError {
-    Problem::new(400, "invalid", format!("{header}: {reason}")).at(header).into()
+    Problem::new(400, "invalid", format!("{header}: {reason}"))
+        .at(header)
+        .into()
 }
 
 impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        app.identity().caller(&parts.headers)
+        let caller = app.identity().caller(&parts.headers)?;
+        app.tenants().note(&caller.tenant);
+        Ok(caller)
     }
 }
 
@@ -139,24 +167,45 @@ mod tests {
 
     fn identity(listen: &str) -> Identity {
         let hosts = vec!["nexus.local".to_owned()];
-        Identity::new("acme".parse().unwrap(), "local".into(), listen.parse().unwrap(), hosts)
+        Identity::new(
+            "acme".parse().unwrap(),
+            "local".into(),
+            listen.parse().unwrap(),
+            hosts,
+        )
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
     fn headers_choose_on_the_loopback_only() {
         let named = headers(&[("nexus-tenant", "other"), ("nexus-user", "ada")]);
         let caller = identity("127.0.0.1:1").caller(&named).unwrap();
-        assert_eq!((caller.tenant.as_str(), caller.actor.user.as_str()), ("other", "ada"));
+        assert_eq!(
+            (caller.tenant.as_str(), caller.actor.user.as_str()),
+            ("other", "ada")
+        );
         let caller = identity("127.0.0.1:1").caller(&HeaderMap::new()).unwrap();
-        assert_eq!((caller.tenant.as_str(), caller.actor.user.as_str()), ("acme", "local"));
+        assert_eq!(
+            (caller.tenant.as_str(), caller.actor.user.as_str()),
+            ("acme", "local")
+        );
         let refused = identity("0.0.0.0:1").caller(&named).unwrap_err();
         assert_eq!(refused.code(), "identity_refused");
-        for bad in [("nexus-tenant", "A.b"), ("nexus-tenant", ""), ("nexus-user", "")] {
-            assert!(identity("127.0.0.1:1").caller(&headers(&[bad])).is_err(), "{bad:?}");
+        for bad in [
+            ("nexus-tenant", "A.b"),
+            ("nexus-tenant", ""),
+            ("nexus-user", ""),
+        ] {
+            assert!(
+                identity("127.0.0.1:1").caller(&headers(&[bad])).is_err(),
+                "{bad:?}"
+            );
         }
     }
 
@@ -171,11 +220,26 @@ mod tests {
         assert!(allowed(Method::POST, &[("host", "[::1]:8080")]));
         assert!(allowed(Method::GET, &[("host", "nexus.local")]));
         assert!(!allowed(Method::GET, &[("host", "evil.example:8080")]));
-        assert!(allowed(Method::POST, &[own, ("origin", "http://localhost:8080")]));
-        assert!(!allowed(Method::POST, &[own, ("origin", "http://evil.example")]));
+        assert!(allowed(
+            Method::POST,
+            &[own, ("origin", "http://localhost:8080")]
+        ));
+        assert!(!allowed(
+            Method::POST,
+            &[own, ("origin", "http://evil.example")]
+        ));
         assert!(!allowed(Method::POST, &[own, ("origin", "null")]));
-        assert!(!allowed(Method::POST, &[own, ("sec-fetch-site", "cross-site")]));
-        assert!(allowed(Method::POST, &[own, ("sec-fetch-site", "same-origin")]));
-        assert!(allowed(Method::GET, &[own, ("sec-fetch-site", "cross-site")]));
+        assert!(!allowed(
+            Method::POST,
+            &[own, ("sec-fetch-site", "cross-site")]
+        ));
+        assert!(allowed(
+            Method::POST,
+            &[own, ("sec-fetch-site", "same-origin")]
+        ));
+        assert!(allowed(
+            Method::GET,
+            &[own, ("sec-fetch-site", "cross-site")]
+        ));
     }
 }

@@ -66,7 +66,10 @@ mod tests {
         let run = RunId::derive(&["x"]);
         let known = KnownRuns::new();
         known.queued(&ours, run, run.own_session());
-        assert_eq!(known.get(&ours, run), Some(Known::Queued(run.own_session())));
+        assert_eq!(
+            known.get(&ours, run),
+            Some(Known::Queued(run.own_session()))
+        );
         assert_eq!(known.first_seq(&ours, run), None);
         known.begun(&ours, run, 7);
         assert_eq!(known.first_seq(&ours, run), Some(7));

@@ -17,6 +17,7 @@ mod replies;
 mod routes;
 mod runs;
 mod stream;
+mod tenants;
 mod watch;
 
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub use error::GatewayError;
 use identity::Identity;
 use known::KnownRuns;
 use replies::Replies;
+use tenants::Tenants;
 
 /// The OpenAPI document, as `/openapi.json` serves it.
 pub fn openapi() -> serde_json::Value {
@@ -56,7 +58,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     let gateway = Gateway::bind(config).await?;
-    gateway.serve(bus, store, projections, catalog, shutdown).await
+    gateway
+        .serve(bus, store, projections, catalog, shutdown)
+        .await
 }
 
 /// A gateway that has its address and does not serve yet.
@@ -86,10 +90,15 @@ impl Gateway {
     /// [`GatewayError`]: the configuration is not usable, or forbids this address.
     pub fn on(config: GatewayConfig, listener: TcpListener) -> Result<Self, GatewayError> {
         let listen = config.listen;
-        let address =
-            listener.local_addr().map_err(|source| GatewayError::Listen { listen, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| GatewayError::Listen { listen, source })?;
         config.check(address)?;
-        Ok(Self { config, listener, address })
+        Ok(Self {
+            config,
+            listener,
+            address,
+        })
     }
 
     /// Where it listens.
@@ -109,16 +118,20 @@ impl Gateway {
         catalog: Arc<Catalog>,
         shutdown: CancellationToken,
     ) -> Result<(), GatewayError> {
-        let Self { config, listener, address } = self;
+        let Self {
+            config,
+            listener,
+            address,
+        } = self;
         let tenant = config.check(address)?;
         let hosts = config.allowed_hosts.clone();
-        let identity = Identity::new(tenant, config.default_user.clone(), address, hosts);
+        let identity = Identity::new(tenant.clone(), config.default_user.clone(), address, hosts);
         // Outcomes are still taken while requests end; it stops with this function.
         let listening = CancellationToken::new();
         let _stop_listening = listening.clone().drop_guard();
-        let replies =
-            Replies::listen(&bus, config.max_waiting_commands, listening.clone()).await?;
+        let replies = Replies::listen(&bus, config.max_waiting_commands, listening.clone()).await?;
         let app = App::new(Parts {
+            tenants: Tenants::with(tenant),
             identity,
             replies,
             known: KnownRuns::new(),
@@ -141,6 +154,8 @@ impl Gateway {
 }
 
 fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(0)
 }

@@ -83,7 +83,7 @@ impl Metrics {
         registry.register_with_unit(
             "budget_utilization",
             help,
-            Unit::Ratios,
+            Unit::Other("ratio".to_owned()),
             m.utilization.clone(),
         );
         let help = "Event streams that are open";

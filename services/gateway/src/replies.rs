@@ -43,8 +43,11 @@ impl Replies {
     ) -> Result<Arc<Self>, GatewayError> {
         let replies = Arc::new(Self::new(bus.client().new_inbox(), most));
         let subject = format!("{}.*", replies.inbox);
-        let mut outcomes =
-            bus.client().subscribe(subject).await.map_err(GatewayError::Subscribe)?;
+        let mut outcomes = bus
+            .client()
+            .subscribe(subject)
+            .await
+            .map_err(GatewayError::Subscribe)?;
         let deliver = Arc::clone(&replies);
         tokio::spawn(async move {
             let all = async {
@@ -58,7 +61,12 @@ impl Replies {
     }
 
     fn new(inbox: String, most: usize) -> Self {
-        Self { inbox, next: AtomicU64::new(0), most, waiting: Mutex::default() }
+        Self {
+            inbox,
+            next: AtomicU64::new(0),
+            most,
+            waiting: Mutex::default(),
+        }
     }
 
     /// A place to wait at, with a subject of its own.
@@ -71,11 +79,18 @@ impl Replies {
         }
         waiting.insert(token, sender);
         drop(waiting);
-        Ok(Waiting { replies: Arc::clone(self), token, outcome })
+        Ok(Waiting {
+            replies: Arc::clone(self),
+            token,
+            outcome,
+        })
     }
 
     fn deliver(&self, subject: &str, outcome: Bytes) {
-        let token = subject.rsplit('.').next().and_then(|token| token.parse().ok());
+        let token = subject
+            .rsplit('.')
+            .next()
+            .and_then(|token| token.parse().ok());
         let sender = token.and_then(|token: u64| self.lock().remove(&token));
         if let Some(sender) = sender {
             // Whoever gave up in this moment does not miss it.
@@ -96,7 +111,10 @@ impl Waiting {
 
     /// The outcome; none when it does not come in time.
     pub(crate) async fn outcome(mut self, timeout: Duration) -> Option<Bytes> {
-        tokio::time::timeout(timeout, &mut self.outcome).await.ok()?.ok()
+        tokio::time::timeout(timeout, &mut self.outcome)
+            .await
+            .ok()?
+            .ok()
     }
 }
 

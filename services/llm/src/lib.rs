@@ -32,7 +32,6 @@ use provider::{ChatRequest, Models};
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 256,
     prefetch: 0,
-    ack_wait: Duration::from_secs(10),
     ..RoleSpec::new("llm", &["llm"])
 };
 
@@ -155,6 +154,7 @@ impl LlmRole {
             tools: turn.tools.iter().filter_map(|name| tool::get(name)).map(|tool| tool.spec()).collect(),
             max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
             hidden_output: resolved.model.reasoning,
+            input_bound: Some(turn.grant.amounts.tokens.saturating_sub(turn.grant.max_output_tokens)),
             ..ChatRequest::default()
         };
         let began = Instant::now();

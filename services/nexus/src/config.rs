@@ -8,8 +8,10 @@ use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
 use serde::Deserialize;
 
+use crate::cli::Configured;
+
 /// The whole configuration.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// The bus.
@@ -27,7 +29,7 @@ pub(crate) struct Config {
 }
 
 /// The bus.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NatsConfig {
     /// `nats://[user:password@]host:port`, several separated by commas. `nexus up` starts its own
@@ -42,7 +44,7 @@ pub(crate) struct NatsConfig {
 }
 
 /// The database.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`. `nexus up` starts its own.
@@ -50,7 +52,7 @@ pub(crate) struct DatabaseConfig {
 }
 
 /// Models and who serves them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelsConfig {
     /// The model of a run that names none.
@@ -60,27 +62,29 @@ pub(crate) struct ModelsConfig {
     /// Whether the embedded model is offered; it is, unless this says no.
     pub(crate) local: Option<bool>,
     /// Threads of the embedded model; 1 unless this says more.
-    pub(crate) local_threads: Option<usize>,
+    pub(crate) local_threads: Option<u16>,
 }
 
 /// Bounds.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitsConfig {
     /// Length of a run's input, in bytes.
     pub(crate) input_bytes: usize,
+    /// Length of a text in the object store, in bytes.
+    pub(crate) object_bytes: u64,
     /// Aggregates of each kind that a process keeps in memory.
     pub(crate) cached_aggregates: usize,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { input_bytes: 1024 * 1024, cached_aggregates: 10_000 }
+        Self { input_bytes: 1024 * 1024, object_bytes: 16 * 1024 * 1024, cached_aggregates: 10_000 }
     }
 }
 
 /// Logs and traces.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TelemetryConfig {
     /// Which log lines are written: `info`, or `info,nexus_bus=debug`.
@@ -157,6 +161,12 @@ impl Config {
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
         overlay(&mut table, env);
         table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))
+    }
+
+    /// What client commands that talk to the servers themselves need to know.
+    pub(crate) fn servers(&self) -> Configured {
+        let bus = self.bus("nexus-cli").ok();
+        Configured { bus, database_url: self.database.url.clone() }
     }
 
     /// How the bus is reached.

@@ -13,7 +13,7 @@ use crate::config::ModelsConfig;
 
 /// Holds the server, once there is one.
 pub(crate) struct LocalModelHost {
-    threads: usize,
+    threads: u16,
     running: Mutex<Option<LocalModel>>,
     notices: watch::Sender<String>,
 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_budget::BudgetRole;
+use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
+use nexus_gateway::Gateway;
 use nexus_llm::LlmRole;
 use nexus_llm::provider::{Models, Settings};
 use nexus_policy::PolicyRole;
-use nexus_projections::Projections;
+use nexus_projections::{
+    Projections, ProjectionsOptions, Projector, ProjectorMetrics, ProjectorOptions,
+};
 use nexus_run::RunRole;
 use nexus_tools::ToolsRole;
 use tokio::task::JoinSet;
@@ -99,9 +103,10 @@ impl Running {
         let shutdown = CancellationToken::new();
         let name = format!("nexus-{}", std::process::id());
         let bus = Bus::open(config.bus(&name)?).await?;
-        let topology = TopologyConfig { replicas: bus.replicas(), ..TopologyConfig::default() };
         bus.connected().await;
-        nexus_bus::ensure(bus.jetstream(), &topology).await?;
+        let replicas = config.nats.replicas.unwrap_or(1);
+        let topology = TopologyConfig { replicas, ..TopologyConfig::default() };
+        nexus_bus::ensure(&bus, &topology).await?;
         let store = Store::new(bus.clone(), config.limits.cached_aggregates);
         let local_model = LocalModelHost::new(&config.models);
         let models = Arc::new(build_models(&config, &local_model)?);
@@ -110,7 +115,8 @@ impl Running {
             true => Some(connect_projections(&config).await?),
             false => None,
         };
-        let parts = Parts { bus, store, models, catalog, projections, config };
+        let objects = Objects::new(bus.clone(), config.limits.object_bytes);
+        let parts = Parts { bus, store, objects, models, catalog, projections, config };
         let mut running =
             Self { tasks: JoinSet::new(), shutdown, listen: None, local_model };
         for role in roles {
@@ -147,48 +153,49 @@ impl Running {
     async fn spawn(&mut self, role: Role, parts: &Parts) -> Result<(), Failure> {
         let (bus, store) = (parts.bus.clone(), parts.store.clone());
         let catalog = Arc::clone(&parts.catalog);
+        let objects = parts.objects.clone();
         let stop = self.shutdown.clone();
         let tasks = &mut self.tasks;
         match role {
             Role::Run => {
                 let limits = StartLimits { input_bytes: parts.config.limits.input_bytes };
-                let handler = RunRole::new(bus.clone(), store, catalog, limits);
+                let handler = RunRole::new(store, objects, catalog, limits);
                 let relay = timer::run_relay(bus.clone(), stop.clone());
                 tasks.spawn(done(relay));
                 tasks.spawn(done(run_role(bus, nexus_run::SPEC, handler, stop)));
             }
             Role::Budget => {
-                let handler = BudgetRole::new(bus.clone(), store, catalog);
+                let handler = BudgetRole::new(store, catalog);
                 tasks.spawn(done(run_batch_role(bus, nexus_budget::SPEC, handler, stop)));
             }
             Role::Policy => {
-                let handler = PolicyRole::new(bus.clone(), store, catalog);
+                let handler = PolicyRole::new(store, objects, catalog);
                 tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
             }
             Role::Tools => {
-                let handler = ToolsRole::new(bus.clone(), store);
+                let handler = ToolsRole::new(store);
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
             Role::Llm => {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
-                let handler = LlmRole::new(bus.clone(), store, models, catalog, notices);
+                let handler = LlmRole::new(store, objects, models, catalog, notices);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
             Role::Projector => {
                 let projections = parts.projections()?;
-                tasks.spawn(async move {
-                    Ok(nexus_projections::run_projector(projections, bus, stop).await?)
-                });
+                let js = bus.jetstream().clone();
+                let metrics = nexus_bus::metrics::register(ProjectorMetrics::register);
+                let options = ProjectorOptions::default();
+                let projector = Projector::new(&projections, js, options, metrics);
+                tasks.spawn(done(projector.run(stop)));
             }
             Role::Gateway => {
-                let gateway = parts.config.gateway.clone();
-                let bound = nexus_gateway::bind(&gateway).await?;
-                self.listen = Some(bound.address());
+                let gateway = Gateway::bind(parts.config.gateway.clone()).await?;
+                self.listen = Some(gateway.address());
                 let projections = parts.projections()?;
                 tasks.spawn(async move {
-                    let served = bound.serve(gateway, bus, store, projections, catalog, stop);
-                    Ok(served.await?)
+                    Ok(gateway.serve(bus, store, projections, catalog, stop).await?)
                 });
             }
         }
@@ -200,6 +207,7 @@ impl Running {
 struct Parts {
     bus: Bus,
     store: Store,
+    objects: Objects,
     models: Arc<Models>,
     catalog: Arc<Catalog>,
     projections: Option<Projections>,
@@ -228,7 +236,7 @@ fn build_models(config: &Config, local: &Arc<LocalModelHost>) -> Result<Models, 
 }
 
 async fn connect_projections(config: &Config) -> Result<Projections, Failure> {
-    let projections = Projections::connect(config.database_url()?).await?;
+    let projections = Projections::connect(config.database_url()?, ProjectionsOptions::default()).await?;
     projections.migrate().await?;
     Ok(projections)
 }

@@ -34,7 +34,8 @@ impl Telemetry {
 /// The OTLP endpoint cannot be used.
 pub(crate) fn install(config: &TelemetryConfig) -> Result<Telemetry, ExporterBuildError> {
     let directives = config.log.clone().unwrap_or_else(|| "info,async_nats=warn,sqlx=warn".into());
-    let filter = EnvFilter::builder().parse_lossy(directives);
+    // The client library logs what a provider sent that it could not read: other people's words.
+    let filter = EnvFilter::builder().parse_lossy(format!("{directives},async_openai=off"));
     let terminal = std::io::stderr().is_terminal();
     let format =
         config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });

@@ -7,10 +7,11 @@ use std::time::Duration;
 use nexus_devstack::{
     Cache, DataDir, NatsAuth, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress,
 };
-use serde::{Deserialize, Serialize};
+use nexus_gateway::{GatewayConfig, GatewayError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cli::endpoint::{self, Endpoints};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::roles::{Role, Running};
@@ -34,21 +35,6 @@ pub(crate) struct UpArgs {
     pub(crate) ready_file: Option<PathBuf>,
 }
 
-/// Where everything is; kept in the data directory for the other commands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Endpoints {
-    /// The gateway.
-    pub(crate) url: String,
-    /// NATS, with user and password.
-    pub(crate) nats_url: String,
-    /// Postgres, with user and password.
-    pub(crate) database_url: String,
-    /// This process.
-    pub(crate) pid: u32,
-    /// The servers' processes.
-    pub(crate) servers: Vec<u32>,
-}
-
 /// Runs the platform until a signal.
 ///
 /// # Errors
@@ -57,9 +43,7 @@ pub(crate) async fn up(args: UpArgs, mut config: Config) -> Result<(), Failure> 
     let mut signals = signals::Signals::install().map_err(Failure::Signals)?;
     let place = Place::choose(&args)?;
     let data = DataDir::lock(place.path())?;
-    tokio::select! {
-        ended = run(&args, &mut config, &data, &mut signals) => ended,
-    }
+    run(&args, &mut config, &data, &mut signals).await
 }
 
 async fn run(
@@ -109,16 +93,13 @@ async fn run(
         () = orderly => {}
         _ = signals.next() => warn!("stopped at once; what was under way goes on at the next start"),
     }
-    remove(&data.path().join(ENDPOINTS_FILE));
+    remove(&data.path().join(endpoint::FILE));
     failure.map_or(Ok(()), Err)
 }
 
-/// Name of the file with the addresses, in the data directory.
-pub(crate) const ENDPOINTS_FILE: &str = "endpoints.json";
-
 async fn start_roles(config: &Config, fallback: bool) -> Result<Running, Failure> {
     match Running::start(&Role::ALL, config.clone()).await {
-        Err(Failure::Gateway(error)) if fallback && error.is_address_in_use() => {
+        Err(Failure::Gateway(error)) if fallback && is_address_in_use(&error) => {
             let mut config = config.clone();
             let taken = config.gateway.listen;
             config.gateway.listen.set_port(0);
@@ -129,6 +110,11 @@ async fn start_roles(config: &Config, fallback: bool) -> Result<Running, Failure
     }
 }
 
+fn is_address_in_use(error: &GatewayError) -> bool {
+    matches!(error, GatewayError::Listen { source, .. }
+        if source.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 /// Sets the address; says whether another one may be taken when it is in use.
 fn choose_listen(args: &UpArgs, config: &mut Config) -> bool {
     match args.listen {
@@ -136,7 +122,7 @@ fn choose_listen(args: &UpArgs, config: &mut Config) -> bool {
             config.gateway.listen = listen;
             false
         }
-        None => config.gateway.listen == nexus_gateway::GatewayConfig::default().listen,
+        None => config.gateway.listen == GatewayConfig::default().listen,
     }
 }
 
@@ -154,7 +140,7 @@ fn announce(
         pid: std::process::id(),
         servers: servers.pids.clone(),
     };
-    write_private(&data.join(ENDPOINTS_FILE), &endpoints)?;
+    write_private(&data.join(endpoint::FILE), &endpoints)?;
     if let Some(path) = &args.ready_file {
         write_private(path, &endpoints)?;
     }

@@ -10,7 +10,6 @@ mod input;
 mod publish;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::objects::Objects;
@@ -27,7 +26,6 @@ use engine::{Decision, Effect};
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 128,
     prefetch: 64,
-    ack_wait: Duration::from_secs(30),
     ..RoleSpec::new("policy", &["policy"])
 };
 

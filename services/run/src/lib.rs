@@ -6,7 +6,6 @@ mod session;
 mod start;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::objects::Objects;
@@ -19,7 +18,6 @@ use nexus_events::run::StartLimits;
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 128,
     prefetch: 64,
-    ack_wait: Duration::from_secs(30),
     ..RoleSpec::new("run", &["run", "session"])
 };
 

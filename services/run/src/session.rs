@@ -26,7 +26,7 @@ impl RunRole {
         let id = AggregateId::from(session_id);
         let done =
             process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
-                session::open(state, session_id, command.clone(), envelope.actor.clone())
+                session::open(state, session_id, command.clone(), crate::start::actor(delivery))
             })
             .await?;
         let outcome = json!({ "session_id": session_id, "seq": done.seq });

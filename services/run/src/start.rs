@@ -5,7 +5,7 @@ use nexus_bus::trace::TraceParent;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
 use nexus_events::run::{self, NewRun, Run, SessionLink};
-use nexus_events::{RunId, SessionId};
+use nexus_events::{Actor, RunId, SessionId};
 use serde_json::json;
 
 use crate::RunRole;
@@ -25,7 +25,7 @@ impl RunRole {
                     self.accepted(delivery, run_id, session_id, seq).await;
                     return Ok(());
                 }
-                self.join(delivery, session_id, run_id, &envelope.actor).await?
+                self.join(delivery, session_id, run_id, &actor(delivery)).await?
             }
             _ => SessionLink {
                 id: run_id.own_session(),
@@ -40,7 +40,7 @@ impl RunRole {
             command,
             input: self.objects.offload(&envelope.tenant, input).await.map_err(Failure::from)?,
             session,
-            user: envelope.actor.clone(),
+            user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
         };
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
@@ -66,6 +66,16 @@ impl RunRole {
         let outcome = json!({ "run_id": run_id, "session_id": session_id, "seq": seq });
         process::reply(&self.bus, delivery, &outcome).await;
     }
+}
+
+/// Who acts. A client that reached the bus has proved to it that it may; one that names nobody acts
+/// as the bus's own user.
+pub(crate) fn actor(delivery: &Delivery) -> Actor {
+    let actor = &delivery.envelope.actor;
+    if actor.user.is_empty() {
+        return Actor { user: "bus".to_owned(), roles: actor.roles.clone() };
+    }
+    actor.clone()
 }
 
 /// The run's id: the caller's, or what its key names, or what this command always gives.

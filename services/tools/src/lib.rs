@@ -3,7 +3,7 @@
 
 mod calculator;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::{Bus, Store, process};
@@ -16,7 +16,6 @@ use nexus_events::{Body, Command, tool};
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 64,
     prefetch: 0,
-    ack_wait: Duration::from_secs(30),
     ..RoleSpec::new("tools", &["tool"])
 };
 

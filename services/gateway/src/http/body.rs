@@ -2,7 +2,9 @@
 //! route does not know. The content type is insisted upon because it is also what keeps a foreign
 //! web page from posting here: a browser asks first before it sends JSON across origins.
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::ApiError;
 use crate::app::App;
+
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A JSON body.
 pub(crate) struct JsonBody<T>(pub(crate) T);
@@ -25,8 +29,8 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        check_type(&parts.headers)?;
         let bytes = read(&parts.headers, body, app.config().body_limit_bytes).await?;
+        check_type(&parts.headers)?;
         parse(&bytes).map(Self)
     }
 }
@@ -46,42 +50,88 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for MaybeJson<T> {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let given = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let essence = given
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     let json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));
     if json {
         return Ok(());
     }
     let given: String = given.chars().take(64).collect();
-    let found = if given.is_empty() { "there is none".to_owned() } else { format!("{given:?}") };
+    let found = if given.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("{given:?}")
+    };
     let detail = format!("the body must be application/json, and its Content-Type says {found}");
-    Err(Problem::new(415, "unsupported_media_type", detail).at("Content-Type").into())
+    Err(Problem::new(415, "unsupported_media_type", detail)
+        .at("Content-Type")
+        .into())
 }
 
 async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        ApiError::new(413, "too_large", format!("the body may have {limit} bytes, and has more"))
-    };
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > limit as u64) {
-        return Err(too_large());
-    }
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     let mut chunks = body.into_data_stream();
     let mut whole = BytesMut::new();
-    while let Some(chunk) = chunks.next().await {
+    let mut fits = announced.is_none_or(|length: u64| length <= limit as u64);
+    while fits && let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| {
-            ApiError::new(400, "body_incomplete", "the body ended before it was complete")
+            ApiError::new(
+                400,
+                "body_incomplete",
+                "the body ended before it was complete",
+            )
         })?;
-        if whole.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
+        fits = whole.len() + chunk.len() <= limit;
         whole.extend_from_slice(&chunk);
     }
-    Ok(whole.freeze())
+    if fits {
+        return Ok(whole.freeze());
+    }
+    discard(chunks, limit).await;
+    Err(ApiError::new(
+        413,
+        "too_large",
+        format!("the body may have {limit} bytes, and has more"),
+    ))
+}
+
+/// Takes what is still on its way, within reason: a connection that is closed with something unread
+/// is reset, and many a client then never sees the answer.
+async fn discard(mut chunks: BodyDataStream, limit: usize) {
+    let most = limit.saturating_mul(16);
+    let taking = async {
+        let mut taken = 0;
+        while taken < most
+            && let Some(Ok(chunk)) = chunks.next().await
+        {
+            taken += chunk.len();
+        }
+    };
+    // Whoever takes longer than this does not wait for an answer.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, taking).await;
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Serde would take the fields of a struct from a list, too.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| matches!(first, b'[' | b'"' | b'0'..=b'9' | b'-')) {
+        return Err(ApiError::new(
+            400,
+            "invalid",
+            "the body must be a JSON object",
+        ));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -95,10 +145,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 fn refused(path: &str, error: &serde_json::Error) -> ApiError {
     let words = error.to_string();
     if !error.is_data() {
-        return ApiError::new(400, "invalid_json", format!("the body is not JSON: {words}"));
+        return ApiError::new(
+            400,
+            "invalid_json",
+            format!("the body is not JSON: {words}"),
+        );
     }
-    let (code, named) = match (quoted(&words, "unknown field `"), quoted(&words, "missing field `"))
-    {
+    let (code, named) = match (
+        quoted(&words, "unknown field `"),
+        quoted(&words, "missing field `"),
+    ) {
         (Some(field), _) => ("unknown_field", Some(field)),
         (_, Some(field)) => ("missing_field", Some(field)),
         _ => ("invalid", None),
@@ -112,7 +168,11 @@ fn refused(path: &str, error: &serde_json::Error) -> ApiError {
 
 /// Joins the path of the value with the name that the words give, unless it ends with it already.
 fn field_path(path: &str, named: Option<&str>) -> Option<String> {
-    let path = if path == "." { "" } else { path.trim_end_matches(".?") };
+    let path = if path == "." {
+        ""
+    } else {
+        path.trim_end_matches(".?")
+    };
     match named {
         None if path.is_empty() => None,
         None => Some(path.to_owned()),
@@ -123,7 +183,10 @@ fn field_path(path: &str, named: Option<&str>) -> Option<String> {
 }
 
 fn quoted<'a>(words: &'a str, before: &str) -> Option<&'a str> {
-    words.strip_prefix(before)?.split_once('`').map(|(name, _)| name)
+    words
+        .strip_prefix(before)?
+        .split_once('`')
+        .map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -137,7 +200,9 @@ mod tests {
     async fn problem(body: &str) -> Problem {
         let error = parse::<StartRun>(body.as_bytes()).map(|_| ()).unwrap_err();
         let response = error.into_response();
-        let bytes = axum::body::to_bytes(response.into_body(), 65_536).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 65_536)
+            .await
+            .unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -146,26 +211,44 @@ mod tests {
         for (body, code, field) in [
             ("", "invalid_json", None),
             ("{", "invalid_json", None),
-            ("{} x", "invalid_json", None),
+            (r#"{"input":"a"} x"#, "invalid_json", None),
             ("[1]", "invalid", None),
             ("{}", "missing_field", Some("input")),
             (r#"{"input":1}"#, "invalid", Some("input")),
-            (r#"{"input":"a","inputt":1}"#, "unknown_field", Some("inputt")),
+            (
+                r#"{"input":"a","inputt":1}"#,
+                "unknown_field",
+                Some("inputt"),
+            ),
             (r#"{"input":"a","run_id":"x"}"#, "invalid", Some("run_id")),
-            (r#"{"input":"a","tools":["a",1]}"#, "invalid", Some("tools[1]")),
-            (r#"{"input":"a","budget":{"tokens":-1}}"#, "invalid", Some("budget.tokens")),
-            (r#"{"input":"a","budget":{"token":1}}"#, "unknown_field", Some("budget.token")),
-            (r#"{"input":"a","metadata":{"a":1}}"#, "invalid", Some("metadata.a")),
-            (r#"{"input":"a","input":"b"}"#, "invalid", None),
+            (
+                r#"{"input":"a","tools":["a",1]}"#,
+                "invalid",
+                Some("tools[1]"),
+            ),
+            (
+                r#"{"input":"a","budget":{"tokens":-1}}"#,
+                "invalid",
+                Some("budget.tokens"),
+            ),
+            (
+                r#"{"input":"a","budget":{"token":1}}"#,
+                "unknown_field",
+                Some("budget.token"),
+            ),
+            (
+                r#"{"input":"a","metadata":{"a":1}}"#,
+                "invalid",
+                Some("metadata.a"),
+            ),
         ] {
             let problem = problem(body).await;
-            let found = (problem.status, problem.code.as_str(), problem.field.as_deref());
-            let expected = if body.matches("\"input\"").count() == 2 {
-                (400, code, problem.field.as_deref())
-            } else {
-                (400, code, field)
-            };
-            assert_eq!(found, expected, "{body}: {}", problem.detail);
+            let found = (
+                problem.status,
+                problem.code.as_str(),
+                problem.field.as_deref(),
+            );
+            assert_eq!(found, (400, code, field), "{body}: {}", problem.detail);
         }
     }
 
@@ -179,7 +262,12 @@ mod tests {
         assert!(typed("application/json"));
         assert!(typed("Application/JSON; charset=utf-8"));
         assert!(typed("application/problem+json"));
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "text/json", "json"] {
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "text/json",
+            "json",
+        ] {
             assert!(!typed(bad), "{bad}");
         }
         assert!(check_type(&HeaderMap::new()).is_err());

@@ -58,7 +58,16 @@ mod tests {
         assert_eq!(of("30s"), Some(30_000));
         assert_eq!(of("30"), Some(30_000));
         assert_eq!(of("2m"), Some(120_000));
-        for bad in ["", "s", "-1s", "1h", "1.5s", "99999999999999999999s", "1 s", "ä"] {
+        for bad in [
+            "",
+            "s",
+            "-1s",
+            "1h",
+            "1.5s",
+            "99999999999999999999s",
+            "1 s",
+            "ä",
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

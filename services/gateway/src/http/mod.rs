@@ -6,6 +6,7 @@ pub(crate) mod observe;
 pub(crate) mod params;
 pub(crate) mod problem;
 pub(crate) mod server;
+pub(crate) mod stall;
 pub(crate) mod trace;
 
 pub(crate) use body::{JsonBody, MaybeJson};

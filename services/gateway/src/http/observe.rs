@@ -34,9 +34,20 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     }
     let metrics = app.metrics();
     let status = response.status().as_u16();
-    metrics.durations.get_or_create(&ByRoute { route: route.clone() })
+    metrics
+        .durations
+        .get_or_create(&ByRoute {
+            route: route.clone(),
+        })
         .observe(begun.elapsed().as_secs_f64());
-    metrics.requests.get_or_create(&Counted { route, method: method.to_owned(), status }).inc();
+    metrics
+        .requests
+        .get_or_create(&Counted {
+            route,
+            method: method.to_owned(),
+            status,
+        })
+        .inc();
     response
 }
 
@@ -54,7 +65,10 @@ async fn limited(app: &App, request: Request, next: Next, route: &str, trace: Tr
     }
     // What waits on purpose bounds itself, by `max_wait_ms`.
     let config = app.config();
-    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
+    let waits = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("wait="));
     let most_ms = config.request_timeout_ms + if waits { config.max_wait_ms } else { 0 };
     let answer = next.run(request).instrument(span);
     match tokio::time::timeout(Duration::from_millis(most_ms), answer).await {

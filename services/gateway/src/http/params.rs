@@ -33,12 +33,19 @@ fn refused(error: &QueryRejection) -> ApiError {
     while let Some(error) = cause {
         if let Some(located) = error.downcast_ref::<Located>() {
             let words = located.inner().to_string();
-            let unknown =
-                words.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-            let code = if unknown.is_some() { "unknown_field" } else { "invalid" };
+            let unknown = words
+                .strip_prefix("unknown field `")
+                .and_then(|rest| rest.split('`').next());
+            let code = if unknown.is_some() {
+                "unknown_field"
+            } else {
+                "invalid"
+            };
             let path = located.path().to_string();
             let field = unknown.map_or(path, str::to_owned);
-            return Problem::new(400, code, format!("parameter {field}: {words}")).at(field).into();
+            return Problem::new(400, code, format!("parameter {field}: {words}"))
+                .at(field)
+                .into();
         }
         cause = error.source();
     }
@@ -51,6 +58,8 @@ pub(crate) fn path_id<T: FromStr<Err: std::fmt::Display>>(
     field: &str,
 ) -> Result<T, ApiError> {
     text.parse().map_err(|error| {
-        Problem::new(400, "invalid_id", format!("{error}")).at(field).into()
+        Problem::new(400, "invalid_id", format!("{error}"))
+            .at(field)
+            .into()
     })
 }

@@ -36,7 +36,10 @@ impl ApiError {
 
     /// 503: it may work in a moment.
     pub(crate) fn unavailable(code: &str, detail: impl Into<String>) -> Self {
-        Self { retry_after: Some(Duration::from_secs(1)), ..Self::new(503, code, detail) }
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(503, code, detail)
+        }
     }
 
     /// The bus did not answer within `waited`.
@@ -44,6 +47,7 @@ impl ApiError {
         Self::unavailable("bus_unavailable", detail)
     }
 
+    #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         &self.problem.code
     }
@@ -51,7 +55,10 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after: None }
+        Self {
+            problem,
+            retry_after: None,
+        }
     }
 }
 
@@ -74,7 +81,11 @@ impl From<QueryError> for ApiError {
             }
             _ => {
                 tracing::error!(%error, "a read model holds what cannot be read");
-                Self::new(500, "internal", "the read models hold what this version cannot read")
+                Self::new(
+                    500,
+                    "internal",
+                    "the read models hold what this version cannot read",
+                )
             }
         }
     }
@@ -125,7 +136,11 @@ pub(crate) fn internal(error: &dyn std::error::Error) -> ApiError {
         source = cause.source();
     }
     tracing::error!(reason, "a request failed");
-    ApiError::new(500, "internal", "something is wrong on our side; the log of the gateway says what")
+    ApiError::new(
+        500,
+        "internal",
+        "something is wrong on our side; the log of the gateway says what",
+    )
 }
 
 impl IntoResponse for ApiError {
@@ -135,9 +150,13 @@ impl IntoResponse for ApiError {
         // A problem is strings and a number: it always encodes.
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut response = (status, body).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if let Some(after) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::stall::Patient;
 use crate::config::GatewayConfig;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,6 +38,7 @@ pub(crate) async fn serve(
         .max_headers(MOST_HEADERS);
     while let Some((stream, permit)) = accept(&listener, &room, &stopping).await {
         let service = TowerToHyperService::new(router.clone());
+        let stream = Patient::new(stream, Duration::from_millis(config.stall_timeout_ms));
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let stopping = stopping.clone();
         connections.spawn(async move {
@@ -57,8 +59,14 @@ pub(crate) async fn serve(
     drop(listener);
     connections.close();
     let drain = Duration::from_millis(config.drain_timeout_ms);
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        warn!(open = connections.len(), "requests were still going when the gateway stopped");
+    if tokio::time::timeout(drain, connections.wait())
+        .await
+        .is_err()
+    {
+        warn!(
+            open = connections.len(),
+            "requests were still going when the gateway stopped"
+        );
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) struct Trace(pub(crate) TraceParent);
 
 impl Trace {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
+        let given = headers
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         Self(given.unwrap_or_else(begin))
     }
 
@@ -36,6 +38,10 @@ impl<S: Sync> FromRequestParts<S> for Trace {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts.extensions.get::<Self>().copied().unwrap_or_else(|| Self::of(&parts.headers)))
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .copied()
+            .unwrap_or_else(|| Self::of(&parts.headers)))
     }
 }

@@ -23,13 +23,21 @@ fn text_field(type_name: &str) -> Option<&'static str> {
 
 /// Puts texts in the place of references, as far as they are small enough and there.
 pub(crate) async fn resolve(objects: &Objects, tenant: &Tenant, record: &mut EventRecord) {
-    let Some(field) = text_field(&record.type_name) else { return };
+    let Some(field) = text_field(&record.type_name) else {
+        return;
+    };
     if !record.data.get().contains(REFERENCE) {
         return;
     }
-    let Ok(mut data) = serde_json::from_str::<Value>(record.data.get()) else { return };
-    let Some(value) = data.get_mut(field) else { return };
-    let Ok(body) = serde_json::from_value::<Body>(value.clone()) else { return };
+    let Ok(mut data) = serde_json::from_str::<Value>(record.data.get()) else {
+        return;
+    };
+    let Some(value) = data.get_mut(field) else {
+        return;
+    };
+    let Ok(body) = serde_json::from_value::<Body>(value.clone()) else {
+        return;
+    };
     if let Body::Inline(text) = text_of(objects, tenant, body).await {
         *value = Value::String(text);
         if let Ok(data) = RawValue::from_string(data.to_string()) {
@@ -40,7 +48,9 @@ pub(crate) async fn resolve(objects: &Objects, tenant: &Tenant, record: &mut Eve
 
 /// The text of a body, or the body as it was.
 pub(crate) async fn text_of(objects: &Objects, tenant: &Tenant, body: Body) -> Body {
-    let Body::Stored { object, .. } = &body else { return body };
+    let Body::Stored { object, .. } = &body else {
+        return body;
+    };
     match objects.get(tenant, object).await {
         Ok(bytes) => match String::from_utf8(bytes.into()) {
             Ok(text) => Body::Inline(text),
@@ -63,9 +73,15 @@ mod tests {
 
     #[test]
     fn the_events_with_texts_exist_and_references_look_like_this() {
-        let with_text = RunEvent::type_names().iter().filter_map(|name| text_field(name)).count();
+        let with_text = RunEvent::type_names()
+            .iter()
+            .filter_map(|name| text_field(name))
+            .count();
         assert_eq!(with_text, 4);
-        let body = Body::Stored { object: format!("sha256:{}", "0".repeat(64)), bytes: 70_000 };
+        let body = Body::Stored {
+            object: format!("sha256:{}", "0".repeat(64)),
+            bytes: 70_000,
+        };
         assert!(serde_json::to_string(&body).unwrap().starts_with(REFERENCE));
     }
 }

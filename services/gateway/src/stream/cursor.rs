@@ -16,11 +16,17 @@ pub(crate) struct EventCursor {
 
 impl EventCursor {
     /// Before everything.
-    pub(crate) const START: Self = Self { seq: 0, index: None };
+    pub(crate) const START: Self = Self {
+        seq: 0,
+        index: None,
+    };
 
     /// The place of event `index` in a commit of `events` events.
     pub(crate) fn of(seq: u64, index: u32, events: u32) -> Self {
-        Self { seq, index: (index + 1 < events).then_some(index) }
+        Self {
+            seq,
+            index: (index + 1 < events).then_some(index),
+        }
     }
 
     /// Whether event `index` of commit `seq` was read.
@@ -78,7 +84,18 @@ mod tests {
             assert_eq!(text.parse(), Ok(cursor));
             assert_eq!(cursor.to_string(), text);
         }
-        for bad in ["", ".", "7.", ".1", "-1", "+1", "7.1.2", "a", "18446744073709551615", " 7"] {
+        for bad in [
+            "",
+            ".",
+            "7.",
+            ".1",
+            "-1",
+            "+1",
+            "7.1.2",
+            "a",
+            "18446744073709551615",
+            " 7",
+        ] {
             assert_eq!(bad.parse::<EventCursor>(), Err(InvalidCursor), "{bad}");
         }
     }

@@ -5,6 +5,7 @@ use nexus_bus::{Bus, ReadError, topology};
 use nexus_events::{AggregateId, AggregateKind, RunId, Tenant, subject};
 
 use crate::app::App;
+use crate::runs::view::in_read_models;
 
 /// Commits of a page: each has up to some texts of 64 KiB.
 const PAGE: usize = 32;
@@ -30,7 +31,10 @@ pub(crate) async fn page(bus: &Bus, subject: &str, from: u64) -> Result<HistoryP
     let mut commits = read.messages;
     let after = commits.last().map_or(from, |last| last.seq + 1);
     if read.pending > 0 {
-        return Ok(HistoryPage { commits, next: Some(after) });
+        return Ok(HistoryPage {
+            commits,
+            next: Some(after),
+        });
     }
     let newest = read::next_decisive(bus, topology::EVENTS, subject, after).await?;
     let next = newest.as_ref().map(|newest| newest.seq + 1);
@@ -44,7 +48,7 @@ pub(crate) async fn begin_of(app: &App, tenant: &Tenant, run: RunId) -> u64 {
     if let Some(first_seq) = app.known().first_seq(tenant, run) {
         return first_seq;
     }
-    match app.projections().run(tenant, run).await {
+    match in_read_models(app, tenant, run).await {
         Ok(Some(row)) => {
             app.known().begun(tenant, run, row.first_seq);
             row.first_seq

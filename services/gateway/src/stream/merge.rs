@@ -139,11 +139,6 @@ impl<C, D> Merge<C, D> {
         }
     }
 
-    /// Whether history is being read.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.reading
-    }
-
     fn live(&mut self, item: Item<C>, previous: u64, out: &mut Vec<Output<C, D>>) {
         if item.seq <= self.last {
             return;
@@ -224,7 +219,9 @@ impl<C, D> Merge<C, D> {
             Held::Delta { .. } => None,
         });
         self.held_before = commits.max().unwrap_or(0);
-        out.push(Output::Read { from: self.last + 1 });
+        out.push(Output::Read {
+            from: self.last + 1,
+        });
     }
 
     fn hold(&mut self, held: Held<C, D>) {

@@ -46,7 +46,11 @@ struct World {
 impl World {
     fn new(before: usize, had: usize, ends_at: u64) -> Self {
         let log: Vec<u64> = (0..before as u64).map(seq_of).collect();
-        let last = had.checked_sub(1).and_then(|index| log.get(index)).copied().unwrap_or(0);
+        let last = had
+            .checked_sub(1)
+            .and_then(|index| log.get(index))
+            .copied()
+            .unwrap_or(0);
         Self {
             merge: Merge::after(last, false),
             reading: Some(last + 1),
@@ -60,7 +64,13 @@ impl World {
 
     fn item(&self, seq: u64) -> Item<u64> {
         let turn = u32::try_from(seq / 10).unwrap_or(0);
-        Item { seq, terminal: seq >= self.ends_at, answered_turn: turn, bytes: 10, body: seq }
+        Item {
+            seq,
+            terminal: seq >= self.ends_at,
+            answered_turn: turn,
+            bytes: 10,
+            body: seq,
+        }
     }
 
     fn feed(&mut self, input: Input<u64, u32>) {
@@ -84,15 +94,28 @@ impl World {
 
     fn live(&mut self, index: usize) {
         if let Some(&seq) = self.log.get(index) {
-            let previous =
-                index.checked_sub(1).and_then(|before| self.log.get(before)).copied().unwrap_or(0);
-            self.feed(Input::Live { item: self.item(seq), previous });
+            let previous = index
+                .checked_sub(1)
+                .and_then(|before| self.log.get(before))
+                .copied()
+                .unwrap_or(0);
+            self.feed(Input::Live {
+                item: self.item(seq),
+                previous,
+            });
         }
     }
 
     fn page(&mut self, commits: usize) {
-        let Some(from) = self.reading.take() else { return };
-        let rest: Vec<u64> = self.log.iter().copied().filter(|seq| *seq >= from).collect();
+        let Some(from) = self.reading.take() else {
+            return;
+        };
+        let rest: Vec<u64> = self
+            .log
+            .iter()
+            .copied()
+            .filter(|seq| *seq >= from)
+            .collect();
         for &seq in rest.iter().take(commits) {
             self.feed(Input::History(self.item(seq)));
         }
@@ -115,7 +138,11 @@ impl World {
             Act::Delta => {
                 let turn = self.log.last().map_or(0, |last| last / 10) + 1;
                 let turn = u32::try_from(turn).unwrap_or(0);
-                self.feed(Input::Delta { turn, bytes: 5, body: turn });
+                self.feed(Input::Delta {
+                    turn,
+                    bytes: 5,
+                    body: turn,
+                });
             }
             Act::Repeat(index) => self.live(index % self.log.len().max(1)),
             Act::Page(commits) => self.page(commits),
@@ -173,25 +200,37 @@ proptest! {
         }
         prop_assert_eq!(&world.given, &world.log);
     }
+}
 
-    #[test]
-    fn holding_is_bounded_and_loses_nothing(commits in 1_000u64..3_000) {
-        let mut world = World::new(0, 0, u64::MAX);
-        for _ in 0..commits {
-            world.act(Act::Append { lost: false });
-        }
-        world.settle();
-        prop_assert_eq!(&world.given, &world.log);
+#[test]
+fn holding_is_bounded_and_loses_nothing() {
+    let mut world = World::new(0, 0, u64::MAX);
+    for _ in 0..2_000 {
+        world.act(Act::Append { lost: false });
     }
+    world.settle();
+    assert_eq!(world.given, world.log);
 }
 
 #[test]
 fn what_the_log_has_given_up_does_not_block_the_rest() {
     let mut merge: Merge<u64, ()> = Merge::after(0, false);
-    let item = |seq| Item { seq, terminal: false, answered_turn: 0, bytes: 1, body: seq };
+    let item = |seq| Item {
+        seq,
+        terminal: false,
+        answered_turn: 0,
+        bytes: 1,
+        body: seq,
+    };
     let mut out = vec![];
     merge.on(Input::HistoryEnd, &mut out);
-    merge.on(Input::Live { item: item(9), previous: 5 }, &mut out);
+    merge.on(
+        Input::Live {
+            item: item(9),
+            previous: 5,
+        },
+        &mut out,
+    );
     assert_eq!(out, vec![Output::Read { from: 1 }]);
     out.clear();
     merge.on(Input::HistoryEnd, &mut out);
@@ -200,13 +239,27 @@ fn what_the_log_has_given_up_does_not_block_the_rest() {
 
 #[test]
 fn what_was_recorded_after_the_end_is_history_and_not_waited_for() {
-    let item = |seq, terminal| Item { seq, terminal, answered_turn: 0, bytes: 1, body: seq };
+    let item = |seq, terminal| Item {
+        seq,
+        terminal,
+        answered_turn: 0,
+        bytes: 1,
+        body: seq,
+    };
     let mut out: Vec<Output<u64, ()>> = vec![];
     let mut whole = Merge::after(0, false);
-    for input in [Input::History(item(1, true)), Input::History(item(2, false)), Input::HistoryEnd] {
+    for input in [
+        Input::History(item(1, true)),
+        Input::History(item(2, false)),
+        Input::HistoryEnd,
+    ] {
         whole.on(input, &mut out);
     }
-    let given = [Output::Commit(item(1, true)), Output::Commit(item(2, false)), Output::End];
+    let given = [
+        Output::Commit(item(1, true)),
+        Output::Commit(item(2, false)),
+        Output::End,
+    ];
     assert_eq!(out, given);
     out.clear();
     let mut resumed = Merge::after(1, true);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt};
 use nexus_bus::{Bus, ReadError};
 use nexus_events::{AggregateId, AggregateKind, RunId, Tenant, subject};
 use rand::Rng;
@@ -52,7 +52,10 @@ impl Subscribed {
         let connects = app.connects();
         let client = app.bus().client();
         let log = subject::log(tenant, AggregateKind::Run, &AggregateId::from(run));
-        let log = client.subscribe(log).await.map_err(|error| internal(&error))?;
+        let log = client
+            .subscribe(log)
+            .await
+            .map_err(|error| internal(&error))?;
         let live = match deltas {
             true => {
                 let live = client.subscribe(subject::live_run(tenant, run)).await;
@@ -60,7 +63,11 @@ impl Subscribed {
             }
             false => None,
         };
-        Ok(Self { log, live, connects })
+        Ok(Self {
+            log,
+            live,
+            connects,
+        })
     }
 }
 
@@ -89,9 +96,18 @@ pub(crate) fn start(opening: Opening) -> Frames {
         metrics.listeners.inc();
         let reason = Pump::new(opening, out).run(&why).await;
         metrics.listeners.dec();
-        metrics.streams_ended.get_or_create(&ByReason { reason: reason.reason() }).inc();
+        metrics
+            .streams_ended
+            .get_or_create(&ByReason {
+                reason: reason.reason(),
+            })
+            .inc();
     });
-    Frames { frames, closed, done: false }
+    Frames {
+        frames,
+        closed,
+        done: false,
+    }
 }
 
 type Reading = BoxFuture<'static, Result<HistoryPage, ReadError>>;
@@ -122,8 +138,17 @@ struct Pump {
 
 impl Pump {
     fn new(opening: Opening, out: mpsc::Sender<Bytes>) -> Self {
-        let Opening { app, tenant, run, subscribed, cursor, over, first_page, types, permit } =
-            opening;
+        let Opening {
+            app,
+            tenant,
+            run,
+            subscribed,
+            cursor,
+            over,
+            first_page,
+            types,
+            permit,
+        } = opening;
         // A commit of which the reader has a part is given again, without that part.
         let last = cursor.seq - u64::from(cursor.index.is_some() && cursor.seq > 0);
         let now = Instant::now();
@@ -165,18 +190,17 @@ impl Pump {
             return Err(Closed::RunOver);
         }
         self.begin_reading();
-        let stopping = self.app.stopping().clone();
         let due = self.due();
         let event = tokio::select! {
             biased;
-            () = stopping.cancelled() => return Err(Closed::Stopping),
+            () = self.app.stopping().cancelled() => return Err(Closed::Stopping),
             permit = self.out.reserve(), if !self.queue.is_empty() => {
                 let permit = permit.map_err(|_| Closed::ReaderGone)?;
                 if let Some(frame) = self.queue.pop_front() {
                     self.queued_bytes -= frame.len();
                     permit.send(frame);
                 }
-                return self.moved();
+                Event::Taken
             }
             () = self.out.closed(), if self.queue.is_empty() => return Err(Closed::ReaderGone),
             // Deltas before commits: what both have waiting was said before it was recorded.
@@ -194,8 +218,18 @@ impl Pump {
 
     async fn on(&mut self, event: Event) -> Result<(), Closed> {
         match event {
-            Event::Delta(message) => self.on_delta(message).await,
-            Event::Log(message) => self.on_log(message).await,
+            Event::Taken => {
+                self.moved();
+                Ok(())
+            }
+            Event::Delta(message) => {
+                self.check_room()?;
+                self.on_delta(message).await
+            }
+            Event::Log(message) => {
+                self.check_room()?;
+                self.on_log(message).await
+            }
             Event::Page(page) => self.on_page(page).await,
             Event::Reconnected => {
                 // All listeners notice at once; they need not all read at once.
@@ -245,11 +279,20 @@ impl Pump {
         struct OfTurn {
             turn: u32,
         }
-        let Some(message) = message else { return Err(Closed::Stopping) };
+        let Some(message) = message else {
+            return Err(Closed::Stopping);
+        };
         // Whoever may publish for the tenant may publish nonsense here.
-        let Ok(OfTurn { turn }) = serde_json::from_slice(&message.payload) else { return Ok(()) };
+        let Ok(OfTurn { turn }) = serde_json::from_slice(&message.payload) else {
+            return Ok(());
+        };
         let bytes = message.payload.len();
-        self.feed(Input::Delta { turn, bytes, body: message.payload }).await
+        self.feed(Input::Delta {
+            turn,
+            bytes,
+            body: message.payload,
+        })
+        .await
     }
 
     async fn on_log(&mut self, message: Message) -> Result<(), Closed> {
@@ -258,7 +301,9 @@ impl Pump {
         };
         let places = (number("Nats-Sequence"), number("Nats-Last-Sequence"));
         // Without a place it was not the stream that published it.
-        let (Some(seq), Some(previous)) = places else { return Ok(()) };
+        let (Some(seq), Some(previous)) = places else {
+            return Ok(());
+        };
         let item = record::item(seq, message.payload).map_err(|error| unreadable(seq, &error))?;
         self.feed(Input::Live { item, previous }).await
     }
@@ -275,14 +320,12 @@ impl Pump {
             let item = record::item(seq, stored.body).map_err(|error| unreadable(seq, &error))?;
             self.feed(Input::History(item)).await?;
         }
-        self.history_bytes += self.queued_bytes.saturating_sub(before);
         match page.next {
-            Some(next) => {
-                self.next = Some(next);
-                Ok(())
-            }
-            None => self.feed(Input::HistoryEnd).await,
+            Some(next) => self.next = Some(next),
+            None => self.feed(Input::HistoryEnd).await?,
         }
+        self.history_bytes += self.queued_bytes.saturating_sub(before);
+        Ok(())
     }
 
     async fn feed(&mut self, input: Input<Bytes, Bytes>) -> Result<(), Closed> {
@@ -299,11 +342,18 @@ impl Pump {
                 Output::End => self.over = true,
             }
         }
-        let most = self.app.config().listener_buffer_bytes + self.history_bytes;
-        if self.queued_bytes > most && !self.merge.is_reading() {
-            return Err(Closed::SlowReader);
-        }
         Ok(())
+    }
+
+    /// Whether more may wait for the reader. History does not count: no more of it is read until
+    /// the reader has taken what was.
+    fn check_room(&self) -> Result<(), Closed> {
+        let most = self.app.config().listener_buffer_bytes + self.history_bytes;
+        if self.queued_bytes > most {
+            Err(Closed::SlowReader)
+        } else {
+            Ok(())
+        }
     }
 
     async fn give(&mut self, seq: u64, body: &[u8]) -> Result<(), Closed> {
@@ -329,19 +379,19 @@ impl Pump {
         self.queue.push_back(frame);
     }
 
-    fn moved(&mut self) -> Result<(), Closed> {
+    fn moved(&mut self) {
         let now = Instant::now();
         self.moved = now;
         self.beat = now;
         if self.queue.is_empty() {
             self.history_bytes = 0;
         }
-        Ok(())
     }
 }
 
 /// What happened.
 enum Event {
+    Taken,
     Delta(Option<Message>),
     Log(Message),
     Page(Result<HistoryPage, ReadError>),

@@ -68,18 +68,21 @@ struct Incoming<'a> {
 pub(crate) fn events(seq: u64, body: &[u8]) -> Result<Vec<EventRecord>, DecodeError> {
     let batch: Vec<Incoming<'_>> = serde_json::from_slice(body).map_err(DecodeError::Commit)?;
     let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-    let records = batch.into_iter().zip(0..).map(|(event, index)| EventRecord {
-        id: EventCursor::of(seq, index, count).to_string(),
-        seq,
-        index,
-        time: event.time,
-        type_name: event.type_name.into_owned(),
-        data: event.data.to_owned(),
-        causation_id: event.causationid.into_owned(),
-        correlation_id: event.correlationid.map(Cow::into_owned),
-        actor: event.actor.map(ToOwned::to_owned),
-        traceparent: event.traceparent.map(Cow::into_owned),
-    });
+    let records = batch
+        .into_iter()
+        .zip(0..)
+        .map(|(event, index)| EventRecord {
+            id: EventCursor::of(seq, index, count).to_string(),
+            seq,
+            index,
+            time: event.time,
+            type_name: event.type_name.into_owned(),
+            data: event.data.to_owned(),
+            causation_id: event.causationid.into_owned(),
+            correlation_id: event.correlationid.map(Cow::into_owned),
+            actor: event.actor.map(ToOwned::to_owned),
+            traceparent: event.traceparent.map(Cow::into_owned),
+        });
     Ok(records.collect())
 }
 
@@ -104,9 +107,17 @@ pub(crate) fn item(seq: u64, body: Bytes) -> Result<Item<Bytes>, DecodeError> {
     }
     let batch: Vec<Glance<'_>> = serde_json::from_slice(&body).map_err(DecodeError::Commit)?;
     let terminal = batch.iter().any(|event| end_of(&event.type_name).is_some());
-    let answered = batch.iter().map(|event| answered_turn(&event.type_name, event.data));
+    let answered = batch
+        .iter()
+        .map(|event| answered_turn(&event.type_name, event.data));
     let answered_turn = answered.max().unwrap_or(0);
-    Ok(Item { seq, terminal, answered_turn, bytes: body.len(), body })
+    Ok(Item {
+        seq,
+        terminal,
+        answered_turn,
+        bytes: body.len(),
+        body,
+    })
 }
 
 /// The turn that has its answer now.
@@ -150,7 +161,10 @@ mod tests {
     #[test]
     fn events_have_places_of_which_the_last_stands_for_the_commit() {
         let body = commit(vec![
-            RunPaused { reason: Some("why".into()) }.into(),
+            RunPaused {
+                reason: Some("why".into()),
+            }
+            .into(),
             RunResumed { reason: None }.into(),
         ]);
         let events = events(7, &body).unwrap();
@@ -166,15 +180,27 @@ mod tests {
     #[test]
     fn the_three_ends_are_known_by_their_type() {
         let ends: Vec<RunEvent> = vec![
-            RunCompleted { tokens: 0, cost_usd_micros: 0, duration_ms: 0 }.into(),
-            nexus_events::run::RunFailed { code: String::new(), message: String::new() }.into(),
+            RunCompleted {
+                tokens: 0,
+                cost_usd_micros: 0,
+                duration_ms: 0,
+            }
+            .into(),
+            nexus_events::run::RunFailed {
+                code: String::new(),
+                message: String::new(),
+            }
+            .into(),
             RunCancelled { reason: None }.into(),
         ];
         for event in ends {
             assert!(end_of(event.type_name()).is_some(), "{}", event.type_name());
             assert!(item(1, commit(vec![event]).into()).unwrap().terminal);
         }
-        let known: Vec<_> = RunEvent::type_names().iter().filter_map(|name| end_of(name)).collect();
+        let known: Vec<_> = RunEvent::type_names()
+            .iter()
+            .filter_map(|name| end_of(name))
+            .collect();
         assert_eq!(known.len(), 3);
     }
 

@@ -29,12 +29,18 @@ impl Types {
     /// Reads `?types=`: types separated by commas.
     pub(crate) fn parse(text: Option<&str>) -> Self {
         Self(text.map(|text| {
-            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            text.split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
         }))
     }
 
     pub(crate) fn wants(&self, type_name: &str) -> bool {
-        self.0.as_ref().is_none_or(|wanted| wanted.contains(type_name))
+        self.0
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(type_name))
     }
 
     pub(crate) fn wants_deltas(&self) -> bool {
@@ -64,7 +70,10 @@ fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
     text.extend(event.chars().filter(|c| !c.is_control()));
     text.push_str("\ndata: ");
     // Line breaks in JSON are white space, and would end the field.
-    text.extend(data.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }));
+    text.extend(
+        data.chars()
+            .map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }),
+    );
     text.push_str("\n\n");
     text.into()
 }

@@ -203,6 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn a_required_call_is_the_schema_of_the_answer() {
+        let parameters = json!({ "type": "object" });
+        let tool = ToolSpec {
+            name: "calculator".into(),
+            description: String::new(),
+            parameters,
+        };
+        let mut request = ChatRequest {
+            tools: vec![tool],
+            ..request([user("a")])
+        };
+        assert!(constrained(&request).is_none());
+        request.tool_choice = ToolChoice::Required;
+        let schema = constrained(&request).unwrap().response_schema.unwrap();
+        assert_eq!(
+            schema["anyOf"][0]["properties"]["name"]["const"],
+            "calculator"
+        );
+    }
+
+    #[test]
     fn questions_and_forced_calls_are_left_alone() {
         let answered = [user("a")].into_iter().chain(round("a")).chain([user("b")]);
         assert!(told_in_words(&request(answered), 1).is_none());

@@ -62,12 +62,18 @@ impl std::fmt::Debug for Servers {
 }
 
 /// The servers that `nexus.toml` and the environment name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Configured {
     /// How NATS is reached.
     pub(crate) bus: Option<BusConfig>,
-    /// Where Postgres is.
+    /// Where Postgres is, with its password.
     pub(crate) database_url: Option<String>,
+}
+
+impl std::fmt::Debug for Configured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Configured").field("bus", &self.bus).finish_non_exhaustive()
+    }
 }
 
 /// What `nexus up` writes down. The addresses of the servers carry passwords.

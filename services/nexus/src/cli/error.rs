@@ -108,6 +108,20 @@ impl CliError {
         }
     }
 
+    /// Says it on standard error; gives the exit code.
+    pub(crate) fn report(&self) -> Exit {
+        if self.is_closed_pipe() {
+            return Exit::Done;
+        }
+        eprint!("{}", self.render(Style::stderr()));
+        self.exit()
+    }
+
+    /// `nexus runs list | head` is no error.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// What to do next.
     fn advice(&self) -> Option<String> {
         let advice = match self {

@@ -228,3 +228,41 @@ fn last_cause(error: &dyn std::error::Error) -> String {
     }
     last.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use serde_json::json;
+
+    use super::super::testing::{self, Scripted};
+    use super::*;
+
+    #[tokio::test]
+    async fn paths_and_queries_are_escaped_and_empty_ones_left_out() {
+        let scripted = Scripted::start(vec![testing::json("200 OK", &json!({ "items": [] }))]).await;
+        let query = [("user", Some("a&b".to_owned())), ("agent", None)];
+        let request = Request { path: &["v1", "a/b ?"], query: &query, ..Request::default() };
+        let answer: Value = scripted.gateway.get(request).await.unwrap();
+        assert_eq!(answer, json!({ "items": [] }));
+        let asked = scripted.asked();
+        assert!(asked[0].starts_with("GET /v1/a%2Fb%20%3F?user=a%26b HTTP/1.1"), "{}", asked[0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_problem_document_is_not_this_platform() {
+        let page = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+        let scripted = Scripted::start(vec![page.to_owned()]).await;
+        let error = scripted.gateway.get::<Value>(Request::at(&["v1"])).await.unwrap_err();
+        assert!(matches!(error, CliError::Answer { .. }), "{error}");
+        let error = scripted.gateway.get::<Value>(Request::at(&["v1"])).await.unwrap_err();
+        assert!(matches!(error, CliError::Unreachable { .. }), "nobody listens now: {error}");
+    }
+
+    #[test]
+    fn an_address_is_checked_before_it_is_called() {
+        for bad in ["127.0.0.1:8080", "ftp://x", "", "http://"] {
+            let connection = Connection { url: Some(bad.to_owned()), ..Connection::default() };
+            assert!(matches!(Gateway::new(&connection), Err(CliError::Usage(_))), "{bad}");
+        }
+    }
+}

@@ -6,21 +6,27 @@
 //! Rendering is pure and tested by what it prints; what reaches out is thin around it.
 
 mod ask;
-mod endpoint;
+mod dlq;
+mod doctor;
+pub(crate) mod endpoint;
 mod error;
 mod exit;
 mod fields;
 mod follow;
-mod format;
+pub(crate) mod format;
 mod http;
 mod parse;
-mod print;
+pub(crate) mod print;
+mod projections;
 mod run;
 mod screen;
+mod servers;
 mod sse;
 mod story;
-mod style;
-mod table;
+pub(crate) mod style;
+pub(crate) mod table;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use std::process::ExitCode;
@@ -33,10 +39,10 @@ use ask::policies::PoliciesVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
 use exit::Exit;
-use http::Gateway;
 
-pub(crate) use endpoint::{Configured, Connection, Endpoints};
+pub(crate) use endpoint::{Configured, Connection, Endpoints, Servers, bus_at};
 pub(crate) use error::CliError;
+pub(crate) use http::{Gateway, Request};
 
 /// Client commands, to be flattened into the program's.
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +67,12 @@ pub(crate) enum Client {
     Models(Ask<CatalogVerb>),
     /// Who did what, when, to what, and why it was allowed
     Audit(Ask<AuditVerb>),
+    /// Commands that could not be handled: look at them, publish them again
+    Dlq(dlq::DlqArgs),
+    /// The read models: how far they are, rebuild, verify
+    Projections(projections::ProjectionsArgs),
+    /// Look at the whole platform and say what is wrong
+    Doctor(doctor::DoctorArgs),
 }
 
 /// A verb, and whom to ask.
@@ -86,18 +98,26 @@ impl Client {
     pub(crate) async fn run(self, configured: Configured) -> ExitCode {
         match Box::pin(self.dispatch(configured)).await {
             Ok(exit) => exit.into(),
-            Err(error) if is_closed_pipe(&error) => Exit::Done.into(),
-            Err(error) => {
-                eprint!("{}", error.render(style::Style::stderr()));
-                error.exit().into()
-            }
+            Err(error) => error.report().into(),
         }
     }
 
-    async fn dispatch(self, _configured: Configured) -> Result<Exit, CliError> {
+    async fn dispatch(self, configured: Configured) -> Result<Exit, CliError> {
         match self {
             Self::Run(args) => return run::run(args).await,
             Self::Watch(args) => return run::watch(args).await,
+            Self::Dlq(mut args) => {
+                args.servers.configured = configured;
+                return dlq::run(args).await;
+            }
+            Self::Projections(mut args) => {
+                args.servers.configured = configured;
+                return projections::run(args).await;
+            }
+            Self::Doctor(mut args) => {
+                args.servers.configured = configured;
+                return doctor::run(args).await;
+            }
             Self::Runs(ask) => {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
@@ -124,9 +144,4 @@ impl Client {
         }
         Ok(Exit::Done)
     }
-}
-
-/// `nexus runs list | head` is no error.
-fn is_closed_pipe(error: &CliError) -> bool {
-    matches!(error, CliError::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -232,7 +232,7 @@ async fn follow_to_end(
     args: FollowArgs,
     own: bool,
 ) -> Result<Exit, CliError> {
-    let mut follow = Follow::new(gateway, run_id, args.patience());
+    let mut follow = Follow::new(gateway, run_id, args.patience(), own);
     let mut screen = Screen::standard();
     let mut story = Story::default();
     let mut asked_to_stop = false;

@@ -29,6 +29,7 @@ pub(crate) enum Tone {
 
 impl Style {
     /// No colours.
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { colour: false };
     #[cfg(test)]
     pub(crate) const COLOUR: Self = Self { colour: true };

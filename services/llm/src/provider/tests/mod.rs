@@ -1,5 +1,5 @@
 //! The provider against a server that speaks the protocol, over real sockets.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answers;
 mod bills;

@@ -13,7 +13,7 @@ use crate::cli::{fields, parse};
 /// Limits, what is held and what was spent.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum BudgetsVerb {
-    /// Every scope that has limits or spent something
+    /// Every scope that has limits
     List {
         #[command(flatten)]
         paging: Paging,
@@ -51,13 +51,10 @@ pub(crate) struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    /// The route's last segment: the tenant, of which there is one, is its own id.
-    fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or("tenant")
-    }
-
-    fn path(&self) -> [&str; 4] {
-        ["v1", "budgets", &self.kind, self.id()]
+    fn path(&self) -> Vec<&str> {
+        let mut path = vec!["v1", "budgets", &self.kind];
+        path.extend(self.id.as_deref().filter(|_| self.kind != "tenant"));
+        path
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Asker, Paging};
+use super::Asker;
 use crate::cli::error::CliError;
 use crate::cli::fields;
 
@@ -19,10 +19,7 @@ const MOST_BYTES: u64 = 16 << 20;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PoliciesVerb {
     /// Bundles, and which one decides
-    List {
-        #[command(flatten)]
-        paging: Paging,
-    },
+    List,
     /// Publish a bundle; it is compiled and tested before it is accepted
     Publish {
         /// Rego files, or directories that hold them
@@ -49,9 +46,7 @@ impl PoliciesVerb {
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
-            Self::List { paging } => {
-                asker.list(&["v1", "policies"], paging.query(), fields::POLICIES).await
-            }
+            Self::List => asker.list(&["v1", "policies"], vec![], fields::POLICIES).await,
             Self::Publish { paths, data, activate } => {
                 let modules = modules(&paths)?;
                 let data = data.map_or_else(|| Ok(Map::new()), |path| document(&path))?;

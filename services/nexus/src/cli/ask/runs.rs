@@ -42,6 +42,15 @@ pub(crate) enum RunsVerb {
     Events {
         /// The run
         run_id: RunId,
+        /// Only these types, separated by commas: nexus.run.started.v1
+        #[arg(long)]
+        types: Option<String>,
+        /// Events at most
+        #[arg(long, value_name = "N", default_value_t = 200)]
+        limit: u32,
+        /// Events after this place in the log
+        #[arg(long, value_name = "CURSOR")]
+        cursor: Option<String>,
     },
     /// Stop a run; what it spent is settled
     Cancel(Control),
@@ -88,9 +97,11 @@ impl RunsVerb {
                 asker.list(&["v1", "runs"], query, fields::RUNS).await
             }
             Self::Show { run_id } => show(asker, run_id).await,
-            Self::Events { run_id } => {
+            Self::Events { run_id, types, limit, cursor } => {
                 let path = ["v1", "runs", &run_id.to_string(), "events"];
-                asker.list(&path, vec![], fields::EVENTS).await
+                let query =
+                    vec![("types", types), ("limit", Some(limit.to_string())), ("after", cursor)];
+                asker.list(&path, query, fields::EVENTS).await
             }
             Self::Cancel(control) => steer(asker, "cancel", "is being stopped", control).await,
             Self::Pause(control) => steer(asker, "pause", "is paused", control).await,

@@ -25,11 +25,11 @@ pub struct Loaded<A> {
     pub seq: u64,
     /// Sequence of its first commit; 0 when it has none.
     pub first_seq: u64,
-    pub(crate) subject: Arc<str>,
+    pub(super) subject: Arc<str>,
     /// It was read from its beginning, or begun here.
-    pub(crate) known: bool,
+    pub(super) known: bool,
     /// When it was last seen to be whole.
-    pub(crate) verified: Option<Instant>,
+    pub(super) verified: Option<Instant>,
     /// False while events are being folded: a panic in a fold leaves it false.
     sound: bool,
     commits: VecDeque<(CommandId, u64)>,
@@ -37,7 +37,7 @@ pub struct Loaded<A> {
 
 /// Why a stored commit cannot follow what is loaded.
 #[derive(Debug)]
-pub(crate) enum Break {
+pub(super) enum Break {
     /// The fold did not begin with the aggregate's first commit.
     NotTheFirst,
     /// It follows another commit than the last one here, or does not say which.
@@ -47,7 +47,7 @@ pub(crate) enum Break {
 }
 
 impl<A: Aggregate> Loaded<A> {
-    pub(crate) fn empty(subject: Arc<str>) -> Self {
+    pub(super) fn empty(subject: Arc<str>) -> Self {
         Self {
             state: A::default(),
             seq: 0,
@@ -70,20 +70,20 @@ impl<A: Aggregate> Loaded<A> {
             .map(|(_, seq)| *seq)
     }
 
-    pub(crate) fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         self.sound
     }
 
-    pub(crate) fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::empty(Arc::clone(&self.subject));
     }
 
-    pub(crate) fn verified_within(&self, longest: Duration) -> bool {
+    pub(super) fn verified_within(&self, longest: Duration) -> bool {
         self.known && self.verified.is_some_and(|at| at.elapsed() <= longest)
     }
 
     /// Folds the next stored commit.
-    pub(crate) fn apply(&mut self, stored: &Stored) -> Result<(), Break> {
+    pub(super) fn apply(&mut self, stored: &Stored) -> Result<(), Break> {
         let after = stored.headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE);
         let after: Option<u64> = after.and_then(|seq| seq.as_str().parse().ok());
         if after != Some(self.seq) {
@@ -99,7 +99,7 @@ impl<A: Aggregate> Loaded<A> {
     }
 
     /// Folds a commit that was stored as `seq`.
-    pub(crate) fn fold(&mut self, commit: &Commit<A::Event>, seq: u64) {
+    pub(super) fn fold(&mut self, commit: &Commit<A::Event>, seq: u64) {
         self.sound = false;
         for (event, index) in commit.events.iter().zip(0..) {
             self.state.evolve(

@@ -3,177 +3,33 @@
 //! could get wrong without the stream noticing, a refusal or a decision that changes nothing, is
 //! checked against the stream before it counts.
 
+mod cache;
+mod error;
+mod hint;
+mod loaded;
+
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use nexus_events::aggregate::DecodeError;
-use nexus_events::command::RunRef;
 use nexus_events::envelope::{COMMIT_CONTENT_TYPE, CONTENT_TYPE};
-use nexus_events::{
-    Actor, Aggregate, AggregateId, CommandEnvelope, CommandId, Commit, DomainError, RunId, Tenant,
-    Timestamp, subject,
-};
+use nexus_events::{Aggregate, AggregateId, Commit, DomainError, Tenant, subject};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::append::{AppendError, append};
+use self::cache::Cache;
+pub use self::error::{ExecuteError, StoreError};
+pub use self::hint::{Cause, ReadHint};
+use self::loaded::Break;
+pub use self::loaded::Loaded;
+use crate::append::{AppendError, Appended, append};
 use crate::backoff::Backoff;
-use crate::cache::Cache;
 use crate::connect::Bus;
-use crate::loaded::Break;
-pub use crate::loaded::Loaded;
-use crate::read::{self, ReadError, Stored};
-use crate::{topology, trace};
+use crate::read;
+use crate::topology;
 
 /// Decisions that may meet another writer before the command is put off.
 const MOST_TRIES: u32 = 100;
-
-/// What the caller knows of an aggregate before it is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadHint {
-    /// Sequence of its first commit; 0: not known, it is searched from the start of the stream. A
-    /// wrong one is noticed and costs a second read.
-    pub first_seq: u64,
-    /// The state must include this sequence, of a commit of this aggregate; 0: whatever is cached.
-    pub at_least: u64,
-    /// It probably does not exist yet, so that the first append may tell instead of a read.
-    pub absent: bool,
-}
-
-impl ReadHint {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self {
-        first_seq: 0,
-        at_least: 0,
-        absent: false,
-    };
-    /// It probably does not exist yet.
-    pub const ABSENT: Self = Self {
-        first_seq: 0,
-        at_least: 0,
-        absent: true,
-    };
-
-    /// It begins at `first_seq` and has come to `at_least`.
-    pub const fn between(first_seq: u64, at_least: u64) -> Self {
-        Self {
-            first_seq,
-            at_least,
-            absent: false,
-        }
-    }
-}
-
-impl From<RunRef> for ReadHint {
-    fn from(run: RunRef) -> Self {
-        Self::between(run.first_seq, run.last_seq)
-    }
-}
-
-/// Why something is decided, and when: what its commit says of its origin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cause {
-    /// The command. A commit's id derives from it, so one that stands for several commands must
-    /// have an id of its own that derives from all of theirs.
-    pub command_id: CommandId,
-    /// The run that it belongs to.
-    pub correlation: Option<RunId>,
-    /// W3C trace context that goes into the commit.
-    pub traceparent: Option<String>,
-    /// Who acts.
-    pub actor: Option<Actor>,
-    /// The time of the decision.
-    pub now: Timestamp,
-    /// Who decides, such as `nexus/run`.
-    pub source: &'static str,
-}
-
-impl Cause {
-    /// A command that came off the bus.
-    pub fn of(envelope: &CommandEnvelope, now: Timestamp, source: &'static str) -> Self {
-        Self {
-            command_id: envelope.id.clone(),
-            correlation: envelope.correlation,
-            traceparent: trace::outgoing(envelope.traceparent.as_deref()),
-            // The platform's own commands act for nobody new.
-            actor: (!envelope.actor.user.is_empty()).then(|| envelope.actor.clone()),
-            now,
-            source,
-        }
-    }
-}
-
-/// An aggregate that could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A stored commit cannot be read. The aggregate is parked: it fails until a program that can
-    /// read it comes, and the others go on.
-    #[error("{subject} cannot be read at sequence {seq}")]
-    Corrupt {
-        /// The aggregate.
-        subject: String,
-        /// The commit.
-        seq: u64,
-        /// What is wrong with it.
-        #[source]
-        source: DecodeError,
-    },
-    /// The stored commits do not follow each other.
-    #[error("{subject} contradicts itself at sequence {seq}: it does not follow {after}")]
-    Contradiction {
-        /// The aggregate.
-        subject: String,
-        /// The commit.
-        seq: u64,
-        /// The one before it as far as is known; 0 for none.
-        after: u64,
-    },
-    /// The stream does not have what the caller knows of.
-    #[error("{subject} ends at sequence {found}, and {at_least} was to be read")]
-    Behind {
-        /// The aggregate.
-        subject: String,
-        /// What was asked for.
-        at_least: u64,
-        /// The last commit that there is.
-        found: u64,
-    },
-    /// The bus could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-/// A command that was not executed.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
-    /// The decision is no, on the aggregate's latest state.
-    #[error(transparent)]
-    Rejected(DomainError),
-    /// The aggregate could not be loaded.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What was decided could not be appended.
-    #[error(transparent)]
-    Append(AppendError),
-    /// An event's data is not JSON.
-    #[error("events for {subject} cannot be encoded")]
-    Encode {
-        /// The aggregate.
-        subject: String,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Other writers were faster every time.
-    #[error("{subject} moved on {tries} times while a command was decided")]
-    Contended {
-        /// The aggregate.
-        subject: String,
-        /// How often it was tried.
-        tries: u32,
-    },
-}
 
 /// Exclusive use of a loaded aggregate within this process. Hold it no longer than a decision takes
 /// and never execute on the same aggregate meanwhile: that waits for this to be dropped.
@@ -199,6 +55,33 @@ pub struct Done<A: Aggregate> {
     pub fresh: bool,
     /// What was appended by this call; empty if nothing was decided or it is not fresh.
     pub events: Vec<A::Event>,
+}
+
+impl<A: Aggregate> Done<A> {
+    fn found(guard: Guard<A>, seq: u64) -> Self {
+        Self {
+            guard,
+            seq,
+            fresh: false,
+            events: Vec::new(),
+        }
+    }
+
+    fn fresh(guard: Guard<A>, seq: u64, events: Vec<A::Event>) -> Self {
+        Self {
+            guard,
+            seq,
+            fresh: true,
+            events,
+        }
+    }
+}
+
+/// What became of a commit.
+enum Written<E> {
+    Appended(u64, Vec<E>),
+    Found(u64),
+    Conflict,
 }
 
 /// Loads and executes aggregates. A clone shares the cache, so all roles of a process share one.
@@ -279,12 +162,7 @@ impl Store {
         let mut latest = read && self.bus.replicas() <= 1;
         for tries in 0..MOST_TRIES {
             if let Some(seq) = guard.commit_of(&cause.command_id) {
-                return Ok(Done {
-                    guard,
-                    seq,
-                    fresh: false,
-                    events: Vec::new(),
-                });
+                return Ok(Done::found(guard, seq));
             }
             let decided = decide(&guard.state);
             let nothing = decided.as_ref().map_or(true, Vec::is_empty);
@@ -297,45 +175,18 @@ impl Store {
             let events = decided.map_err(ExecuteError::Rejected)?;
             if nothing {
                 let seq = guard.seq;
-                return Ok(Done {
-                    guard,
-                    seq,
-                    fresh: true,
-                    events,
-                });
+                return Ok(Done::fresh(guard, seq, events));
             }
-            let commit = commit_of::<A>(cause, events);
-            match self.append(tenant, id, &guard, &commit, cause.source).await {
-                Ok(appended) if appended.found => {
-                    self.verify(&mut guard).await?;
-                    let seq = guard.commit_of(&cause.command_id).unwrap_or(appended.seq);
-                    return Ok(Done {
-                        guard,
-                        seq,
-                        fresh: false,
-                        events: Vec::new(),
-                    });
-                }
-                Ok(appended) => {
-                    guard.0.fold(&commit, appended.seq);
-                    guard.0.known = true;
-                    guard.0.verified = Some(Instant::now());
-                    let events = commit.events;
-                    return Ok(Done {
-                        guard,
-                        seq: appended.seq,
-                        fresh: true,
-                        events,
-                    });
-                }
-                Err(ExecuteError::Append(AppendError::Conflict { .. })) => {
+            match self.commit(tenant, id, &mut guard, cause, events).await? {
+                Written::Appended(seq, events) => return Ok(Done::fresh(guard, seq, events)),
+                Written::Found(seq) => return Ok(Done::found(guard, seq)),
+                Written::Conflict => {
                     if tries > 0 {
                         tokio::time::sleep(Backoff::CONFLICT.delay(tries - 1)).await;
                     }
                     self.verify(&mut guard).await?;
                     latest = true;
                 }
-                Err(error) => return Err(error),
             }
         }
         let subject = guard.subject.to_string();
@@ -343,6 +194,35 @@ impl Store {
             subject,
             tries: MOST_TRIES,
         })
+    }
+
+    /// Appends what was decided, and folds it.
+    async fn commit<A: Aggregate>(
+        &self,
+        tenant: &Tenant,
+        id: &AggregateId,
+        guard: &mut Guard<A>,
+        cause: &Cause,
+        events: Vec<A::Event>,
+    ) -> Result<Written<A::Event>, ExecuteError> {
+        let commit = commit_of::<A>(cause, events);
+        match self.append(tenant, id, guard, &commit, cause.source).await {
+            // What is stored may have been decided by an earlier delivery: read it.
+            Ok(Appended { seq, found: true }) => {
+                self.verify(guard).await?;
+                Ok(Written::Found(
+                    guard.commit_of(&cause.command_id).unwrap_or(seq),
+                ))
+            }
+            Ok(Appended { seq, found: false }) => {
+                guard.0.fold(&commit, seq);
+                guard.0.known = true;
+                guard.0.verified = Some(Instant::now());
+                Ok(Written::Appended(seq, commit.events))
+            }
+            Err(ExecuteError::Append(AppendError::Conflict { .. })) => Ok(Written::Conflict),
+            Err(error) => Err(error),
+        }
     }
 
     async fn lock<A: Aggregate>(&self, tenant: &Tenant, id: &AggregateId) -> Guard<A> {
@@ -357,7 +237,7 @@ impl Store {
         guard: &Guard<A>,
         commit: &Commit<A::Event>,
         source: &str,
-    ) -> Result<crate::append::Appended, ExecuteError> {
+    ) -> Result<Appended, ExecuteError> {
         let subject = &*guard.subject;
         let body = commit
             .encode(source, subject)
@@ -477,23 +357,5 @@ fn commit_of<A: Aggregate>(cause: &Cause, events: Vec<A::Event>) -> Commit<A::Ev
         traceparent: cause.traceparent.clone(),
         actor: cause.actor.clone(),
         events,
-    }
-}
-
-impl Break {
-    fn at(self, stored: &Stored, after: u64) -> StoreError {
-        let (subject, seq) = (stored.subject.clone(), stored.seq);
-        match self {
-            Self::Decode(source) => StoreError::Corrupt {
-                subject,
-                seq,
-                source,
-            },
-            Self::NotTheFirst | Self::Hole => StoreError::Contradiction {
-                subject,
-                seq,
-                after,
-            },
-        }
     }
 }

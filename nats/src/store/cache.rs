@@ -11,22 +11,22 @@ use hashlink::LruCache;
 use nexus_events::Aggregate;
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::store::Loaded;
+use super::Loaded;
 
 /// One aggregate's place: empty until it is first loaded.
-pub(crate) type Slot<A> = Arc<AsyncMutex<Loaded<A>>>;
+pub(super) type Slot<A> = Arc<AsyncMutex<Loaded<A>>>;
 
 struct Shelf<A>(Mutex<LruCache<Arc<str>, Slot<A>>>);
 
 /// A shelf for each kind of aggregate.
-pub(crate) struct Cache {
+pub(super) struct Cache {
     capacity: usize,
     shelves: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Cache {
     /// Room for `capacity` aggregates of each kind.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
             shelves: RwLock::default(),
@@ -34,7 +34,7 @@ impl Cache {
     }
 
     /// The place of the aggregate on `subject`.
-    pub(crate) fn slot<A: Aggregate>(&self, subject: &str) -> Slot<A> {
+    pub(super) fn slot<A: Aggregate>(&self, subject: &str) -> Slot<A> {
         let shelf = self.shelf::<A>();
         let mut slots = shelf.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(subject) {

@@ -1,0 +1,135 @@
+//! Limits: set, raised, lowered, lifted, and brought by a run.
+
+use super::*;
+
+const LIFE: Window = Window::Lifetime;
+
+#[test]
+fn the_same_limits_again_are_nothing() {
+    let story = given(&[])
+        .set(user(), LIFE, tokens_only(5))
+        .then(&["limits-set"]);
+    story.set(user(), LIFE, tokens_only(5)).then(&[]);
+}
+
+#[test]
+fn lifting_what_was_never_limited_is_nothing() {
+    given(&[]).set(user(), LIFE, Limits::default()).then(&[]);
+}
+
+#[test]
+fn lifted_limits_let_everything_through_and_go_on_counting() {
+    given(&[(user(), 50)])
+        .reserve(&asking("a"))
+        .refused(user(), "tokens", 110)
+        .set(user(), LIFE, Limits::default())
+        .then(&["limits-set"])
+        .reserve(&asking("a"))
+        .then(&["budget-reserved"])
+        .tokens(&user(), LIFE, 200, 0);
+}
+
+#[test]
+fn limits_that_come_late_count_what_is_held_and_not_what_was_spent() {
+    given(&[])
+        .reserve(&asking("spent"))
+        .settle("spent", tokens(200))
+        .reserve(&asking("held"))
+        .set(user(), LIFE, tokens_only(300))
+        .tokens(&user(), LIFE, 200, 0)
+        .reserve(&asking("b"))
+        .refused(user(), "tokens", 110)
+        .settle("held", tokens(120))
+        .tokens(&user(), LIFE, 0, 120)
+        .reserve(&asking("b"))
+        .then(&["budget-reserved"]);
+}
+
+#[test]
+fn limits_below_what_is_used_block_and_undo_nothing() {
+    given(&[(user(), 1_000)])
+        .reserve(&asking("a"))
+        .set(user(), LIFE, tokens_only(50))
+        .tokens(&user(), LIFE, 200, 0)
+        .reserve(&asking("b"))
+        .refused(user(), "tokens", 110)
+        .settle("a", tokens(150))
+        .tokens(&user(), LIFE, 0, 150)
+        .set(user(), LIFE, tokens_only(400))
+        .reserve(&asking("b"))
+        .then(&["budget-reserved"]);
+}
+
+#[test]
+fn a_run_brings_its_limits_once() {
+    let scope = Scope::Run(run());
+    let own = |name| Ask {
+        own_limits: vec![
+            (scope.clone(), tokens_only(350)),
+            (user(), Limits::default()),
+        ],
+        ..asking(name)
+    };
+    let story = given(&[])
+        .reserve(&own("a"))
+        .then(&["limits-set", "budget-reserved"])
+        .tokens(&scope, LIFE, 200, 0)
+        .reserve(&own("b"))
+        .then(&["budget-reserved"])
+        .tokens(&scope, LIFE, 350, 0)
+        .reserve(&own("c"))
+        .refused(scope.clone(), "tokens", 110);
+    assert!(
+        story.ledger.account(&user(), LIFE).is_none(),
+        "no limits, no account"
+    );
+}
+
+#[test]
+fn what_a_run_brings_is_checked_before_it_is_set() {
+    let scope = Scope::Run(run());
+    let own = Ask {
+        own_limits: vec![(scope.clone(), tokens_only(109))],
+        ..asking("a")
+    };
+    let story = given(&[])
+        .reserve(&own)
+        .refused(scope.clone(), "tokens", 110);
+    assert!(story.ledger.account(&scope, LIFE).is_none());
+}
+
+#[test]
+fn limits_that_somebody_set_are_not_replaced_by_a_runs_own() {
+    let scope = Scope::Run(run());
+    let own = Ask {
+        own_limits: vec![(scope.clone(), tokens_only(1_000_000))],
+        ..asking("a")
+    };
+    given(&[(scope.clone(), 150)])
+        .reserve(&own)
+        .then(&["budget-reserved"])
+        .tokens(&scope, LIFE, 150, 0);
+}
+
+/// A session that got its limits while another of its runs was at it.
+#[test]
+fn limits_that_are_brought_count_what_the_scope_holds_already() {
+    let scope = Scope::Run(run());
+    let own = Ask {
+        own_limits: vec![(scope.clone(), tokens_only(350))],
+        ..asking("b")
+    };
+    given(&[])
+        .reserve(&asking("a"))
+        .reserve(&own)
+        .then(&["limits-set", "budget-reserved"])
+        .tokens(&scope, LIFE, 350, 0);
+    let too_little = Ask {
+        own_limits: vec![(scope.clone(), tokens_only(300))],
+        ..asking("b")
+    };
+    given(&[])
+        .reserve(&asking("a"))
+        .reserve(&too_little)
+        .refused(scope, "tokens", 110);
+}

@@ -1,0 +1,179 @@
+//! Given what the ledger recorded, when somebody asks, then that is recorded and so much is left.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+mod limits;
+mod lowering;
+mod reserve;
+mod settle;
+mod windows;
+
+use super::*;
+use crate::aggregate::{Aggregate, Event, Position};
+use crate::catalog::Price;
+use crate::command::{SetLimits, Settle};
+use crate::ids::{ReservationId, RunId};
+use crate::time::Timestamp;
+
+/// A ledger, the time, and what was decided last.
+#[derive(Clone)]
+struct Story {
+    ledger: Ledger,
+    now: Timestamp,
+    seq: u64,
+    decided: Result<Vec<LedgerEvent>, Refusal>,
+}
+
+/// A ledger in which these scopes have lifetime limits of tokens.
+fn given(limits: &[(Scope, u64)]) -> Story {
+    let now = Timestamp::parse_rfc3339("2026-11-22T13:16:17Z").expect("a time");
+    let empty = Story {
+        ledger: Ledger::default(),
+        now,
+        seq: 0,
+        decided: Ok(vec![]),
+    };
+    limits.iter().fold(empty, |story, (scope, tokens)| {
+        story.set(scope.clone(), Window::Lifetime, tokens_only(*tokens))
+    })
+}
+
+impl Story {
+    fn record(mut self, events: Vec<LedgerEvent>) -> Self {
+        self.seq += 1;
+        for (event, index) in events.iter().zip(0..) {
+            let at = Position {
+                seq: self.seq,
+                index,
+                time: self.now,
+            };
+            self.ledger.evolve(event, at);
+        }
+        self.decided = Ok(events);
+        self
+    }
+
+    fn after(mut self, millis: u64) -> Self {
+        self.now = self.now.plus_millis(millis);
+        self
+    }
+
+    fn set(self, scope: Scope, window: Window, limits: Limits) -> Self {
+        let events = set_limits(
+            &self.ledger,
+            &SetLimits {
+                scope,
+                window,
+                limits,
+            },
+        );
+        self.record(events)
+    }
+
+    fn reserve(mut self, ask: &Ask) -> Self {
+        match reserve(&self.ledger, ask, self.now) {
+            Ok(events) => self.record(events),
+            Err(refusal) => {
+                self.decided = Err(refusal);
+                self
+            }
+        }
+    }
+
+    fn settle(self, name: &str, spent: Amounts) -> Self {
+        let settle = Settle {
+            reservation_id: id(name),
+            run_id: run(),
+            spent,
+        };
+        let events = super::settle(&self.ledger, &settle);
+        self.record(events)
+    }
+
+    fn expire(self) -> Self {
+        let events = expire(&self.ledger, self.now);
+        self.record(events)
+    }
+
+    #[track_caller]
+    fn then(self, types: &[&str]) -> Self {
+        let events = self.decided.as_ref().expect("it was not refused");
+        let short = |event: &LedgerEvent| {
+            let name = event.type_name().strip_prefix("nexus.ledger.");
+            let name = name.and_then(|name| name.strip_suffix(".v1"));
+            name.expect("every type has prefix and version")
+        };
+        assert_eq!(events.iter().map(short).collect::<Vec<_>>(), types);
+        self
+    }
+
+    #[track_caller]
+    fn refused(self, scope: Scope, unit: &str, needed: u64) -> Self {
+        let refusal = self.decided.as_ref().expect_err("it was to be refused");
+        assert_eq!(
+            (&refusal.scope, refusal.unit, refusal.needed),
+            (&scope, unit, needed)
+        );
+        self
+    }
+
+    /// The tokens that a scope holds and spent.
+    #[track_caller]
+    fn tokens(self, scope: &Scope, window: Window, reserved: u64, spent: u64) -> Self {
+        let account = self.ledger.account(scope, window).expect("it has limits");
+        let account = account.at(window, self.now);
+        assert_eq!(
+            (account.reserved.tokens, account.spent.tokens),
+            (reserved, spent)
+        );
+        self
+    }
+
+    fn held(&self, name: &str) -> Option<&Reservation> {
+        self.ledger.reservation(id(name))
+    }
+}
+
+fn run() -> RunId {
+    RunId::derive(&["run"])
+}
+
+fn id(name: &str) -> ReservationId {
+    ReservationId::derive(&[name])
+}
+
+fn user() -> Scope {
+    Scope::User("ada".into())
+}
+
+fn tokens_only(tokens: u64) -> Limits {
+    Limits {
+        tokens: Some(tokens),
+        ..Limits::default()
+    }
+}
+
+fn tokens(tokens: u64) -> Amounts {
+    Amounts {
+        tokens,
+        ..Amounts::default()
+    }
+}
+
+/// Asks for 100 tokens of prompt and up to 100 of answer, at least 10, without a price, and for up
+/// to 60 seconds, at least one.
+fn asking(name: &str) -> Ask {
+    Ask {
+        reservation_id: id(name),
+        run_id: run(),
+        turn: 1,
+        scopes: vec![Scope::Tenant, user(), Scope::Run(run())],
+        own_limits: vec![],
+        input_tokens: 100,
+        max_output_tokens: 100,
+        min_output_tokens: 10,
+        time_ms: 60_000,
+        min_time_ms: 1_000,
+        price: Price::default(),
+        hold_ms: 90_000,
+    }
+}

@@ -1,0 +1,130 @@
+//! Any list of a run's events, sensible or not: it can be folded, it ends once, and what a commit
+//! made due has the same ids whenever it is asked again.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use nexus_events::run::{Run, RunEvent, react};
+use nexus_events::{Aggregate, Event, Position};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// Events of every type: the fixtures, with turns and calls that meet each other.
+fn events() -> Vec<RunEvent> {
+    let mut events = vec![];
+    for name in RunEvent::type_names() {
+        let path = format!("{}/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let mut data: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for (turn, call_id) in [(1, "a"), (1, "b"), (2, "a")] {
+            set(&mut data, turn, call_id);
+            for allowed in [true, false] {
+                if data.get("allowed").is_some() {
+                    data["allowed"] = allowed.into();
+                    events.extend(points(turn, call_id).map(|point| {
+                        data["point"] = point;
+                        read(name, &data)
+                    }));
+                } else {
+                    events.push(read(name, &data));
+                }
+            }
+        }
+    }
+    events.dedup();
+    events
+}
+
+fn set(data: &mut serde_json::Value, turn: u32, call_id: &str) {
+    if data.get("turn").is_some() {
+        data["turn"] = turn.into();
+    }
+    if data.get("call_id").is_some() {
+        data["call_id"] = call_id.into();
+    }
+    if let Some(serde_json::Value::Array(calls)) = data.get_mut("tool_calls") {
+        calls.truncate(1);
+        calls
+            .iter_mut()
+            .for_each(|call| call["id"] = call_id.into());
+    }
+}
+
+fn points(turn: u32, call_id: &str) -> impl Iterator<Item = serde_json::Value> {
+    [
+        serde_json::json!({ "at": "run.start" }),
+        serde_json::json!({ "at": "llm.call", "turn": turn }),
+        serde_json::json!({ "at": "tool.call", "turn": turn, "call_id": call_id }),
+    ]
+    .into_iter()
+}
+
+fn read(name: &str, data: &serde_json::Value) -> RunEvent {
+    RunEvent::decode(name, &serde_json::value::to_raw_value(data).unwrap()).unwrap()
+}
+
+fn commits() -> impl Strategy<Value = Vec<Vec<RunEvent>>> {
+    let started = events().into_iter().next().unwrap();
+    vec(vec(select(events()), 1..4), 1..40).prop_map(move |mut commits| {
+        commits[0][0] = started.clone();
+        commits
+    })
+}
+
+fn fold(commits: &[Vec<RunEvent>]) -> Vec<Run> {
+    let mut run = Run::default();
+    let mut states = vec![];
+    for (commit, seq) in commits.iter().zip(1..) {
+        for (event, index) in commit.iter().zip(0..) {
+            run.evolve(
+                event,
+                Position {
+                    seq,
+                    index,
+                    ..Position::default()
+                },
+            );
+        }
+        states.push(run.clone());
+    }
+    states
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_end_is_the_end(commits in commits()) {
+        let mut ended = None;
+        for run in fold(&commits) {
+            if let Some(status) = ended {
+                prop_assert_eq!(run.status, status);
+            }
+            ended = run.status.is_terminal().then_some(run.status);
+        }
+    }
+
+    #[test]
+    fn what_a_commit_made_due_keeps_its_ids(commits in commits(), later in any::<Index>()) {
+        let states = fold(&commits);
+        let later = &states[later.index(states.len())];
+        for (run, seq) in states.iter().zip(1..) {
+            let first: Vec<_> = react(run, seq, seq).into_iter().map(|due| due.id).collect();
+            let again = react(run, seq, seq + 5).into_iter().map(|due| due.id);
+            prop_assert!(again.eq(first.iter().cloned()));
+            let mut unique = first.clone();
+            unique.sort_by_key(ToString::to_string);
+            unique.dedup();
+            prop_assert_eq!(unique.len(), first.len());
+            for settle in react(later, seq, seq).iter().filter(|due| due.command.verb() == "settle") {
+                prop_assert!(seq as usize > states.len() || states[seq as usize - 1].settling
+                    .iter().any(|settling| settling.since == seq), "{settle:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn folding_is_the_same_every_time(commits in commits()) {
+        let (one, two) = (fold(&commits), fold(&commits));
+        prop_assert_eq!(format!("{one:?}"), format!("{two:?}"));
+    }
+}

@@ -1,0 +1,248 @@
+//! Filling new tables beside the live ones: a second schema with the same migrations, and the log
+//! folded into it from sequence 1 in large batches. `rebuild` and `verify` both do so.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::batch::Batch;
+use crate::connect::{ProjectionError, migrate};
+use crate::log::LogCommit;
+use crate::source::{self, Feed, Item};
+use crate::store::{Store, Written};
+
+/// Events that a transaction takes.
+const BATCH_EVENTS: usize = 5_000;
+const BATCH_BYTES: usize = 32 << 20;
+
+/// Tables that could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// Another one is under way.
+    #[error("another rebuild or verification of these tables is under way")]
+    Busy,
+    /// The new tables cannot be made.
+    #[error("the new tables cannot be made")]
+    Prepare(#[from] ProjectionError),
+    /// The database is away or refuses.
+    #[error("the new tables cannot be written")]
+    Database(#[from] sqlx::Error),
+    /// The bus is away.
+    #[error("the log cannot be read")]
+    Log(#[source] async_nats::Error),
+    /// The log holds what cannot be read.
+    #[error("the log cannot be applied beyond sequence {seq}: {reason}")]
+    Unreadable {
+        /// Sequence of the commit.
+        seq: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else writes the new tables.
+    #[error("the new tables were written by another hand")]
+    Disturbed,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Sequence that is applied.
+    pub seq: u64,
+    /// Sequence at which the log ends now.
+    pub total: u64,
+    /// Events that were applied.
+    pub events: u64,
+    /// Events applied in a second, since the beginning.
+    pub events_per_second: f64,
+    /// How much longer it takes, at this rate.
+    pub eta: Option<Duration>,
+}
+
+/// New tables in a schema of their own.
+pub(crate) struct Filler<'a> {
+    js: jetstream::Context,
+    stream: String,
+    store: Store,
+    feed: Feed,
+    /// A commit that came and was not wanted yet.
+    waiting: Option<Box<LogCommit>>,
+    events: u64,
+    begun: Instant,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
+}
+
+impl<'a> Filler<'a> {
+    /// Makes the schema anew and empty.
+    pub(crate) async fn start(
+        address: &PgConnectOptions,
+        schema: &str,
+        js: jetstream::Context,
+        stream: &str,
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Self, FillError> {
+        let mut db = PgConnection::connect_with(address).await?;
+        drop_schema(&mut db, schema).await?;
+        db.close().await?;
+        migrate(address, schema).await?;
+        let store = Store::open(address, schema).await?;
+        let feed = Feed::start(js.clone(), stream, 0);
+        Ok(Self {
+            js,
+            stream: stream.to_owned(),
+            store,
+            feed,
+            waiting: None,
+            events: 0,
+            begun: Instant::now(),
+            progress,
+        })
+    }
+
+    /// Sequence that is applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.store.checkpoint()
+    }
+
+    /// How many events were applied, and how long that took.
+    pub(crate) fn work(&self) -> (u64, Duration) {
+        (self.events, self.begun.elapsed())
+    }
+
+    /// Applies everything that the log holds now; again and again, as it grows meanwhile, until
+    /// little is left to do.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), FillError> {
+        for _ in 0..16 {
+            let end = self.end().await?;
+            let missing = end.saturating_sub(self.applied());
+            self.to(end).await?;
+            if missing < BATCH_EVENTS as u64 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the log up to and with the sequence `last`, and nothing after it.
+    pub(crate) async fn to(&mut self, last: u64) -> Result<(), FillError> {
+        let mut more = self.end().await?.min(last) > self.applied();
+        while more {
+            let mut batch = Batch::default();
+            while more && batch.events() < BATCH_EVENTS && batch.bytes() < BATCH_BYTES {
+                more = self.take(&mut batch, last).await?;
+            }
+            self.write(&batch).await?;
+            self.tell(last);
+        }
+        Ok(())
+    }
+
+    /// Takes the next commit into the batch; false where nothing is to come.
+    async fn take(&mut self, batch: &mut Batch, last: u64) -> Result<bool, FillError> {
+        let (commit, pending) = match self.waiting.take() {
+            Some(commit) => (commit, u64::MAX),
+            None => match self.feed.next().await {
+                Some(Item::Commit { commit, pending }) => (commit, pending),
+                Some(Item::Unreadable { seq, error }) => {
+                    return Err(FillError::Unreadable {
+                        seq,
+                        reason: source::chain(&error),
+                    });
+                }
+                Some(Item::OtherLog(reason)) => {
+                    return Err(FillError::Unreadable {
+                        seq: self.applied() + 1,
+                        reason,
+                    });
+                }
+                Some(Item::Away(_) | Item::Back) => return Ok(true),
+                None => return Err(FillError::Log("the log was closed".into())),
+            },
+        };
+        if commit.seq > last {
+            self.waiting = Some(commit);
+            return Ok(false);
+        }
+        batch.apply(&commit);
+        Ok(commit.seq < last && pending > 0)
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), FillError> {
+        if batch.commits() == 0 {
+            return Ok(());
+        }
+        match self.store.write(batch).await? {
+            Written::Applied => {
+                self.events += batch.events() as u64;
+                Ok(())
+            }
+            Written::Moved => Err(FillError::Disturbed),
+        }
+    }
+
+    fn tell(&mut self, total: u64) {
+        let (seq, seconds) = (
+            self.applied(),
+            self.begun.elapsed().as_secs_f64().max(0.001),
+        );
+        let left = total.saturating_sub(seq) as f64 * seconds / (seq.max(1) as f64);
+        (self.progress)(Progress {
+            seq,
+            total,
+            events: self.events,
+            events_per_second: self.events as f64 / seconds,
+            eta: Duration::try_from_secs_f64(left).ok(),
+        });
+    }
+
+    async fn end(&self) -> Result<u64, FillError> {
+        let state = source::state(&self.js, &self.stream)
+            .await
+            .map_err(FillError::Log)?;
+        Ok(if state.messages == 0 {
+            0
+        } else {
+            state.last_sequence
+        })
+    }
+}
+
+/// The connection that makes schemas, with the lock that keeps it alone. Both go together.
+pub(crate) async fn lock(
+    address: &PgConnectOptions,
+    schema: &str,
+) -> Result<PgConnection, FillError> {
+    let mut db = PgConnection::connect_with(address).await?;
+    let row = sqlx::query!(
+        r#"SELECT pg_try_advisory_lock(hashtext('nexus-rebuild'), hashtext($1)) AS "mine!""#,
+        schema
+    )
+    .fetch_one(&mut db)
+    .await?;
+    if row.mine {
+        Ok(db)
+    } else {
+        Err(FillError::Busy)
+    }
+}
+
+/// Drops a schema with everything in it. Its name was checked when it was configured.
+pub(crate) async fn drop_schema(db: &mut PgConnection, schema: &str) -> sqlx::Result<()> {
+    let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(db).await?;
+    Ok(())
+}
+
+/// The tables of a schema that hold what was projected.
+pub(crate) async fn tables(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
+    let rows = sqlx::query!(
+        r#"SELECT tablename::text AS "name!" FROM pg_tables
+           WHERE schemaname = $1 AND tablename NOT IN ('checkpoints', '_sqlx_migrations')
+           ORDER BY tablename"#,
+        schema
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}

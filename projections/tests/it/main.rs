@@ -1,0 +1,14 @@
+//! The read models against real servers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
+mod measure;
+mod projector;
+mod queries;
+mod rebuild;
+mod stack;
+mod world;

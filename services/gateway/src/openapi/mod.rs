@@ -1,0 +1,164 @@
+//! The OpenAPI 3.1 document, made from the list of routes and the types that they take and give.
+//! A document written by hand is wrong within a month; a macro on each handler hides the list.
+
+use std::collections::BTreeMap;
+
+use nexus_events::Problem;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::http::problem::PROBLEM;
+use crate::identity::{TENANT_HEADER, USER_HEADER};
+use crate::routes::{Content, Route};
+
+/// Problems that every route has.
+const ALWAYS: [u16; 2] = [400, 403];
+
+/// The document.
+pub(crate) fn document(routes: &[Route]) -> Value {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut schemas = SchemaGenerator::new(settings);
+    let problem = schemas.subschema_for::<Problem>().to_value();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for route in routes {
+        let operation = operation(route, &mut schemas, &problem);
+        paths
+            .entry(route.path)
+            .or_default()
+            .insert(route.method.to_owned(), operation);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Nexus",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Runs AI agents under policy and budget. Errors are \
+                application/problem+json (RFC 9457) with a stable `code`; `seq` in an answer may be \
+                given as `min_seq` to read what was written.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "parameters": identity_parameters(),
+        },
+    })
+}
+
+fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> Value {
+    let mut operation = json!({
+        "operationId": route.operation,
+        "summary": route.summary,
+        "tags": [tag(route.path)],
+        "parameters": parameters(route, schemas),
+        "responses": responses(route, schemas, problem),
+    });
+    if let Some(body) = route.body {
+        let schema = (body.schema)(schemas).to_value();
+        let content = json!({ "application/json": { "schema": schema } });
+        operation["requestBody"] = json!({ "required": body.required, "content": content });
+    }
+    operation
+}
+
+/// The first part of a path that says what it is about.
+fn tag(path: &str) -> &str {
+    match path.strip_prefix("/v1/") {
+        Some(rest) => rest.split('/').next().unwrap_or(rest),
+        None => "system",
+    }
+}
+
+fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
+    let mut parameters: Vec<Value> = path_parameters(route.path)
+        .map(|name| {
+            let uuid = matches!(name, "run_id" | "session_id");
+            let schema = match uuid {
+                true => json!({ "type": "string", "format": "uuid" }),
+                false => json!({ "type": "string" }),
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
+        .collect();
+    if let Some(query) = route.query {
+        let schema = query(schemas).to_value();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (name, schema) in properties.into_iter().flatten() {
+            let mut schema = schema.clone();
+            let description = schema
+                .as_object_mut()
+                .and_then(|schema| schema.remove("description"));
+            parameters.push(json!({
+                "name": name, "in": "query", "required": false,
+                "description": description, "schema": schema,
+            }));
+        }
+    }
+    if route.path.starts_with("/v1/") {
+        for name in ["tenant", "user"] {
+            parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
+        }
+    }
+    if matches!(route.operation, "startRun" | "openSession" | "signalRun") {
+        parameters.push(header(
+            "Idempotency-Key",
+            "The same key again is the same one, for ever",
+        ));
+    }
+    if route.operation == "listEvents" {
+        parameters.push(header(
+            "Last-Event-ID",
+            "As a stream: what comes after this `id`",
+        ));
+    }
+    parameters
+}
+
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn header(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "header", "required": false,
+        "description": description, "schema": { "type": "string" },
+    })
+}
+
+fn identity_parameters() -> Value {
+    let description = "Where the gateway listens on the loopback without credentials";
+    json!({ "tenant": header(TENANT_HEADER, description), "user": header(USER_HEADER, description) })
+}
+
+fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for answer in &route.answers {
+        let response = responses
+            .entry(answer.status.to_string())
+            .or_insert_with(|| json!({ "description": answer.description }));
+        match answer.content {
+            Content::Empty => {}
+            Content::Json(schema) => {
+                let schema = schema(schemas).to_value();
+                response["content"]["application/json"] = json!({ "schema": schema });
+            }
+            Content::Media(media) => {
+                response["content"][media] = json!({ "schema": { "type": "string" } });
+            }
+        }
+    }
+    for status in ALWAYS.iter().chain(route.problems) {
+        let refused = json!({
+            "description": Problem::new(*status, "", "").title,
+            "content": { PROBLEM: { "schema": problem } },
+        });
+        responses.entry(status.to_string()).or_insert(refused);
+    }
+    responses
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What a run may name: tools, agents, models.
+
+use axum::Json;
+use axum::extract::State;
+use nexus_events::{agent, tool};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::app::App;
+
+/// Tools.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Tools {
+    /// All of them.
+    items: Vec<Tool>,
+}
+
+/// A tool.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Tool {
+    /// Its name.
+    name: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// What it does, for the model.
+    description: &'static str,
+    /// What policy sorts it under.
+    category: &'static str,
+    /// Executing it twice does what executing it once does.
+    idempotent: bool,
+    /// JSON Schema of its arguments.
+    parameters: Value,
+}
+
+/// The tools.
+pub(crate) async fn tools() -> Json<Tools> {
+    let items = tool::all().iter().map(|tool| Tool {
+        name: tool.name,
+        version: tool.version,
+        description: tool.description,
+        category: tool.category,
+        idempotent: tool.idempotent,
+        parameters: tool.spec().parameters,
+    });
+    Json(Tools {
+        items: items.collect(),
+    })
+}
+
+/// Agents.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Agents {
+    /// All of them.
+    items: Vec<Agent>,
+}
+
+/// An agent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Agent {
+    /// Its name.
+    name: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// What the model is told first.
+    instructions: &'static str,
+    /// Tools that it may use when the caller names none.
+    tools: &'static [&'static str],
+    /// Model calls that a run may make.
+    max_turns: u32,
+}
+
+/// The agents.
+pub(crate) async fn agents() -> Json<Agents> {
+    let items = agent::all().iter().map(|agent| Agent {
+        name: agent.name,
+        version: agent.version,
+        instructions: agent.instructions,
+        tools: agent.tools,
+        max_turns: agent.max_turns,
+    });
+    Json(Agents {
+        items: items.collect(),
+    })
+}
+
+/// Models, in OpenAI's form.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Models {
+    /// Always `list`.
+    object: &'static str,
+    /// All of them.
+    data: Vec<Model>,
+}
+
+/// A model, in OpenAI's form.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Model {
+    /// Its name here.
+    id: String,
+    /// Always `model`.
+    object: &'static str,
+    /// When this gateway began, in seconds since the epoch: models have no date of their own.
+    created: i64,
+    /// The provider that serves it.
+    owned_by: String,
+}
+
+/// The models; the default one first.
+pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
+    let catalog = app.catalog();
+    let mut data: Vec<Model> = (catalog.models.iter())
+        .map(|(name, info)| Model {
+            id: name.clone(),
+            object: "model",
+            created: app.started_s(),
+            owned_by: info.provider.clone(),
+        })
+        .collect();
+    data.sort_by_key(|model| model.id != catalog.default_model);
+    Json(Models {
+        object: "list",
+        data,
+    })
+}

@@ -1,0 +1,261 @@
+//! What a run recorded: as a list, or as a stream that goes on live.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use nexus_bus::Bus;
+use nexus_events::{Problem, RunId, Tenant};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::lists::check_limit;
+use crate::app::App;
+use crate::http::problem::internal;
+use crate::http::{ApiError, Params, path_id};
+use crate::identity::Caller;
+use crate::known::Known;
+use crate::runs::view::from_log;
+use crate::stream::bodies;
+use crate::stream::cursor::EventCursor;
+use crate::stream::history::{self, HistoryPage, begin_of, subject_of};
+use crate::stream::pump::{self, Opening, Subscribed};
+use crate::stream::record::{self, EventRecord};
+use crate::stream::sse::Types;
+
+/// Media type of a stream.
+const EVENT_STREAM: &str = "text/event-stream";
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+const DEFAULT_LIMIT: u32 = 50;
+/// Pages of the log that one list reads at most: with a rare type in `types` it may find less than
+/// was asked for, and its cursor says where it stopped.
+const MOST_PAGES: usize = 8;
+
+/// See [`events`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    /// Events after this one: an `id`. A stream prefers `Last-Event-ID`.
+    after: Option<String>,
+    /// Events of the list, 1 to 200; 50 when absent.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// Only these types, separated by commas: `nexus.run.started.v1`; `delta` for the deltas of a
+    /// stream.
+    types: Option<String>,
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct EventPage {
+    /// The oldest first.
+    items: Vec<EventRecord>,
+    /// What `after` takes for the next page; absent when this was the last one for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// A list, or a stream where `Accept` asks for one.
+pub(crate) async fn events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(run_id): Path<String>,
+    headers: HeaderMap,
+    Params(query): Params<EventsQuery>,
+) -> Result<Response, ApiError> {
+    let run_id: RunId = path_id(&run_id, "run_id")?;
+    let after = query
+        .after
+        .as_deref()
+        .map(|text| cursor(text, "after"))
+        .transpose()?;
+    let types = Types::parse(query.types.as_deref());
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    check_limit(limit)?;
+    if wants_stream(&headers) {
+        let last = headers
+            .get(LAST_EVENT_ID)
+            .map(|value| value.to_str().unwrap_or("invalid"));
+        let last = last.map(|text| cursor(text, LAST_EVENT_ID)).transpose()?;
+        return stream(&app, &caller.tenant, run_id, last.or(after), types).await;
+    }
+    let page = list(&app, &caller.tenant, run_id, after, limit as usize, &types).await?;
+    Ok(Json(page).into_response())
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    accept
+        .split(',')
+        .any(|range| range.split(';').next().unwrap_or("").trim() == EVENT_STREAM)
+}
+
+fn cursor(text: &str, field: &str) -> Result<EventCursor, ApiError> {
+    text.trim().parse().map_err(|error| {
+        Problem::new(400, "invalid", format!("{field}: {error}"))
+            .at(field)
+            .into()
+    })
+}
+
+async fn list(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+    after: Option<EventCursor>,
+    limit: usize,
+    types: &Types,
+) -> Result<EventPage, ApiError> {
+    let subject = subject_of(tenant, run);
+    let cursor = after.unwrap_or(EventCursor::START);
+    let mut next = Some(from(app, tenant, run, after).await);
+    let mut items: Vec<EventRecord> = vec![];
+    let mut scanned = None;
+    let mut found_any = false;
+    for _ in 0..MOST_PAGES {
+        let Some(from) = next else { break };
+        let page = history::page(app.bus(), &subject, from).await?;
+        found_any |= !page.commits.is_empty();
+        next = page.next;
+        for stored in page.commits {
+            let records =
+                record::events(stored.seq, &stored.body).map_err(|error| internal(&error))?;
+            for record in records {
+                if cursor.covers(record.seq, record.index) {
+                    continue;
+                }
+                if items.len() == limit {
+                    return Ok(page_of(app, tenant, items, scanned).await);
+                }
+                scanned = Some(record.id.clone());
+                if types.wants(&record.type_name) {
+                    items.push(record);
+                }
+            }
+        }
+    }
+    if !found_any {
+        exists(app, tenant, run).await?;
+    }
+    // More pages than one list reads: it goes on where this one stopped.
+    let more = next.and(scanned);
+    Ok(page_of(app, tenant, items, more).await)
+}
+
+async fn page_of(
+    app: &App,
+    tenant: &Tenant,
+    mut items: Vec<EventRecord>,
+    next_cursor: Option<String>,
+) -> EventPage {
+    let objects = app.objects();
+    for record in &mut items {
+        bodies::resolve(&objects, tenant, record).await;
+    }
+    EventPage { items, next_cursor }
+}
+
+/// Where reading begins: with the commit that the reader has last, which shows that it exists, or
+/// with the run's first one.
+async fn from(app: &App, tenant: &Tenant, run: RunId, after: Option<EventCursor>) -> u64 {
+    match after {
+        Some(cursor) if cursor.seq > 0 => cursor.seq,
+        _ => begin_of(app, tenant, run).await,
+    }
+}
+
+/// Whether the run has ended; a problem where it does not exist.
+async fn exists(app: &App, tenant: &Tenant, run: RunId) -> Result<bool, ApiError> {
+    let (row, ended) = from_log(app, tenant, run).await?;
+    let queued = matches!(app.known().get(tenant, run), Some(Known::Queued(_)));
+    match row.is_some() || queued {
+        true => Ok(ended),
+        false => Err(ApiError::not_found("run", run)),
+    }
+}
+
+async fn stream(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+    after: Option<EventCursor>,
+    types: Types,
+) -> Result<Response, ApiError> {
+    let permit = Arc::clone(app.listeners())
+        .try_acquire_owned()
+        .map_err(|_| {
+            ApiError::unavailable("too_many_listeners", "too many event streams are open here")
+        })?;
+    // First the subscription, then the read: in between nothing is missed.
+    let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
+    let from = from(app, tenant, run, after).await;
+    let first_page = first_page(app.bus(), &subject_of(tenant, run), from).await?;
+    let cursor = after.unwrap_or(EventCursor::START);
+    let over = match first_page.commits.is_empty() || after.is_some() {
+        true => exists(app, tenant, run).await?,
+        false => false,
+    };
+    if over && first_page.next.is_none() && nothing_after(cursor, &first_page) {
+        // What makes a browser's EventSource stop connecting again.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let opening = Opening {
+        app: app.clone(),
+        tenant: tenant.clone(),
+        run,
+        subscribed,
+        cursor,
+        over,
+        first_page,
+        types,
+        permit,
+    };
+    let headers = [
+        (CONTENT_TYPE.as_str(), EVENT_STREAM),
+        (CACHE_CONTROL.as_str(), "no-store"),
+        // nginx would collect events otherwise.
+        ("X-Accel-Buffering", "no"),
+    ];
+    Ok((headers, Body::from_stream(pump::start(opening))).into_response())
+}
+
+async fn first_page(bus: &Bus, subject: &str, from: u64) -> Result<HistoryPage, ApiError> {
+    Ok(history::page(bus, subject, from).await?)
+}
+
+/// Whether the reader has all of these commits.
+fn nothing_after(cursor: EventCursor, page: &HistoryPage) -> bool {
+    page.commits.iter().all(|stored| {
+        let events = record::events(stored.seq, &stored.body).unwrap_or_default();
+        events
+            .iter()
+            .all(|event| cursor.covers(event.seq, event.index))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use super::*;
+
+    #[test]
+    fn a_stream_is_given_where_it_is_asked_for() {
+        let wants = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            wants_stream(&headers)
+        };
+        assert!(wants("text/event-stream"));
+        assert!(wants("application/json, text/event-stream;q=0.5"));
+        assert!(!wants("application/json"));
+        assert!(!wants("*/*"));
+        assert!(!wants_stream(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,333 @@
+//! Every route, in one list: the router and the OpenAPI document are both made from it, so that
+//! neither can have what the other lacks.
+
+mod audit;
+mod budgets;
+mod catalog;
+mod control;
+mod events;
+mod index;
+mod lists;
+mod policies;
+mod route;
+mod runs;
+mod sessions;
+mod system;
+
+use axum::Router;
+use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
+use nexus_events::command::{OpenSession, PublishBundle, StartRun};
+use nexus_projections::query::{
+    AuditRow, BudgetRow, BudgetStanding, MessageRow, Page, RunRow, SessionRow,
+};
+
+use crate::app::App;
+use crate::commands::RunDone;
+use crate::http::ApiError;
+use crate::http::observe::observe;
+use crate::runs::view::RunView;
+use control::{Reason, Signal};
+pub(crate) use route::{Content, Route};
+use route::{get, post, put};
+
+/// Every route.
+pub(crate) fn all() -> Vec<Route> {
+    vec![
+        post("/v1/runs", runs::start, "startRun", "Start an agent run")
+            .query::<runs::StartQuery>()
+            .body::<StartRun>()
+            .answer::<RunView>(200, "With `wait`: the run, which has ended")
+            .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
+            .problems(&[409, 413, 415, 422, 503]),
+        get("/v1/runs", runs::list, "listRuns", "Runs, the newest first")
+            .query::<runs::ListQuery>()
+            .answer::<Page<RunRow>>(200, "A page; long texts are cut")
+            .problems(&[503]),
+        get(
+            "/v1/runs/{run_id}",
+            runs::get,
+            "getRun",
+            "One run with all that it did",
+        )
+        .query::<runs::GetQuery>()
+        .answer::<RunView>(
+            200,
+            "The run; with `wait`, as it is when it ended or time was up",
+        )
+        .answer::<runs::Started>(202, "It is accepted and has not begun")
+        .problems(&[404, 503]),
+        get(
+            "/v1/runs/{run_id}/events",
+            events::events,
+            "listEvents",
+            "What a run recorded, as a list or as a stream",
+        )
+        .query::<events::EventsQuery>()
+        .answer::<events::EventPage>(200, "A page of events, the oldest first")
+        .media(200, "text/event-stream")
+        .empty(
+            204,
+            "As a stream: it has ended, and there is nothing after `Last-Event-ID`",
+        )
+        .problems(&[404, 503]),
+        post(
+            "/v1/runs/{run_id}/cancel",
+            control::cancel,
+            "cancelRun",
+            "Stop a run",
+        )
+        .maybe_body::<Reason>()
+        .answer::<RunDone>(200, "It is stopped")
+        .answer::<RunDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 503]),
+        post(
+            "/v1/runs/{run_id}/pause",
+            control::pause,
+            "pauseRun",
+            "Take no further step",
+        )
+        .maybe_body::<Reason>()
+        .answer::<RunDone>(200, "It is paused")
+        .answer::<RunDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 503]),
+        post(
+            "/v1/runs/{run_id}/resume",
+            control::resume,
+            "resumeRun",
+            "Go on",
+        )
+        .maybe_body::<Reason>()
+        .answer::<RunDone>(200, "It goes on")
+        .answer::<RunDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 503]),
+        post(
+            "/v1/runs/{run_id}/signal",
+            control::signal,
+            "signalRun",
+            "Tell a running run something",
+        )
+        .body::<Signal>()
+        .answer::<RunDone>(200, "The model sees it at its next turn")
+        .answer::<RunDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 422, 503]),
+        post(
+            "/v1/sessions",
+            sessions::open,
+            "openSession",
+            "Open a conversation",
+        )
+        .maybe_body::<OpenSession>()
+        .answer::<sessions::SessionDone>(201, "It is open")
+        .answer::<sessions::SessionDone>(202, "Accepted; `seq` is null")
+        .problems(&[413, 415, 422, 503]),
+        get(
+            "/v1/sessions",
+            sessions::list,
+            "listSessions",
+            "Conversations, the newest first",
+        )
+        .query::<sessions::ListQuery>()
+        .answer::<Page<SessionRow>>(200, "A page")
+        .problems(&[503]),
+        get(
+            "/v1/sessions/{session_id}",
+            sessions::get,
+            "getSession",
+            "One conversation",
+        )
+        .query::<lists::At>()
+        .answer::<SessionRow>(200, "The conversation")
+        .problems(&[404, 503]),
+        get(
+            "/v1/sessions/{session_id}/messages",
+            sessions::messages,
+            "listMessages",
+            "What was said, the oldest first",
+        )
+        .query::<lists::Paging>()
+        .answer::<Page<MessageRow>>(200, "A page")
+        .problems(&[404, 503]),
+        get(
+            "/v1/sessions/{session_id}/runs",
+            sessions::runs,
+            "listSessionRuns",
+            "The runs of a conversation, the newest first",
+        )
+        .query::<lists::Paging>()
+        .answer::<Page<RunRow>>(200, "A page; long texts are cut")
+        .problems(&[404, 503]),
+        post(
+            "/v1/sessions/{session_id}/close",
+            sessions::close,
+            "closeSession",
+            "Take no further runs",
+        )
+        .answer::<sessions::SessionDone>(200, "It is closed")
+        .answer::<sessions::SessionDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 503]),
+        get(
+            "/v1/budgets",
+            budgets::list,
+            "listBudgets",
+            "Budgets that have limits",
+        )
+        .query::<lists::Paging>()
+        .answer::<Page<BudgetRow>>(200, "A page, by scope")
+        .problems(&[503]),
+        get(
+            "/v1/budgets/{scope}",
+            budgets::get_whole,
+            "getTenantBudget",
+            "The tenant's budget (scope `tenant`)",
+        )
+        .query::<lists::At>()
+        .answer::<BudgetStanding>(200, "Limits, reserved, spent, remaining, and who holds it")
+        .problems(&[503]),
+        put(
+            "/v1/budgets/{scope}",
+            budgets::put_whole,
+            "setTenantBudget",
+            "Set the tenant's limits (scope `tenant`)",
+        )
+        .body::<budgets::PutBudget>()
+        .answer::<BudgetStanding>(200, "As it stands now")
+        .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
+        .problems(&[413, 415, 422, 503]),
+        get(
+            "/v1/budgets/{scope}/{id}",
+            budgets::get,
+            "getBudget",
+            "The budget of a user, agent, session or run",
+        )
+        .query::<lists::At>()
+        .answer::<BudgetStanding>(200, "Limits, reserved, spent, remaining, and who holds it")
+        .problems(&[503]),
+        put(
+            "/v1/budgets/{scope}/{id}",
+            budgets::put,
+            "setBudget",
+            "Set limits of a user, agent, session or run",
+        )
+        .body::<budgets::PutBudget>()
+        .answer::<BudgetStanding>(200, "As it stands now")
+        .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
+        .problems(&[413, 415, 422, 503]),
+        post(
+            "/v1/policies",
+            policies::publish,
+            "publishPolicy",
+            "Publish a bundle of Rego",
+        )
+        .body::<PublishBundle>()
+        .answer::<policies::PolicyDone>(200, "It compiled, its tests passed, and it is accepted")
+        .answer::<policies::PolicyDone>(
+            202,
+            "Sent; `digest` and `seq` are null until it was compiled",
+        )
+        .problems(&[413, 415, 422, 503]),
+        get(
+            "/v1/policies",
+            policies::list,
+            "listPolicies",
+            "Policy bundles, and which one decides",
+        )
+        .query::<lists::At>()
+        .answer::<policies::Bundles>(
+            200,
+            "The newest first, and the one that ships with the platform",
+        )
+        .problems(&[503]),
+        post(
+            "/v1/policies/{digest}/activate",
+            policies::activate,
+            "activatePolicy",
+            "Decide by a bundle from now on",
+        )
+        .answer::<policies::PolicyDone>(200, "It decides")
+        .answer::<policies::PolicyDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 503]),
+        get(
+            "/v1/tools",
+            catalog::tools,
+            "listTools",
+            "Tools that a model may call",
+        )
+        .answer::<catalog::Tools>(200, "All of them"),
+        get(
+            "/v1/agents",
+            catalog::agents,
+            "listAgents",
+            "Agents that a run may name",
+        )
+        .answer::<catalog::Agents>(200, "All of them"),
+        get(
+            "/v1/models",
+            catalog::models,
+            "listModels",
+            "Models that a run may name, in OpenAI's form",
+        )
+        .answer::<catalog::Models>(200, "All of them"),
+        get(
+            "/v1/audit",
+            audit::list,
+            "listAudit",
+            "Who did what, when, to what, and why it was allowed",
+        )
+        .query::<audit::ListQuery>()
+        .answer::<Page<AuditRow>>(200, "A page, the newest first")
+        .problems(&[503]),
+        get(
+            "/healthz",
+            system::healthz,
+            "health",
+            "Whether the process lives",
+        )
+        .answer::<system::Health>(200, "It does"),
+        get(
+            "/readyz",
+            system::readyz,
+            "ready",
+            "Whether it can serve, and why not",
+        )
+        .answer::<system::Readiness>(200, "It can")
+        .answer::<system::Readiness>(503, "It cannot; the checks say why"),
+        get(
+            "/metrics",
+            system::metrics,
+            "metrics",
+            "Metrics, as Prometheus and OpenMetrics scrape them",
+        )
+        .media(200, "application/openmetrics-text"),
+        get("/openapi.json", system::openapi, "openapi", "This document")
+            .media(200, "application/json"),
+        get("/", index::page, "index", "A page for people").media(200, "text/html"),
+    ]
+}
+
+/// The router.
+pub(crate) fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for route in all() {
+        router = router.route(route.path, route.handler);
+    }
+    router
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(128).collect();
+    let detail = format!("there is nothing at {path}; /openapi.json says what there is");
+    ApiError::new(404, "unknown_route", detail)
+}
+
+async fn wrong_method() -> ApiError {
+    let detail = "the route does not take this method; the Allow header says which it takes";
+    ApiError::new(405, "method_not_allowed", detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! One route: where, by whom it is handled, and what the OpenAPI document says of it.
+
+use axum::handler::Handler;
+use axum::routing::{self, MethodRouter};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::app::App;
+
+/// Makes a schema.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One route.
+pub(crate) struct Route {
+    /// As in the document: `get`, `post`, `put`.
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    /// Its name in generated clients.
+    pub(crate) operation: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) query: Option<SchemaOf>,
+    pub(crate) body: Option<BodyDoc>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) problems: &'static [u16],
+    pub(crate) handler: MethodRouter<App>,
+}
+
+/// A body that it takes.
+#[derive(Clone, Copy)]
+pub(crate) struct BodyDoc {
+    pub(crate) schema: SchemaOf,
+    pub(crate) required: bool,
+}
+
+/// An answer that it gives.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) description: &'static str,
+    pub(crate) content: Content,
+}
+
+/// What an answer holds.
+#[derive(Clone, Copy)]
+pub(crate) enum Content {
+    /// JSON of a type.
+    Json(SchemaOf),
+    /// Text of a media type.
+    Media(&'static str),
+    /// Nothing.
+    Empty,
+}
+
+pub(crate) fn get<T: 'static>(
+    path: &'static str,
+    handler: impl Handler<T, App>,
+    operation: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route::new("get", path, routing::get(handler), operation, summary)
+}
+
+pub(crate) fn post<T: 'static>(
+    path: &'static str,
+    handler: impl Handler<T, App>,
+    operation: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route::new("post", path, routing::post(handler), operation, summary)
+}
+
+pub(crate) fn put<T: 'static>(
+    path: &'static str,
+    handler: impl Handler<T, App>,
+    operation: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route::new("put", path, routing::put(handler), operation, summary)
+}
+
+impl Route {
+    fn new(
+        method: &'static str,
+        path: &'static str,
+        handler: MethodRouter<App>,
+        operation: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            operation,
+            summary,
+            query: None,
+            body: None,
+            answers: vec![],
+            problems: &[],
+            handler,
+        }
+    }
+
+    pub(crate) fn query<T: JsonSchema>(mut self) -> Self {
+        self.query = Some(T::json_schema);
+        self
+    }
+
+    pub(crate) fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(BodyDoc {
+            schema: SchemaGenerator::subschema_for::<T>,
+            required: true,
+        });
+        self
+    }
+
+    pub(crate) fn maybe_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(BodyDoc {
+            schema: SchemaGenerator::subschema_for::<T>,
+            required: false,
+        });
+        self
+    }
+
+    pub(crate) fn answer<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
+        self.with(
+            status,
+            description,
+            Content::Json(SchemaGenerator::subschema_for::<T>),
+        )
+    }
+
+    /// Another form of an answer.
+    pub(crate) fn media(self, status: u16, media_type: &'static str) -> Self {
+        self.with(status, "", Content::Media(media_type))
+    }
+
+    pub(crate) fn empty(self, status: u16, description: &'static str) -> Self {
+        self.with(status, description, Content::Empty)
+    }
+
+    /// Statuses of the problems that it has beyond those that every route has.
+    pub(crate) fn problems(mut self, statuses: &'static [u16]) -> Self {
+        self.problems = statuses;
+        self
+    }
+
+    fn with(mut self, status: u16, description: &'static str, content: Content) -> Self {
+        self.answers.push(Answer {
+            status,
+            description,
+            content,
+        });
+        self
+    }
+}

@@ -1,0 +1,145 @@
+//! A run from the log itself, in the read model's form, for as long as the read models have not come
+//! to it. What only they know (calls one by one, why the model stopped) is left out.
+
+use nexus_events::ledger::Amounts;
+use nexus_events::run::{Run, Started, Status, Step, ToolPhase};
+use nexus_projections::query::{RunRow, RunStatus};
+use serde_json::{Map, Value};
+
+/// The row of a run whose last commit has sequence `last_seq`; none where it does not exist.
+pub(crate) fn row(run: &Run, last_seq: u64) -> Option<RunRow> {
+    let Started {
+        event,
+        first_seq,
+        at,
+    } = run.started.as_ref()?;
+    let labels = event
+        .metadata
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone().into()));
+    Some(RunRow {
+        id: event.run_id,
+        session_id: event.session.id,
+        previous_run_id: event.session.previous.map(|previous| previous.run_id),
+        user_id: event.user.user.clone(),
+        agent: event.agent.name.clone(),
+        agent_version: event.agent.version.clone(),
+        model: event.model.clone(),
+        tools: event.tools.clone(),
+        status: status(run),
+        started_at: *at,
+        completed_at: None,
+        cost: Amounts {
+            tokens: run.usage.total_tokens(),
+            cost_usd_micros: run.cost_usd_micros,
+            time_ms: run.work_ms,
+        },
+        budget: event.budget,
+        turns: run.turn - u32::from(run.turn > 0 && !answered(run)),
+        max_turns: event.max_turns,
+        input: event.input.clone(),
+        output: run.output().cloned(),
+        truncated: false,
+        finish: None,
+        error_code: None,
+        error_message: None,
+        trace_id: event.trace_id.clone(),
+        metadata: Value::Object(labels.collect::<Map<_, _>>()),
+        first_seq: *first_seq,
+        last_seq,
+    })
+}
+
+fn status(run: &Run) -> RunStatus {
+    match run.status {
+        Status::Completed => RunStatus::Completed,
+        Status::Failed => RunStatus::Failed,
+        Status::Cancelled => RunStatus::Cancelled,
+        _ if run.paused => RunStatus::Paused,
+        Status::Pending | Status::Unborn => RunStatus::Pending,
+        Status::Running => RunStatus::Running,
+    }
+}
+
+/// Whether the turn that is going has its answer: then its tools are at work, or the run has ended.
+fn answered(run: &Run) -> bool {
+    match &run.step {
+        Step::Tools { calls, .. } => {
+            calls.iter().any(|call| call.phase != ToolPhase::Judge) || !calls.is_empty()
+        }
+        Step::Idle => run.status == Status::Completed,
+        Step::Judge { .. } | Step::Reserve { .. } | Step::Call { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use nexus_events::run::{AgentRef, RunCompleted, RunEvent, RunPaused, RunStarted, SessionLink};
+    use nexus_events::{Actor, Aggregate, Position, RunId};
+
+    use super::*;
+
+    fn fold(events: Vec<RunEvent>) -> Run {
+        let mut run = Run::default();
+        for (event, seq) in events.iter().zip(5..) {
+            run.evolve(
+                event,
+                Position {
+                    seq,
+                    ..Position::default()
+                },
+            );
+        }
+        run
+    }
+
+    fn started() -> RunEvent {
+        let run_id = RunId::derive(&["x"]);
+        RunStarted {
+            run_id,
+            session: SessionLink {
+                id: run_id.own_session(),
+                previous: None,
+                budget: None,
+                policy_context: None,
+            },
+            user: Actor {
+                user: "ada".into(),
+                roles: vec![],
+            },
+            agent: AgentRef {
+                name: "default".into(),
+                version: "1".into(),
+            },
+            model: "m".into(),
+            tools: vec![],
+            input: "hello".into(),
+            budget: None,
+            max_turns: 4,
+            metadata: [("a".to_owned(), "b".to_owned())].into(),
+            trace_id: None,
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_fold_looks_like_the_read_model() {
+        assert_eq!(row(&Run::default(), 0), None);
+        let begun = row(&fold(vec![started()]), 5).unwrap();
+        assert_eq!(
+            (begun.status, begun.first_seq, begun.turns),
+            (RunStatus::Pending, 5, 0)
+        );
+        assert_eq!(begun.metadata["a"], "b");
+        let paused = fold(vec![started(), RunPaused { reason: None }.into()]);
+        assert_eq!(row(&paused, 6).unwrap().status, RunStatus::Paused);
+        let ended = RunCompleted {
+            tokens: 0,
+            cost_usd_micros: 0,
+            duration_ms: 0,
+        };
+        let ended = fold(vec![started(), ended.into()]);
+        assert_eq!(row(&ended, 6).unwrap().status, RunStatus::Completed);
+    }
+}

@@ -1,0 +1,114 @@
+//! One run with all that it did.
+
+use std::time::Duration;
+
+use nexus_bus::process::load_latest;
+use nexus_events::run::Run;
+use nexus_events::{AggregateId, RunId, SessionId, Tenant};
+use nexus_projections::query::{LlmCallRow, QueryError, RunRow, ToolCallRow};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::fold;
+use crate::app::App;
+use crate::http::ApiError;
+use crate::known::Known;
+use crate::stream::bodies::text_of;
+
+/// How long the database may take before the log is asked instead.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One run with all that it did.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct RunView {
+    /// The run.
+    #[serde(flatten)]
+    pub(crate) run: RunRow,
+    /// Its tool calls, in order; the first 1,000.
+    pub(crate) tool_calls: Vec<ToolCallRow>,
+    /// Its model calls, in order; the first 1,000.
+    pub(crate) llm_calls: Vec<LlmCallRow>,
+}
+
+/// What is known of a run.
+pub(crate) enum Seen {
+    /// It has begun.
+    Run(Box<RunView>),
+    /// The bus has its command; no role has taken it up.
+    Queued(SessionId),
+}
+
+/// Looks a run up: in the read models, else on the log, else among what was accepted here.
+pub(crate) async fn look_up(app: &App, tenant: &Tenant, run: RunId) -> Result<Seen, ApiError> {
+    if let Some(row) = in_read_models(app, tenant, run).await? {
+        let (tool_calls, llm_calls) = tokio::try_join!(
+            app.projections().tool_calls(tenant, run),
+            app.projections().llm_calls(tenant, run),
+        )?;
+        return Ok(Seen::Run(Box::new(
+            view(app, tenant, row, tool_calls, llm_calls).await,
+        )));
+    }
+    let (row, _) = from_log(app, tenant, run).await?;
+    if let Some(row) = row {
+        return Ok(Seen::Run(Box::new(
+            view(app, tenant, row, vec![], vec![]).await,
+        )));
+    }
+    match app.known().get(tenant, run) {
+        Some(Known::Queued(session)) => Ok(Seen::Queued(session)),
+        _ => Err(ApiError::not_found("run", run)),
+    }
+}
+
+/// The run's row, as far as the database answers soon: the log has all of it, too.
+pub(crate) async fn in_read_models(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+) -> Result<Option<RunRow>, ApiError> {
+    match timeout(PATIENCE, app.projections().run(tenant, run)).await {
+        Ok(Err(QueryError::Database(error))) => {
+            tracing::warn!(%error, "a run is read from the log, the database is away");
+            Ok(None)
+        }
+        Ok(row) => Ok(row?),
+        Err(_) => {
+            tracing::warn!("a run is read from the log, the database is slow");
+            Ok(None)
+        }
+    }
+}
+
+/// The run's row and whether it has ended, from the log.
+pub(crate) async fn from_log(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+) -> Result<(Option<RunRow>, bool), ApiError> {
+    let first_seq = app.known().first_seq(tenant, run).unwrap_or(0);
+    let loaded =
+        load_latest::<Run>(app.store(), tenant, &AggregateId::from(run), first_seq).await?;
+    let row = fold::row(&loaded.state, loaded.seq);
+    Ok((row, loaded.state.status.is_terminal()))
+}
+
+async fn view(
+    app: &App,
+    tenant: &Tenant,
+    mut run: RunRow,
+    tool_calls: Vec<ToolCallRow>,
+    llm_calls: Vec<LlmCallRow>,
+) -> RunView {
+    let objects = app.objects();
+    run.input = text_of(&objects, tenant, std::mem::take(&mut run.input)).await;
+    if let Some(output) = run.output.take() {
+        run.output = Some(text_of(&objects, tenant, output).await);
+    }
+    RunView {
+        run,
+        tool_calls,
+        llm_calls,
+    }
+}

@@ -1,0 +1,13 @@
+//! The gateway against a real nats-server, a real PostgreSQL, and the run and budget roles.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+mod bad_input;
+mod isolation;
+mod outages;
+mod resources;
+mod runs;
+mod sse;
+mod streams;
+mod system;
+mod world;

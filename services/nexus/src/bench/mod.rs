@@ -1,0 +1,56 @@
+//! `nexus bench`: what the platform does on this machine, measured from outside, over the same wire
+//! as any client. What is measured is another process; the model that it calls is a third, which
+//! answers at once, so that what is left is the platform's own.
+//!
+//! A measurement is a file with its arguments and a `run`, a variant of [`Bench`], and a report with
+//! a fixed shape.
+
+mod direct;
+mod error;
+mod lag;
+mod load;
+mod machine;
+mod model_server;
+mod observe;
+mod platform;
+mod proc;
+mod report;
+mod runs;
+mod stats;
+mod stored;
+
+use std::process::ExitCode;
+
+use error::BenchError;
+
+/// Measure this machine: how fast the platform is here, and what binds
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: Bench,
+}
+
+/// Every measurement.
+#[derive(Debug, clap::Subcommand)]
+enum Bench {
+    /// Whole governed runs: rates, times, CPU, memory and bytes
+    Runs(runs::RunsArgs),
+    /// An OpenAI-compatible server that answers at once, for measuring and trying out
+    ModelServer(model_server::ModelServerArgs),
+}
+
+/// Measures; errors go to standard error.
+pub(crate) async fn run(args: BenchArgs) -> ExitCode {
+    let outcome = match args.what {
+        Bench::Runs(args) => Box::pin(runs::run(args)).await,
+        Bench::ModelServer(args) => model_server::serve(args).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(BenchError::Client(error)) => error.report().into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A platform of separate processes for tests: private servers, each role as a process of its own
+//! that can be killed, and a model server that speaks the real protocol.
+
+#![expect(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nexus_devstack::testing::TestStack;
+use nexus_modelserver::{ModelServer, Options};
+use serde_json::Value;
+
+pub const ROLES: [&str; 7] = ["run", "budget", "policy", "tools", "llm", "projector", "gateway"];
+
+/// How long anything in a test may take; far more than it does.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+pub struct Platform {
+    pub stack: TestStack,
+    pub model: ModelServer,
+    pub database_url: String,
+    pub port: u16,
+    processes: BTreeMap<&'static str, Child>,
+    http: reqwest::Client,
+}
+
+impl Platform {
+    pub async fn start(options: Options) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let stack = TestStack::start().await.expect("servers");
+        let database_url = stack.fresh_database().await.expect("database");
+        let model = ModelServer::start(options).await.expect("model server");
+        let port = free_port();
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let mut platform =
+            Self { stack, model, database_url, port, processes: BTreeMap::new(), http };
+        for role in ROLES {
+            platform.start_role(role);
+        }
+        platform.ready().await;
+        platform
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexus"));
+        command
+            .args(arguments)
+            .env("NEXUS_NATS_URL", self.stack.nats.url())
+            .env("NEXUS_DATABASE_URL", &self.database_url)
+            .env("NEXUS_URL", self.url(""))
+            .env("NEXUS_DATA_DIR", self.stack.dir())
+            .env("NEXUS_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("OPENAI_BASE_URL", self.model.base_url())
+            .env("OPENAI_MODEL", "test-model")
+            .env_remove("OPENAI_API_KEY")
+            .env("NEXUS_LOG", std::env::var("NEXUS_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .current_dir(self.stack.dir())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn start_role(&mut self, role: &'static str) {
+        let child = self.command(&["role", role]).spawn().expect("a role starts");
+        if let Some(mut old) = self.processes.insert(role, child) {
+            let _ = old.kill();
+            let _ = old.wait();
+        }
+    }
+
+    /// kill -9, and start it anew.
+    pub fn kill_and_restart(&mut self, role: &'static str) {
+        let child = self.processes.get_mut(role).expect("the role runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        self.start_role(role);
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub async fn ready(&self) {
+        let url = self.url("/readyz");
+        until("the gateway is ready", || async {
+            matches!(self.http.get(&url).send().await, Ok(answer) if answer.status().is_success())
+        })
+        .await;
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.http.get(self.url(path))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(self.http.post(self.url(path)).json(body)).await
+    }
+
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The JSON that a client command prints.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{arguments:?}: {error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// Waits until the run has ended; gives it as the read model has it.
+    pub async fn ended(&self, run_id: &str) -> Value {
+        let started = Instant::now();
+        loop {
+            let (status, run) = self.get(&format!("/v1/runs/{run_id}")).await;
+            let state = run["status"].as_str().unwrap_or_default().to_owned();
+            if status == 200 && ["completed", "failed", "cancelled"].contains(&state.as_str()) {
+                return run;
+            }
+            assert!(started.elapsed() < PATIENCE, "run {run_id} has not ended: {status} {run}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// All events of a run, oldest first.
+    pub async fn events(&self, run_id: &str) -> Vec<Value> {
+        let (status, body) = self.get(&format!("/v1/runs/{run_id}/events?limit=1000")).await;
+        assert_eq!(status, 200, "{body}");
+        list(&body)
+    }
+
+    pub fn binary() -> PathBuf {
+        PathBuf::from(env!("CARGO_BIN_EXE_nexus"))
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        for child in self.processes.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    match request.send().await {
+        Ok(answer) => {
+            let status = answer.status().as_u16();
+            (status, answer.json().await.unwrap_or(Value::Null))
+        }
+        Err(error) => (0, Value::String(error.to_string())),
+    }
+}
+
+/// The rows of a list, whatever the page calls them.
+pub fn list(body: &Value) -> Vec<Value> {
+    let rows = body.as_array().or_else(|| body.as_object()?.values().find_map(Value::as_array));
+    rows.cloned().unwrap_or_else(|| panic!("no list: {body}"))
+}
+
+/// Waits for a condition.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
