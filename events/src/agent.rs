@@ -20,8 +20,7 @@ pub struct AgentDefinition {
 const AGENTS: &[AgentDefinition] = &[AgentDefinition {
     name: "default",
     version: "1",
-    instructions: "You are a helpful assistant. Answer briefly and to the point. \
-                   When a tool fits, call it; never guess the result of arithmetic.",
+    instructions: "You are a helpful assistant. Answer briefly and to the point.",
     tools: &["calculator"],
     max_turns: 16,
 }];

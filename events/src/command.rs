@@ -357,11 +357,11 @@ macro_rules! control {
 }
 
 control! {
-    /// `run.cancel`.
+    /// `run.cancel`: stop it; what was generated is settled.
     CancelRun
-    /// `run.pause`.
+    /// `run.pause`: take no further step.
     PauseRun
-    /// `run.resume`.
+    /// `run.resume`: go on.
     ResumeRun
 }
 

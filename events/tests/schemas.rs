@@ -71,7 +71,7 @@ fn events_of<A: Aggregate<Event: JsonSchema>>(id: &str) -> Vec<Entry> {
             type_name,
             visible: match A::KIND {
                 AggregateKind::Run | AggregateKind::Session => "public",
-                AggregateKind::Ledger | AggregateKind::Policy => "tenant's operators",
+                AggregateKind::Ledger | AggregateKind::Policy => "internal",
             },
             schema: titled(type_name, schema),
         }

@@ -2,7 +2,12 @@
 //! any order, workers die between any two steps, people change their mind.
 //!
 //! `NEXUS_SIM_SEEDS=100000` lives more of them, `NEXUS_SIM_SEED=42` tells one.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
 
 mod audit;
 mod sim;

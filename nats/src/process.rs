@@ -49,7 +49,9 @@ pub async fn load_run(
     run: &RunRef,
 ) -> Result<Guard<Run>, Failure> {
     let id = AggregateId::from(run.run_id);
-    Ok(store.load(&delivery.envelope.tenant, &id, ReadHint::from(*run)).await?)
+    Ok(store
+        .load(&delivery.envelope.tenant, &id, ReadHint::from(*run))
+        .await?)
 }
 
 /// Loads an aggregate with everything that is on the log now. Begins at `first_seq` where nothing of
@@ -63,7 +65,11 @@ pub async fn load_latest<A: Aggregate>(
     id: &AggregateId,
     first_seq: u64,
 ) -> Result<Guard<A>, StoreError> {
-    drop(store.load::<A>(tenant, id, ReadHint::between(first_seq, 0)).await?);
+    drop(
+        store
+            .load::<A>(tenant, id, ReadHint::between(first_seq, 0))
+            .await?,
+    );
     store.peek(tenant, id, Duration::ZERO).await
 }
 
@@ -124,7 +130,9 @@ pub async fn decide<A: Aggregate>(
 ) -> Result<Done<A>, Failure> {
     let cause = Cause::of(&delivery.envelope, bus.now(), source(delivery));
     let tenant = &delivery.envelope.tenant;
-    Ok(store.execute(tenant, id, ReadHint::UNKNOWN, &cause, decide).await?)
+    Ok(store
+        .execute(tenant, id, ReadHint::UNKNOWN, &cause, decide)
+        .await?)
 }
 
 /// Publishes commands that the delivery made due by other means than a commit of a run.
@@ -166,10 +174,16 @@ async fn advance(
         cause.command_id = CommandId::derive(envelope.id.as_str(), label);
     }
     let id = AggregateId::from(run_id);
-    let done = store.execute::<Run, _>(&envelope.tenant, &id, hint, &cause, decide).await?;
+    let done = store
+        .execute::<Run, _>(&envelope.tenant, &id, hint, &cause, decide)
+        .await?;
     let nothing_recorded = done.fresh && done.events.is_empty();
     let state = &done.guard.state;
-    let due = if nothing_recorded { vec![] } else { react(state, done.seq, done.guard.seq) };
+    let due = if nothing_recorded {
+        vec![]
+    } else {
+        react(state, done.seq, done.guard.seq)
+    };
     let held = state.grant.iter().map(|grant| grant.reservation_id);
     let advanced = Advanced {
         seq: done.seq,
@@ -177,7 +191,12 @@ async fn advance(
         first_seq: done.guard.first_seq,
         session_id: state.info().map(|info| info.session.id),
         reservations: held
-            .chain(state.settling.iter().map(|settling| settling.reservation_id))
+            .chain(
+                state
+                    .settling
+                    .iter()
+                    .map(|settling| settling.reservation_id),
+            )
             .collect(),
     };
     // Publishing takes a round trip: others may use the run meanwhile.

@@ -25,7 +25,7 @@ use crate::source::Feed;
 use crate::store::{Store, Written};
 pub use role::run_projector;
 
-use gather::{Gathered, Gatherer, Stop};
+use gather::{Gatherer, Stop, Stretch, Word};
 
 /// How the projector works.
 #[derive(Clone, Debug)]
@@ -186,19 +186,25 @@ impl Projector {
 
     async fn apply(&mut self, store: &mut Store) -> Ended {
         let feed = Feed::start(self.js.clone(), &self.options.stream, store.checkpoint());
-        let mut gatherer = Gatherer::new(feed, &self.options);
+        let mut gatherer = Gatherer::start(feed, &self.options, self.alone_until);
         // One that was parked is so until something was written.
         if !matches!(*self.state.borrow(), ProjectorState::Parked { .. }) {
             self.set_state(ProjectorState::Live);
         }
         loop {
-            let alone = store.checkpoint() < self.alone_until;
-            let gathered = gatherer.next(alone, |away| self.bus(away)).await;
-            let Gathered {
+            let Stretch {
                 batch,
                 pending,
                 stop,
-            } = gathered;
+            } = match gatherer.next().await {
+                Some(Word::Stretch(stretch)) => *stretch,
+                Some(Word::Bus(away)) => {
+                    self.bus(away);
+                    continue;
+                }
+                // The tasks ended by themselves: begin anew.
+                None => return Ended::Moved,
+            };
             if batch.commits() > 0 {
                 match self.write(store, &batch, pending).await {
                     Ok(Written::Applied) => gatherer.written(),

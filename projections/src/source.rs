@@ -69,11 +69,6 @@ impl Feed {
     pub(crate) async fn next(&mut self) -> Option<Item> {
         self.items.recv().await
     }
-
-    /// The next item, where it is there already.
-    pub(crate) fn try_next(&mut self) -> Option<Item> {
-        self.items.try_recv().ok()
-    }
 }
 
 /// Where the stream begins and ends.

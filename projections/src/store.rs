@@ -12,6 +12,20 @@ use crate::model::reservations::Reservations;
 use crate::query::unsigned;
 use crate::text;
 
+/// How the writer's session differs from others.
+const SETTINGS: [(&str, &str); 7] = [
+    // What a crash of Postgres loses is applied again from the log.
+    ("synchronous_commit", "off"),
+    // Every statement finds its rows by key, a batch at a time. A plan made while a table was small
+    // scans it, and goes on scanning it when it is large: a hundred times the work.
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_bitmapscan", "off"),
+    ("jit", "off"),
+];
+
 /// One writer of one schema's tables. Its connection is its own.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -35,8 +49,7 @@ impl Store {
     pub(crate) async fn open(address: &PgConnectOptions, schema: &str) -> sqlx::Result<Self> {
         let address = in_schema(address, schema)
             .application_name("nexus-projector")
-            // What a crash of Postgres loses is applied again from the log.
-            .options([("synchronous_commit", "off")]);
+            .options(SETTINGS);
         let db = PgConnection::connect_with(&address).await?;
         let held = Reservations::default();
         let mut store = Self {

@@ -141,4 +141,24 @@ mod tests {
         assert_eq!(fold(&log).active_bundle(), None);
         assert_eq!(activate(&fold(&log), BUILTIN).unwrap(), vec![]);
     }
+
+    #[test]
+    fn a_bundle_is_published_once_and_may_be_activated_later() {
+        let bundle = BundlePublished {
+            digest: "sha256:2".into(),
+            modules: BTreeMap::new(),
+            data: "{}".into(),
+        };
+        let mut log = publish(&Policy::default(), bundle.clone(), false);
+        assert_eq!(log.len(), 1);
+        assert_eq!(fold(&log).active_bundle(), None);
+        let again = publish(&fold(&log), bundle, true);
+        assert!(
+            matches!(again[..], [PolicyEvent::BundleActivated(_)]),
+            "{again:?}"
+        );
+        log.extend(activate(&fold(&log), "sha256:2").unwrap());
+        assert_eq!(fold(&log).active.as_deref(), Some("sha256:2"));
+        assert_eq!(activate(&fold(&log), "sha256:2").unwrap(), vec![]);
+    }
 }

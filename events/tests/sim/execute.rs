@@ -1,6 +1,8 @@
 //! What every worker does around a decision: read, decide, append, decide again on a conflict, and
 //! publish what became due. A command that comes again finds its own commit and only publishes.
 
+use std::rc::Rc;
+
 use nexus_events::command::RunRef;
 use nexus_events::run::{self, Run, RunEvent};
 use nexus_events::session::Session;
@@ -15,12 +17,12 @@ type Decision<A> = Result<Vec<<A as nexus_events::Aggregate>::Event>, DomainErro
 pub(crate) struct Done<A> {
     /// Sequence of the commit, an earlier delivery's included; none when nothing was to be decided.
     pub(crate) seq: Option<u64>,
-    pub(crate) state: A,
+    pub(crate) state: Rc<A>,
     pub(crate) last_seq: u64,
 }
 
 /// A run as its command names it, perhaps not at its end. Nothing older is read after it.
-pub(crate) fn load_run(world: &mut World, run: &mut RunRef) -> Run {
+pub(crate) fn load_run(world: &mut World, run: &mut RunRef) -> Rc<Run> {
     let id = run.run_id.to_string();
     let commits = world.reads::<Run>(&id, run.last_seq);
     let Loaded { state, last_seq } = world.log.load(&id, commits);

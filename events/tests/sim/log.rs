@@ -2,6 +2,7 @@
 //! stream's last sequence.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use nexus_events::ledger::Ledger;
 use nexus_events::run::Run;
@@ -16,14 +17,14 @@ pub(crate) struct Stored<E> {
 /// One aggregate's commits, and its state after each of them.
 pub(crate) struct Stream<A: Aggregate> {
     pub(crate) commits: Vec<Stored<A::Event>>,
-    pub(crate) states: Vec<A>,
+    pub(crate) states: Vec<Rc<A>>,
 }
 
 impl<A: Aggregate> Default for Stream<A> {
     fn default() -> Self {
         Self {
             commits: vec![],
-            states: vec![A::default()],
+            states: vec![Rc::default()],
         }
     }
 }
@@ -66,7 +67,7 @@ kept! {
 
 /// A state as a worker read it, perhaps a while ago.
 pub(crate) struct Loaded<A> {
-    pub(crate) state: A,
+    pub(crate) state: Rc<A>,
     pub(crate) last_seq: u64,
 }
 
@@ -78,11 +79,11 @@ impl Log {
     pub(crate) fn load<A: Kept>(&self, id: &str, commits: usize) -> Loaded<A> {
         match A::streams(self).get(id) {
             None => Loaded {
-                state: A::default(),
+                state: Rc::default(),
                 last_seq: 0,
             },
             Some(stream) => Loaded {
-                state: stream.states[commits].clone(),
+                state: Rc::clone(&stream.states[commits]),
                 last_seq: commits
                     .checked_sub(1)
                     .map_or(0, |last| stream.commits[last].seq),
@@ -132,11 +133,11 @@ impl Log {
             .iter()
             .any(|stored| stored.commit.id == commit.id);
         assert!(!twice, "two commits of {id} have the id {}", commit.id);
-        let mut state = stream.states.last().unwrap().clone();
+        let mut state = A::clone(stream.states.last().unwrap());
         for recorded in commit.recorded(seq) {
             state.evolve(&recorded.event, recorded.at);
         }
-        stream.states.push(state);
+        stream.states.push(Rc::new(state));
         stream.commits.push(Stored { seq, commit });
         self.seq = seq;
         Ok(seq)

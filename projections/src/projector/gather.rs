@@ -1,18 +1,30 @@
-//! Batches from the feed: as many commits as are there, or as come within the linger.
+//! Batches from the feed, folded beside the writer: while one batch is written the next one grows.
 //!
-//! A projector that has just written waits a moment for more, as a transaction costs the same for
-//! one commit as for hundreds; one that was idle writes at once, as nobody likes to wait for nobody.
+//! A transaction costs the same for one commit as for hundreds. So a busy projector waits a moment
+//! for more before it writes; one that was idle writes at once, as nobody likes to wait for nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ProjectorOptions;
 use crate::batch::Batch;
 use crate::source::{Feed, Item, chain};
 
+/// What the gatherer gives.
+pub(super) enum Word {
+    /// A stretch of the log, to be written.
+    Stretch(Box<Stretch>),
+    /// The bus is away, with the reason, or back.
+    Bus(Option<String>),
+}
+
 /// A stretch of the log.
-pub(super) struct Gathered {
+#[derive(Default)]
+pub(super) struct Stretch {
     pub(super) batch: Batch,
     /// Commits that come after it.
     pub(super) pending: u64,
@@ -27,93 +39,128 @@ pub(super) struct Stop {
     pub(super) reason: String,
 }
 
+/// Gathers in a task of its own, which ends with this.
 pub(super) struct Gatherer {
-    feed: Feed,
-    events: usize,
-    bytes: usize,
-    linger: Duration,
-    last: Instant,
+    words: mpsc::Receiver<Word>,
+    ready: Arc<Semaphore>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Gatherer {
-    pub(super) fn new(feed: Feed, options: &ProjectorOptions) -> Self {
-        let &ProjectorOptions {
-            batch_events,
-            batch_bytes,
-            linger,
-            ..
-        } = options;
-        let last = Instant::now();
-        Self {
+    /// Commits up to and with `alone_until` are each a stretch of their own.
+    pub(super) fn start(feed: Feed, options: &ProjectorOptions, alone_until: u64) -> Self {
+        let (to, words) = mpsc::channel(1);
+        let ready = Arc::new(Semaphore::new(1));
+        let task = Task {
             feed,
-            events: batch_events,
-            bytes: batch_bytes,
-            linger,
-            last,
+            to,
+            ready: ready.clone(),
+            events: options.batch_events,
+            bytes: options.batch_bytes,
+            linger: options.linger,
+            alone_until,
+        };
+        Self {
+            words,
+            ready,
+            _task: AbortOnDropHandle::new(tokio::spawn(task.run())),
         }
     }
 
-    /// Waits for the next stretch. `alone`: of one commit. `bus` is told when the bus goes and comes.
-    pub(super) async fn next(&mut self, alone: bool, bus: impl Fn(Option<String>)) -> Gathered {
-        let mut out = Gathered {
-            batch: Batch::default(),
-            pending: 0,
-            stop: None,
-        };
-        let busy_until = self.last + self.linger;
-        while out.batch.commits() == 0 && out.stop.is_none() {
-            let item = self.feed.next().await;
-            out.take(item, &bus);
+    /// The next word. None: the log was closed.
+    pub(super) async fn next(&mut self) -> Option<Word> {
+        self.words.recv().await
+    }
+
+    /// The stretch was written: the next one may come.
+    pub(super) fn written(&self) {
+        self.ready.add_permits(1);
+    }
+}
+
+struct Task {
+    feed: Feed,
+    to: mpsc::Sender<Word>,
+    ready: Arc<Semaphore>,
+    events: usize,
+    bytes: usize,
+    linger: Duration,
+    alone_until: u64,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut idle_from = Instant::now();
+        while let Some(stretch) = self.gather(idle_from).await {
+            let ends = stretch.stop.is_some();
+            if self
+                .to
+                .send(Word::Stretch(Box::new(stretch)))
+                .await
+                .is_err()
+                || ends
+            {
+                return;
+            }
+            idle_from = Instant::now() + 2 * self.linger;
+        }
+    }
+
+    /// One stretch: what comes until the writer is ready for it and the linger is over.
+    async fn gather(&mut self, idle_from: Instant) -> Option<Stretch> {
+        let mut out = Stretch::default();
+        while out.is_empty() {
+            let item = self.feed.next().await?;
+            self.take(&mut out, item).await?;
         }
         let now = Instant::now();
-        let deadline = if now < busy_until {
+        let due = if now < idle_from {
             now + self.linger
         } else {
             now
         };
-        while out.stop.is_none() && !alone && self.has_room(&out.batch) {
-            let item = match self.feed.try_next() {
-                Some(item) => Some(item),
-                None => match timeout_at(deadline, self.feed.next()).await {
-                    Ok(item) => item,
-                    Err(_) => break,
-                },
-            };
-            out.take(item, &bus);
+        let ready = self.ready.clone();
+        loop {
+            let (room, is_due) = (self.has_room(&out), Instant::now() >= due);
+            tokio::select! {
+                biased;
+                item = self.feed.next(), if room => self.take(&mut out, item?).await?,
+                permit = ready.acquire(), if is_due || !room => {
+                    permit.ok()?.forget();
+                    return Some(out);
+                }
+                () = sleep_until(due), if !is_due && room => {}
+            }
         }
-        out
     }
 
-    /// A batch was written: what comes now may wait a moment for more.
-    pub(super) fn written(&mut self) {
-        self.last = Instant::now();
+    fn has_room(&self, out: &Stretch) -> bool {
+        out.stop.is_none()
+            && out.batch.last_seq() > self.alone_until
+            && out.batch.events() < self.events
+            && out.batch.bytes() < self.bytes
     }
 
-    fn has_room(&self, batch: &Batch) -> bool {
-        batch.events() < self.events && batch.bytes() < self.bytes
+    async fn take(&self, out: &mut Stretch, item: Item) -> Option<()> {
+        match item {
+            Item::Commit { commit, pending } => {
+                out.batch.apply(&commit);
+                out.pending = pending;
+            }
+            Item::Unreadable { seq, error } => {
+                let reason = format!("{}. Run a newer version of nexus", chain(&error));
+                out.stop = Some(Stop { seq, reason });
+            }
+            Item::OtherLog(reason) => out.stop = Some(Stop { seq: 0, reason }),
+            Item::Away(error) => self.to.send(Word::Bus(Some(error))).await.ok()?,
+            Item::Back => self.to.send(Word::Bus(None)).await.ok()?,
+        }
+        Some(())
     }
 }
 
-impl Gathered {
-    fn take(&mut self, item: Option<Item>, bus: &impl Fn(Option<String>)) {
-        match item {
-            Some(Item::Commit { commit, pending }) => {
-                self.batch.apply(&commit);
-                self.pending = pending;
-            }
-            Some(Item::Unreadable { seq, error }) => {
-                let reason = format!("{}. Run a newer version of nexus", chain(&error));
-                self.stop = Some(Stop { seq, reason });
-            }
-            Some(Item::OtherLog(reason)) => {
-                self.stop = Some(Stop { seq: 0, reason });
-            }
-            Some(Item::Away(error)) => bus(Some(error)),
-            Some(Item::Back) => bus(None),
-            None => {
-                let (seq, reason) = (0, "the log was closed".to_owned());
-                self.stop = Some(Stop { seq, reason });
-            }
-        }
+impl Stretch {
+    fn is_empty(&self) -> bool {
+        self.batch.commits() == 0 && self.stop.is_none()
     }
 }

@@ -53,10 +53,17 @@ impl BudgetRole {
 
 impl Timers {
     fn get(&self, tenant: &Tenant) -> Option<Timestamp> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).copied()
+        self.due
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(tenant)
+            .copied()
     }
 
     fn set(&self, tenant: Tenant, at: Timestamp) {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, at);
+        self.due
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tenant, at);
     }
 }

@@ -52,7 +52,10 @@ impl BudgetRole {
         let decided = match self.decide(tenant, batch, &wishes).await {
             Ok(decided) => decided,
             Err(failure) => {
-                return wishes.into_iter().map(|wish| wish.and(Err(failure.clone()))).collect();
+                return wishes
+                    .into_iter()
+                    .map(|wish| wish.and(Err(failure.clone())))
+                    .collect();
             }
         };
         let mut told = Vec::with_capacity(batch.len());
@@ -83,7 +86,13 @@ impl BudgetRole {
         };
         let done = self
             .store
-            .execute(tenant, &AggregateId::ONLY, ReadHint::UNKNOWN, &cause, decide)
+            .execute(
+                tenant,
+                &AggregateId::ONLY,
+                ReadHint::UNKNOWN,
+                &cause,
+                decide,
+            )
             .await?;
         let state = &done.guard.state;
         refusals.resize(wishes.len(), None);
@@ -97,7 +106,10 @@ impl BudgetRole {
                 _ => None,
             })
             .collect();
-        Ok(Decided { seq: done.guard.seq, reserved })
+        Ok(Decided {
+            seq: done.guard.seq,
+            reserved,
+        })
     }
 
     async fn wish(&self, delivery: &Delivery) -> Result<Wish, Failure> {
@@ -150,7 +162,13 @@ fn decide_all(
         };
         refusals.push(decided.as_ref().err().cloned());
         for event in decided.unwrap_or_default() {
-            draft.evolve(&event, Position { time: now, ..Position::default() });
+            draft.evolve(
+                &event,
+                Position {
+                    time: now,
+                    ..Position::default()
+                },
+            );
             events.push(event);
         }
     }
@@ -172,7 +190,10 @@ fn granted(ledger: &Ledger, reservation_id: ReservationId) -> Option<Granted> {
 /// another one never takes it for its own.
 fn batch_cause(batch: &[&Delivery], now: Timestamp) -> Cause {
     let first = batch.first().map(|delivery| &delivery.envelope);
-    let ids: Vec<&str> = batch.iter().map(|delivery| delivery.envelope.id.as_str()).collect();
+    let ids: Vec<&str> = batch
+        .iter()
+        .map(|delivery| delivery.envelope.id.as_str())
+        .collect();
     let command_id = match ids.as_slice() {
         [one] => CommandId::derive(one, "ledger"),
         many => CommandId::derive(&many.join("\n"), "ledger-batch"),
@@ -180,9 +201,15 @@ fn batch_cause(batch: &[&Delivery], now: Timestamp) -> Cause {
     let single = batch.len() == 1;
     Cause {
         command_id,
-        correlation: first.filter(|_| single).and_then(|envelope| envelope.correlation),
-        traceparent: first.filter(|_| single).and_then(|envelope| envelope.traceparent.clone()),
-        actor: first.filter(|_| single).map(|envelope| envelope.actor.clone()),
+        correlation: first
+            .filter(|_| single)
+            .and_then(|envelope| envelope.correlation),
+        traceparent: first
+            .filter(|_| single)
+            .and_then(|envelope| envelope.traceparent.clone()),
+        actor: first
+            .filter(|_| single)
+            .map(|envelope| envelope.actor.clone()),
         now,
         source: "nexus/budget",
     }

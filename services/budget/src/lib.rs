@@ -36,7 +36,12 @@ pub struct BudgetRole {
 impl BudgetRole {
     /// The role over a bus, with the prices of the models.
     pub fn new(store: Store, catalog: Arc<Catalog>) -> Self {
-        Self { bus: store.bus().clone(), store, catalog, timers: Timers::default() }
+        Self {
+            bus: store.bus().clone(),
+            store,
+            catalog,
+            timers: Timers::default(),
+        }
     }
 }
 
@@ -44,11 +49,16 @@ impl BatchHandler for BudgetRole {
     async fn handle_batch(&self, deliveries: Vec<Delivery>) -> Vec<Result<(), Failure>> {
         let mut by_tenant: HashMap<Tenant, Vec<usize>> = HashMap::new();
         for (index, delivery) in deliveries.iter().enumerate() {
-            by_tenant.entry(delivery.envelope.tenant.clone()).or_default().push(index);
+            by_tenant
+                .entry(delivery.envelope.tenant.clone())
+                .or_default()
+                .push(index);
         }
         let tenants = by_tenant.into_iter().map(|(tenant, indexes)| {
-            let batch: Vec<&Delivery> =
-                indexes.iter().filter_map(|index| deliveries.get(*index)).collect();
+            let batch: Vec<&Delivery> = indexes
+                .iter()
+                .filter_map(|index| deliveries.get(*index))
+                .collect();
             async move { (self.handle_tenant(&tenant, &batch).await, indexes) }
         });
         let mut results: Vec<Result<(), Failure>> = deliveries.iter().map(|_| Ok(())).collect();

@@ -15,12 +15,20 @@ impl BudgetRole {
     /// What the run's turn asks of the ledger.
     pub(crate) async fn ask(&self, delivery: &Delivery, reserve: Reserve) -> Result<Wish, Failure> {
         let run = process::load_run(&self.store, delivery, &reserve.run).await?;
-        let Some(info) = run.state.info() else { return Ok(Wish::Nothing) };
+        let Some(info) = run.state.info() else {
+            return Ok(Wish::Nothing);
+        };
         let Some(model) = self.catalog.get(&info.model) else {
             // The model was known when the run began, and this worker's configuration lacks it:
             // another worker may have it.
-            let reason = format!("model {:?} is not in this worker's configuration", info.model);
-            return Err(Failure::Retry { after: None, reason });
+            let reason = format!(
+                "model {:?} is not in this worker's configuration",
+                info.model
+            );
+            return Err(Failure::Retry {
+                after: None,
+                reason,
+            });
         };
         Ok(match run::ask(&run.state, reserve.turn, model) {
             Some(ask) => Wish::Reserve(reserve, ask),
@@ -35,8 +43,7 @@ impl BudgetRole {
         reserved: Reserved,
     ) -> Result<(), Failure> {
         let held = reserved.as_ref().ok().map(|granted| granted.reservation_id);
-        let record =
-            |run: &Run| Ok(run::record_reservation(run, reserve.turn, reserved.clone()));
+        let record = |run: &Run| Ok(run::record_reservation(run, reserve.turn, reserved.clone()));
         let done =
             process::decide_run(&self.bus, &self.store, delivery, reserve.run, "", record).await?;
         match held {
@@ -55,9 +62,17 @@ impl BudgetRole {
         reservation_id: ReservationId,
     ) -> Result<(), Failure> {
         let run_id = reserve.run.run_id;
-        let settle = Settle { reservation_id, run_id, spent: Amounts::default() };
+        let settle = Settle {
+            reservation_id,
+            run_id,
+            spent: Amounts::default(),
+        };
         let id = CommandId::derive(&reservation_id.to_string(), "give-back");
-        let due = Due { id, command: settle.into(), actor: None };
+        let due = Due {
+            id,
+            command: settle.into(),
+            actor: None,
+        };
         process::publish_due(&self.bus, delivery, vec![due]).await
     }
 }

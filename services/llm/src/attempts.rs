@@ -33,14 +33,21 @@ pub(crate) async fn call(
     stop: &CancellationToken,
     live: &LiveStream,
 ) -> Called {
-    let limits = CallLimits { cancel: stop.clone(), deadline: Some(deadline) };
+    let limits = CallLimits {
+        cancel: stop.clone(),
+        deadline: Some(deadline),
+    };
     let mut usage = Usage::default();
     for attempt in 1.. {
         let mut sink = |delta: crate::provider::Delta<'_>| live.delta(delta);
         let failure = match provider.complete(request, &limits, &mut sink).await {
             Ok(completion) => {
                 usage = sum(usage, completion.usage);
-                return Called { result: Ok(completion), usage, attempts: attempt };
+                return Called {
+                    result: Ok(completion),
+                    usage,
+                    attempts: attempt,
+                };
             }
             Err(error) => {
                 usage = sum(usage, error.partial.usage);
@@ -60,10 +67,18 @@ pub(crate) async fn call(
             _ => Some(failure),
         };
         if let Some(failure) = stopped {
-            return Called { result: Err(failure), usage, attempts: attempt };
+            return Called {
+                result: Err(failure),
+                usage,
+                attempts: attempt,
+            };
         }
     }
-    Called { result: Err(Failure::DeadlineExceeded), usage, attempts: ATTEMPTS }
+    Called {
+        result: Err(Failure::DeadlineExceeded),
+        usage,
+        attempts: ATTEMPTS,
+    }
 }
 
 fn pause_before_next(failure: &Failure, attempt: u32) -> Option<Duration> {
@@ -72,8 +87,13 @@ fn pause_before_next(failure: &Failure, attempt: u32) -> Option<Duration> {
     }
     let back_off = FIRST_PAUSE * 4u32.saturating_pow(attempt - 1);
     let pause = match failure {
-        Failure::Transient { retry_after: Some(asked), .. } => (*asked).max(back_off),
-        Failure::Transient { .. } | Failure::Truncated { .. } | Failure::Malformed { .. } => back_off,
+        Failure::Transient {
+            retry_after: Some(asked),
+            ..
+        } => (*asked).max(back_off),
+        Failure::Transient { .. } | Failure::Truncated { .. } | Failure::Malformed { .. } => {
+            back_off
+        }
         Failure::Permanent { .. } | Failure::Cancelled | Failure::DeadlineExceeded => return None,
     };
     Some(pause.min(LONGEST_PAUSE))

@@ -1,10 +1,10 @@
 //! The conversation that a model sees: the agent's instructions, the session's earlier runs, this
 //! one. It is read back from the log along the runs' links; commands and events never carry it.
 
-use nexus_bus::objects::{ObjectError, Objects};
-use nexus_bus::store::ReadHint;
 use nexus_bus::Failure;
 use nexus_bus::Store;
+use nexus_bus::objects::{ObjectError, Objects};
+use nexus_bus::store::ReadHint;
 use nexus_events::agent;
 use nexus_events::model::Message;
 use nexus_events::run::{Entry, PreviousRun, Run};
@@ -52,13 +52,17 @@ pub(crate) async fn conversation(
         let hint = ReadHint::between(link.first_seq, link.first_seq);
         let run = store.load::<Run>(tenant, &link.run_id.into(), hint).await?;
         let said = Said::of(&run.state);
-        let Some(left) = room.checked_sub(likely_tokens(&said.entries)) else { break };
+        let Some(left) = room.checked_sub(likely_tokens(&said.entries)) else {
+            break;
+        };
         room = left;
         previous = said.previous;
         runs.push(said.entries);
     }
     let mut messages: Vec<Message> = (said.instructions.iter())
-        .map(|text| Message::System { text: (*text).to_owned() })
+        .map(|text| Message::System {
+            text: (*text).to_owned(),
+        })
         .collect();
     for entry in runs.into_iter().rev().flatten() {
         messages.push(message(objects, tenant, entry).await?);
@@ -74,7 +78,9 @@ fn likely_tokens(entries: &[Entry]) -> u64 {
         .map(|entry| match entry {
             Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
             Entry::Assistant { text, tool_calls } => {
-                let calls = tool_calls.iter().map(|call| call.arguments.to_string().len() as u64);
+                let calls = tool_calls
+                    .iter()
+                    .map(|call| call.arguments.to_string().len() as u64);
                 text.len_bytes().saturating_add(calls.sum())
             }
         })
@@ -82,20 +88,28 @@ fn likely_tokens(entries: &[Entry]) -> u64 {
     bytes / 3 + 8 * entries.len() as u64
 }
 
-async fn message(
-    objects: &Objects,
-    tenant: &Tenant,
-    entry: Entry,
-) -> Result<Message, ObjectError> {
+async fn message(objects: &Objects, tenant: &Tenant, entry: Entry) -> Result<Message, ObjectError> {
     let text = |body: Body| async move { objects.resolve(tenant, &body).await };
     Ok(match entry {
-        Entry::User(body) => Message::User { text: text(body).await? },
-        Entry::Assistant { text: body, tool_calls } => {
-            Message::Assistant { text: text(body).await?, tool_calls }
-        }
-        Entry::Tool { call_id, name, text: body } => {
-            Message::Tool { call_id, name, text: text(body).await? }
-        }
+        Entry::User(body) => Message::User {
+            text: text(body).await?,
+        },
+        Entry::Assistant {
+            text: body,
+            tool_calls,
+        } => Message::Assistant {
+            text: text(body).await?,
+            tool_calls,
+        },
+        Entry::Tool {
+            call_id,
+            name,
+            text: body,
+        } => Message::Tool {
+            call_id,
+            name,
+            text: text(body).await?,
+        },
     })
 }
 
@@ -114,7 +128,10 @@ fn without_open_calls(messages: Vec<Message>) -> Vec<Message> {
             Message::Assistant { text, tool_calls }
                 if !tool_calls.iter().all(|call| answered.contains(&call.id)) =>
             {
-                (!text.is_empty()).then_some(Message::Assistant { text, tool_calls: vec![] })
+                (!text.is_empty()).then_some(Message::Assistant {
+                    text,
+                    tool_calls: vec![],
+                })
             }
             other => Some(other),
         })
@@ -143,9 +160,17 @@ mod tests {
             name: "calculator".to_owned(),
             text: "1".to_owned(),
         };
-        let messages = vec![asked("", "a"), result.clone(), asked("let me see", "b"), asked("", "c")];
+        let messages = vec![
+            asked("", "a"),
+            result.clone(),
+            asked("let me see", "b"),
+            asked("", "c"),
+        ];
         let kept = without_open_calls(messages);
-        let said = Message::Assistant { text: "let me see".to_owned(), tool_calls: vec![] };
+        let said = Message::Assistant {
+            text: "let me see".to_owned(),
+            tool_calls: vec![],
+        };
         assert_eq!(kept, vec![asked("", "a"), result, said]);
     }
 }

@@ -12,9 +12,9 @@ mod stop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, process};
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
 use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
@@ -75,11 +75,21 @@ impl LlmRole {
         catalog: Arc<Catalog>,
         notices: watch::Receiver<String>,
     ) -> Self {
-        Self { bus: store.bus().clone(), store, objects, models, catalog, notices }
+        Self {
+            bus: store.bus().clone(),
+            store,
+            objects,
+            models,
+            catalog,
+            notices,
+        }
     }
 
     async fn call(&self, delivery: &Delivery, command: CallModel) -> Result<(), Failure> {
-        let CallModel { run: reference, turn } = command;
+        let CallModel {
+            run: reference,
+            turn,
+        } = command;
         let outcome = match self.find(delivery, &reference, turn).await? {
             Found::Nothing => return Ok(()),
             Found::Lapsed => {
@@ -142,19 +152,36 @@ impl LlmRole {
         turn: Turn,
     ) -> Result<ModelOutcome, Failure> {
         let tenant = &delivery.envelope.tenant;
-        let resolved = self.models.resolve(&turn.model).map_err(|error| Failure::Retry {
-            after: None,
-            reason: error.to_string(),
-        })?;
-        let room = self.catalog.get(&turn.model).map_or(0, ModelInfo::prompt_tokens);
-        let messages = history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let resolved = self
+            .models
+            .resolve(&turn.model)
+            .map_err(|error| Failure::Retry {
+                after: None,
+                reason: error.to_string(),
+            })?;
+        let room = self
+            .catalog
+            .get(&turn.model)
+            .map_or(0, ModelInfo::prompt_tokens);
+        let messages =
+            history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
         let request = ChatRequest {
             model: resolved.model.wire_name.clone(),
             messages,
-            tools: turn.tools.iter().filter_map(|name| tool::get(name)).map(|tool| tool.spec()).collect(),
+            tools: turn
+                .tools
+                .iter()
+                .filter_map(|name| tool::get(name))
+                .map(|tool| tool.spec())
+                .collect(),
             max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
             hidden_output: resolved.model.reasoning,
-            input_bound: Some(turn.grant.amounts.tokens.saturating_sub(turn.grant.max_output_tokens)),
+            input_bound: Some(
+                turn.grant
+                    .amounts
+                    .tokens
+                    .saturating_sub(turn.grant.max_output_tokens),
+            ),
             ..ChatRequest::default()
         };
         let began = Instant::now();
@@ -173,7 +200,15 @@ impl LlmRole {
         };
         live.drain().await;
         let (took, delivered) = (began.elapsed(), delivery.delivered);
-        self.outcome(tenant, turn.number, &resolved.model, called, took, delivered).await
+        self.outcome(
+            tenant,
+            turn.number,
+            &resolved.model,
+            called,
+            took,
+            delivered,
+        )
+        .await
     }
 
     async fn outcome(

@@ -65,21 +65,39 @@ pub(crate) struct LiveStream {
 impl LiveStream {
     pub(crate) fn new(bus: Bus, tenant: &Tenant, run_id: RunId, turn: u32) -> Self {
         let subject = subject::live_run(tenant, run_id);
-        Self { bus, subject, turn, waiting: Mutex::default(), more: Notify::new() }
+        Self {
+            bus,
+            subject,
+            turn,
+            waiting: Mutex::default(),
+            more: Notify::new(),
+        }
     }
 
     pub(crate) fn delta(&self, delta: Delta<'_>) {
         let turn = self.turn;
         self.push(&match delta {
             Delta::Text(text) => Live::Text { turn, text },
-            Delta::ToolCall { index, id, name, arguments } => {
-                Live::ToolCall { turn, index, id, name, arguments }
-            }
+            Delta::ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+            } => Live::ToolCall {
+                turn,
+                index,
+                id,
+                name,
+                arguments,
+            },
         });
     }
 
     pub(crate) fn restart(&self, reason: &str) {
-        self.push(&Live::Restart { turn: self.turn, reason });
+        self.push(&Live::Restart {
+            turn: self.turn,
+            reason,
+        });
     }
 
     /// Passes notices on, for as long as it is polled.
@@ -87,7 +105,10 @@ impl LiveStream {
         notices.mark_unchanged();
         while notices.changed().await.is_ok() {
             let text = notices.borrow_and_update().clone();
-            self.push(&Live::Progress { turn: self.turn, text: &text });
+            self.push(&Live::Progress {
+                turn: self.turn,
+                text: &text,
+            });
         }
         std::future::pending().await
     }
@@ -112,12 +133,18 @@ impl LiveStream {
 
     fn push(&self, live: &Live<'_>) {
         if let Ok(body) = serde_json::to_vec(live) {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(body);
+            self.waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(body);
             self.more.notify_one();
         }
     }
 
     fn next(&self) -> Option<Vec<u8>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 }

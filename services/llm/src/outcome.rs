@@ -27,7 +27,9 @@ pub(crate) fn of(
         Ok(completion) => ModelOutcome::Completed(LlmCompleted {
             turn,
             provider: model.provider.clone(),
-            model: completion.response_model.unwrap_or_else(|| model.wire_name.clone()),
+            model: completion
+                .response_model
+                .unwrap_or_else(|| model.wire_name.clone()),
             text: text.unwrap_or_default(),
             tool_calls: completion.tool_calls,
             finish: completion.finish,
@@ -39,9 +41,12 @@ pub(crate) fn of(
             response_id: completion.response_id,
             route: format!("{} is served by {} alone", model.name, model.provider),
         }),
-        Err(Failure::Cancelled) => {
-            ModelOutcome::Aborted(LlmAborted { turn, usage, cost_usd_micros, duration_ms })
-        }
+        Err(Failure::Cancelled) => ModelOutcome::Aborted(LlmAborted {
+            turn,
+            usage,
+            cost_usd_micros,
+            duration_ms,
+        }),
         Err(failure) => ModelOutcome::Failed(LlmFailed {
             turn,
             code: failure.code().chars().take(64).collect(),

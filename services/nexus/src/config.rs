@@ -79,7 +79,11 @@ pub(crate) struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { input_bytes: 1024 * 1024, object_bytes: 16 * 1024 * 1024, cached_aggregates: 10_000 }
+        Self {
+            input_bytes: 1024 * 1024,
+            object_bytes: 16 * 1024 * 1024,
+            cached_aggregates: 10_000,
+        }
     }
 }
 
@@ -150,23 +154,33 @@ impl Config {
         let default = Path::new("nexus.toml");
         let path = file.or_else(|| default.exists().then_some(default));
         let text = match path {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+            Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?,
             None => String::new(),
         };
         let path = path.unwrap_or(default);
-        let invalid =
-            |message: String| ConfigError::Invalid { path: path.to_owned(), message };
-        let mut table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        let invalid = |message: String| ConfigError::Invalid {
+            path: path.to_owned(),
+            message,
+        };
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| invalid(error.to_string()))?;
         overlay(&mut table, env);
-        table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))
+        table
+            .try_into()
+            .map_err(|error: toml::de::Error| invalid(error.to_string()))
     }
 
     /// What client commands that talk to the servers themselves need to know.
     pub(crate) fn servers(&self) -> Configured {
         let bus = self.bus("nexus-cli").ok();
-        Configured { bus, database_url: self.database.url.clone() }
+        Configured {
+            bus,
+            database_url: self.database.url.clone(),
+        }
     }
 
     /// How the bus is reached.
@@ -208,8 +222,12 @@ fn split_credentials(url: &str) -> (String, Credentials) {
     let mut credentials = Credentials::None;
     let servers = url.split(',').map(|server| {
         let server = server.trim();
-        let Some((scheme, rest)) = server.split_once("://") else { return server.to_owned() };
-        let Some((secret, host)) = rest.rsplit_once('@') else { return server.to_owned() };
+        let Some((scheme, rest)) = server.split_once("://") else {
+            return server.to_owned();
+        };
+        let Some((secret, host)) = rest.rsplit_once('@') else {
+            return server.to_owned();
+        };
         credentials = match secret.split_once(':') {
             Some((user, password)) => Credentials::UserPassword {
                 user: user.to_owned(),
@@ -225,15 +243,26 @@ fn split_credentials(url: &str) -> (String, Credentials) {
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
 fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
-    const PARTS: [&str; 6] = ["nats", "database", "gateway", "models", "limits", "telemetry"];
+    const PARTS: [&str; 6] = [
+        "nats",
+        "database",
+        "gateway",
+        "models",
+        "limits",
+        "telemetry",
+    ];
     for (name, value) in env {
         let name = match name.as_str() {
             "NEXUS_LISTEN" => "NEXUS_GATEWAY_LISTEN",
             "NEXUS_LOG" => "NEXUS_TELEMETRY_LOG",
             name => name,
         };
-        let Some(rest) = name.strip_prefix("NEXUS_") else { continue };
-        let Some((part, field)) = rest.split_once('_') else { continue };
+        let Some(rest) = name.strip_prefix("NEXUS_") else {
+            continue;
+        };
+        let Some((part, field)) = rest.split_once('_') else {
+            continue;
+        };
         let (part, field) = (part.to_lowercase(), field.to_lowercase());
         if !PARTS.contains(&part.as_str()) {
             continue;
@@ -243,7 +272,9 @@ fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>)
             (_, Ok(flag)) => toml::Value::Boolean(flag),
             _ => toml::Value::String(value),
         };
-        let entry = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let entry = table
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
         if let toml::Value::Table(part) = entry {
             part.insert(field, value);
         }
@@ -256,8 +287,10 @@ mod tests {
     use super::*;
 
     fn load(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let env: Vec<(String, String)> =
-            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let env: Vec<(String, String)> = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         Config::load(None, env.into_iter())
     }
 

@@ -21,9 +21,17 @@ pub(crate) async fn install(arguments: InstallArgs) -> Result<(), Failure> {
     let cache = Cache::discover()?;
     let progress = Progress::new(|line: &str| eprintln!("{line}"));
     let installed = install_all(&cache, &progress, arguments.model).await?;
-    println!("nats-server {} at {}", installed.nats.version, installed.nats.path.display());
+    println!(
+        "nats-server {} at {}",
+        installed.nats.version,
+        installed.nats.path.display()
+    );
     let postgres = &installed.postgres;
-    println!("PostgreSQL {} in {}", postgres.version, postgres.bin_dir.display());
+    println!(
+        "PostgreSQL {} in {}",
+        postgres.version,
+        postgres.bin_dir.display()
+    );
     if arguments.model {
         println!("the local model is in {}", cache.dir().display());
     }

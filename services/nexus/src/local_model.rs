@@ -63,7 +63,10 @@ impl LocalModelHost {
         });
         let cache = Cache::discover()?;
         notices_started(&self.notices);
-        let options = LocalModelOptions { threads: self.threads, ..LocalModelOptions::default() };
+        let options = LocalModelOptions {
+            threads: self.threads,
+            ..LocalModelOptions::default()
+        };
         let model = LocalModel::start(&cache, &progress, options).await?;
         let url = model.base_url().to_owned();
         *running = Some(model);

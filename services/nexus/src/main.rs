@@ -56,7 +56,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The ring provider is the one that all clients here are built for; a second install cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return say(&format!("the runtime cannot be started: {error}")),
     };
@@ -85,7 +88,10 @@ async fn dispatch(command: Command, config: Config) -> ExitCode {
 fn print_endpoints(connection: &cli::Connection) -> ExitCode {
     match connection.endpoints() {
         Ok(Some(endpoints)) => {
-            println!("{}", serde_json::to_string_pretty(&endpoints).unwrap_or_default());
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&endpoints).unwrap_or_default()
+            );
             ExitCode::SUCCESS
         }
         Ok(None) => say("no platform runs here; start one with `nexus up`"),

@@ -79,10 +79,13 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
-            let known: Vec<_> = Self::ALL.iter().map(|role| role.name()).collect();
-            format!("there is no role {name:?}; there is {}", known.join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = Self::ALL.iter().map(|role| role.name()).collect();
+                format!("there is no role {name:?}; there is {}", known.join(", "))
+            })
     }
 }
 
@@ -105,7 +108,10 @@ impl Running {
         let bus = Bus::open(config.bus(&name)?).await?;
         bus.connected().await;
         let replicas = config.nats.replicas.unwrap_or(1);
-        let topology = TopologyConfig { replicas, ..TopologyConfig::default() };
+        let topology = TopologyConfig {
+            replicas,
+            ..TopologyConfig::default()
+        };
         nexus_bus::ensure(&bus, &topology).await?;
         let store = Store::new(bus.clone(), config.limits.cached_aggregates);
         let local_model = LocalModelHost::new(&config.models);
@@ -116,9 +122,21 @@ impl Running {
             false => None,
         };
         let objects = Objects::new(bus.clone(), config.limits.object_bytes);
-        let parts = Parts { bus, store, objects, models, catalog, projections, config };
-        let mut running =
-            Self { tasks: JoinSet::new(), shutdown, listen: None, local_model };
+        let parts = Parts {
+            bus,
+            store,
+            objects,
+            models,
+            catalog,
+            projections,
+            config,
+        };
+        let mut running = Self {
+            tasks: JoinSet::new(),
+            shutdown,
+            listen: None,
+            local_model,
+        };
         for role in roles {
             running.spawn(*role, &parts).await?;
             info!(role = role.name(), "role started");
@@ -144,8 +162,13 @@ impl Running {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let finished = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(Duration::from_secs(20), finished).await.is_err() {
-            tracing::warn!("some work did not end in time; it is delivered again at the next start");
+        if tokio::time::timeout(Duration::from_secs(20), finished)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "some work did not end in time; it is delivered again at the next start"
+            );
         }
         self.local_model.stop().await;
     }
@@ -158,7 +181,9 @@ impl Running {
         let tasks = &mut self.tasks;
         match role {
             Role::Run => {
-                let limits = StartLimits { input_bytes: parts.config.limits.input_bytes };
+                let limits = StartLimits {
+                    input_bytes: parts.config.limits.input_bytes,
+                };
                 let handler = RunRole::new(store, objects, catalog, limits);
                 let relay = timer::run_relay(bus.clone(), stop.clone());
                 tasks.spawn(done(relay));
@@ -195,7 +220,9 @@ impl Running {
                 self.listen = Some(gateway.address());
                 let projections = parts.projections()?;
                 tasks.spawn(async move {
-                    Ok(gateway.serve(bus, store, projections, catalog, stop).await?)
+                    Ok(gateway
+                        .serve(bus, store, projections, catalog, stop)
+                        .await?)
                 });
             }
         }
@@ -216,7 +243,9 @@ struct Parts {
 
 impl Parts {
     fn projections(&self) -> Result<Projections, Failure> {
-        self.projections.clone().ok_or_else(|| Failure::RoleEnded("no database".to_owned()))
+        self.projections
+            .clone()
+            .ok_or_else(|| Failure::RoleEnded("no database".to_owned()))
     }
 }
 
@@ -229,14 +258,19 @@ fn build_models(config: &Config, local: &Arc<LocalModelHost>) -> Result<Models, 
     let settings = Settings {
         providers: config.models.providers.clone(),
         default_model: config.models.default.clone(),
-        local_endpoint: config.models.local.unwrap_or(true).then(|| local.resolver()),
+        local_endpoint: config
+            .models
+            .local
+            .unwrap_or(true)
+            .then(|| local.resolver()),
         ..Settings::default()
     };
     Ok(Models::build(settings, &|name| std::env::var(name).ok())?)
 }
 
 async fn connect_projections(config: &Config) -> Result<Projections, Failure> {
-    let projections = Projections::connect(config.database_url()?, ProjectionsOptions::default()).await?;
+    let projections =
+        Projections::connect(config.database_url()?, ProjectionsOptions::default()).await?;
     projections.migrate().await?;
     Ok(projections)
 }

@@ -33,16 +33,26 @@ impl Telemetry {
 /// # Errors
 /// The OTLP endpoint cannot be used.
 pub(crate) fn install(config: &TelemetryConfig) -> Result<Telemetry, ExporterBuildError> {
-    let directives = config.log.clone().unwrap_or_else(|| "info,async_nats=warn,sqlx=warn".into());
+    let directives = config
+        .log
+        .clone()
+        .unwrap_or_else(|| "info,async_nats=warn,sqlx=warn".into());
     // The client library logs what a provider sent that it could not read: other people's words.
     let filter = EnvFilter::builder().parse_lossy(format!("{directives},async_openai=off"));
     let terminal = std::io::stderr().is_terminal();
-    let format =
-        config.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let format = config.log_format.unwrap_or(if terminal {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .boxed(),
     };
     let provider = exporter(config)?;
     let spans = provider.as_ref().map(|provider| {
@@ -51,7 +61,10 @@ pub(crate) fn install(config: &TelemetryConfig) -> Result<Telemetry, ExporterBui
             .with_tracer(provider.tracer("nexus"))
             .with_filter(EnvFilter::new("info"))
     });
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(lines.with_filter(filter))
+        .init();
     Ok(Telemetry(provider))
 }
 

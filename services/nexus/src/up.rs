@@ -132,7 +132,10 @@ fn announce(
     servers: &Servers,
     running: &Running,
 ) -> Result<(), Failure> {
-    let url = running.listen().map(|address| format!("http://{address}")).unwrap_or_default();
+    let url = running
+        .listen()
+        .map(|address| format!("http://{address}"))
+        .unwrap_or_default();
     let endpoints = Endpoints {
         url: url.clone(),
         nats_url: servers.nats_url.clone(),
@@ -144,7 +147,10 @@ fn announce(
     if let Some(path) = &args.ready_file {
         write_private(path, &endpoints)?;
     }
-    println!("Nexus is ready at {url} (data in {}; stop with Ctrl-C)", data.display());
+    println!(
+        "Nexus is ready at {url} (data in {}; stop with Ctrl-C)",
+        data.display()
+    );
     Ok(())
 }
 
@@ -152,7 +158,10 @@ fn announce(
 fn write_private(path: &Path, endpoints: &Endpoints) -> Result<(), Failure> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let failed = |source| Failure::Write { path: path.to_owned(), source };
+    let failed = |source| Failure::Write {
+        path: path.to_owned(),
+        source,
+    };
     let text = serde_json::to_string_pretty(endpoints).map_err(|error| failed(error.into()))?;
     let beside = path.with_extension("tmp");
     remove(&beside);
@@ -185,10 +194,12 @@ impl Place {
     fn choose(args: &UpArgs) -> Result<Self, Failure> {
         if args.ephemeral {
             let directory = tempfile::Builder::new().prefix("nexus-").tempdir();
-            return directory.map(Self::Temporary).map_err(|source| Failure::Write {
-                path: std::env::temp_dir(),
-                source,
-            });
+            return directory
+                .map(Self::Temporary)
+                .map_err(|source| Failure::Write {
+                    path: std::env::temp_dir(),
+                    source,
+                });
         }
         let path = args.data_dir.clone().or_else(DataDir::usual_path);
         path.map(Self::Kept).ok_or(Failure::NoDataDir)
@@ -215,8 +226,14 @@ impl Servers {
     async fn start(data: &DataDir, ephemeral: bool) -> Result<Self, Failure> {
         let cache = Cache::discover()?;
         let progress = Progress::new(|line: &str| info!("{line}"));
-        let auth = NatsAuth { user: "nexus".to_owned(), password: bus_password(data)? };
-        let nats_options = NatsOptions { auth: Some(auth.clone()), ..NatsOptions::new(data.nats()) };
+        let auth = NatsAuth {
+            user: "nexus".to_owned(),
+            password: bus_password(data)?,
+        };
+        let nats_options = NatsOptions {
+            auth: Some(auth),
+            ..NatsOptions::new(data.nats())
+        };
         let postgres_options = match ephemeral {
             true => PostgresOptions::disposable(data.postgres()),
             false => PostgresOptions::new(data.postgres()),
@@ -226,13 +243,20 @@ impl Servers {
             Postgres::start(&cache, &progress, postgres_options),
         )?;
         let database_url = postgres.create_database("nexus").await?;
-        let nats_url =
-            nats.url().replace("nats://", &format!("nats://{}:{}@", auth.user, auth.password));
+        let nats_url = nats.url();
         let pids = [nats.pid(), postgres.pid()].into_iter().collect();
         let stop = CancellationToken::new();
-        let watchers =
-            vec![tokio::spawn(watch_nats(nats, stop.clone())), tokio::spawn(watch_postgres(postgres, stop.clone()))];
-        Ok(Self { nats_url, database_url, pids, stop, watchers })
+        let watchers = vec![
+            tokio::spawn(watch_nats(nats, stop.clone())),
+            tokio::spawn(watch_postgres(postgres, stop.clone())),
+        ];
+        Ok(Self {
+            nats_url,
+            database_url,
+            pids,
+            stop,
+            watchers,
+        })
     }
 
     async fn stop(self) {
@@ -276,14 +300,21 @@ watch!(watch_postgres, Postgres, "Postgres");
 fn bus_password(data: &DataDir) -> Result<String, Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = data.path().join("nats.password");
-    let failed = |source| Failure::Write { path: path.clone(), source };
+    let failed = |source| Failure::Write {
+        path: path.clone(),
+        source,
+    };
     match std::fs::read_to_string(&path) {
         Ok(password) if !password.trim().is_empty() => return Ok(password.trim().to_owned()),
         Ok(_) => remove(&path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let password = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let password = format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    );
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

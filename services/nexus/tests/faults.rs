@@ -25,19 +25,39 @@ fn slow_model() -> Options {
             ScriptedCall::new("calculator", &json!({ "expression": "1+1" })),
         ])
     };
-    let answer = Reply { chunk_delay_ms: 60, ..Reply::text("It is forty two, I am sure of it") };
+    let answer = Reply {
+        chunk_delay_ms: 60,
+        ..Reply::text("It is forty two, I am sure of it")
+    };
     let rules = vec![
-        Rule { after_tool_result: Some(true), reply: answer, ..Rule::default() },
-        Rule { reply: tools, ..Rule::default() },
+        Rule {
+            after_tool_result: Some(true),
+            reply: answer,
+            ..Rule::default()
+        },
+        Rule {
+            reply: tools,
+            ..Rule::default()
+        },
     ];
-    Options { script: Script { rules, ..Script::default() }, ..Options::default() }
+    Options {
+        script: Script {
+            rules,
+            ..Script::default()
+        },
+        ..Options::default()
+    }
 }
 
 async fn start_runs(platform: &Platform) -> Vec<String> {
     let mut ids = vec![];
     for n in 0..RUNS {
-        let (status, body) =
-            platform.post("/v1/runs", &json!({ "input": format!("what is 6*7? ({n})") })).await;
+        let (status, body) = platform
+            .post(
+                "/v1/runs",
+                &json!({ "input": format!("what is 6*7? ({n})") }),
+            )
+            .await;
         assert_eq!(status, 202, "{body}");
         ids.push(body["run_id"].as_str().unwrap().to_owned());
     }
@@ -55,7 +75,10 @@ async fn check(platform: &Platform, runs: &[String]) {
     nothing_reserved(platform).await;
     spent_is_what_runs_used(platform, runs).await;
     let verified = platform.json(&["projections", "verify", "--json"]);
-    assert_eq!(verified["equal"], true, "the tables differ from a rebuild: {verified}");
+    assert_eq!(
+        verified["equal"], true,
+        "the tables differ from a rebuild: {verified}"
+    );
     let dead = platform.json(&["dlq", "list", "--json"]);
     assert!(support::list(&dead).is_empty(), "{dead}");
 }
@@ -83,10 +106,17 @@ fn one_outcome_a_step(events: &[Value]) {
 }
 
 async fn nothing_pending(platform: &Platform) {
-    let bus = Bus::connect(BusConfig::new(platform.stack.nats.url(), "test")).await.unwrap();
+    let bus = Bus::connect(BusConfig::new(platform.stack.nats.url(), "test"))
+        .await
+        .unwrap();
     until("the command stream is empty", || async {
-        let Ok(mut stream) = bus.jetstream().get_stream("NEXUS_CMD").await else { return false };
-        stream.info().await.is_ok_and(|info| info.state.messages == 0)
+        let Ok(mut stream) = bus.jetstream().get_stream("NEXUS_CMD").await else {
+            return false;
+        };
+        stream
+            .info()
+            .await
+            .is_ok_and(|info| info.state.messages == 0)
     })
     .await;
 }
@@ -104,7 +134,9 @@ async fn spent_is_what_runs_used(platform: &Platform, runs: &[String]) {
     let mut used = 0;
     for id in runs {
         let (_, run) = platform.get(&format!("/v1/runs/{id}")).await;
-        used += run["cost"]["tokens"].as_u64().expect("a run says what it used");
+        used += run["cost"]["tokens"]
+            .as_u64()
+            .expect("a run says what it used");
     }
     let (_, budget) = platform.get("/v1/budgets/tenant").await;
     let spent = find_u64(&budget, "spent", "tokens");

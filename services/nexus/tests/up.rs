@@ -42,11 +42,19 @@ impl Up {
         let ready = data.join("ready.json");
         let _ = std::fs::remove_file(&ready);
         let file = ready.to_str().unwrap();
-        let child = command(data, model, &["up", "--listen", "127.0.0.1:0", "--ready-file", file])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut up = Self { child, data: data.to_owned(), endpoints: Value::Null };
+        let child = command(
+            data,
+            model,
+            &["up", "--listen", "127.0.0.1:0", "--ready-file", file],
+        )
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+        let mut up = Self {
+            child,
+            data: data.to_owned(),
+            endpoints: Value::Null,
+        };
         let started = Instant::now();
         while !ready.exists() {
             if let Some(status) = up.child.try_wait().unwrap() {
@@ -61,17 +69,24 @@ impl Up {
 
     fn ready_line(&mut self) -> String {
         let mut line = String::new();
-        BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(self.child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         line
     }
 
     fn servers(&self) -> Vec<i32> {
         let pids = self.endpoints["servers"].as_array().unwrap();
-        pids.iter().map(|pid| i32::try_from(pid.as_i64().unwrap()).unwrap()).collect()
+        pids.iter()
+            .map(|pid| i32::try_from(pid.as_i64().unwrap()).unwrap())
+            .collect()
     }
 
     fn signal(&self, signal: &str, pid: i32) {
-        let sent = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -104,8 +119,14 @@ impl Drop for Up {
 
 fn alive(pid: i32) -> bool {
     // A process that has ended and was not waited for yet is not alive.
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 fn run(data: &Path, model: &ModelServer, arguments: &[&str]) -> Output {
@@ -123,7 +144,10 @@ async fn a_question_is_answered_and_everything_stops() {
     let mut up = Up::start(dir.path(), &model).await;
     let line = up.ready_line();
     let url = up.endpoints["url"].as_str().unwrap().to_owned();
-    assert!(line.starts_with("Nexus is ready at ") && line.contains(&url), "{line}");
+    assert!(
+        line.starts_with("Nexus is ready at ") && line.contains(&url),
+        "{line}"
+    );
 
     let answered = run(dir.path(), &model, &["run", "What is 12*7?"]);
     let (out, err) = (text(&answered.stdout), text(&answered.stderr));
@@ -135,14 +159,25 @@ async fn a_question_is_answered_and_everything_stops() {
     let last: Value = serde_json::from_str(&last).unwrap();
     assert_eq!(last["status"], "completed", "{last}");
 
-    let failed = run(dir.path(), &model, &["run", "--model", "no-such-model", "hello"]);
+    let failed = run(
+        dir.path(),
+        &model,
+        &["run", "--model", "no-such-model", "hello"],
+    );
     assert!(!failed.status.success());
-    assert!(text(&failed.stderr).contains("no-such-model"), "{}", text(&failed.stderr));
+    assert!(
+        text(&failed.stderr).contains("no-such-model"),
+        "{}",
+        text(&failed.stderr)
+    );
 
     let second = run(dir.path(), &model, &["up"]);
     assert!(!second.status.success());
     let said = text(&second.stderr);
-    assert!(said.contains(&up.pid().to_string()), "it names who holds the directory: {said}");
+    assert!(
+        said.contains(&up.pid().to_string()),
+        "it names who holds the directory: {said}"
+    );
 
     let servers = up.servers();
     assert!(servers.iter().all(|pid| alive(*pid)));
@@ -153,7 +188,12 @@ async fn a_question_is_answered_and_everything_stops() {
         until("the servers are gone", || async move { !alive(pid) }).await;
     }
     let unreachable = run(dir.path(), &model, &["run", "--url", &url, "hello"]);
-    assert_eq!(unreachable.status.code(), Some(3), "{}", text(&unreachable.stderr));
+    assert_eq!(
+        unreachable.status.code(),
+        Some(3),
+        "{}",
+        text(&unreachable.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,12 +201,17 @@ async fn after_kill_9_of_everything_the_next_start_goes_on() {
     let dir = TestDir::create().unwrap();
     let model = ModelServer::start(Options::default()).await.unwrap();
     let mut up = Up::start(dir.path(), &model).await;
-    let first = run(dir.path(), &model, &["run", "--json", "remember the word heron"]);
+    let first = run(
+        dir.path(),
+        &model,
+        &["run", "--json", "remember the word heron"],
+    );
     assert!(first.status.success(), "{}", text(&first.stderr));
-    let last: Value =
-        serde_json::from_str(text(&first.stdout).lines().last().unwrap()).unwrap();
-    let (run_id, session) =
-        (last["run_id"].as_str().unwrap().to_owned(), last["session_id"].as_str().unwrap().to_owned());
+    let last: Value = serde_json::from_str(text(&first.stdout).lines().last().unwrap()).unwrap();
+    let (run_id, session) = (
+        last["run_id"].as_str().unwrap().to_owned(),
+        last["session_id"].as_str().unwrap().to_owned(),
+    );
 
     let servers = up.servers();
     up.signal("-9", up.pid());
@@ -178,12 +223,23 @@ async fn after_kill_9_of_everything_the_next_start_goes_on() {
 
     let up = Up::start(dir.path(), &model).await;
     let shown = run(dir.path(), &model, &["runs", "show", &run_id, "--json"]);
-    assert!(text(&shown.stdout).contains("completed"), "{}", text(&shown.stderr));
+    assert!(
+        text(&shown.stdout).contains("completed"),
+        "{}",
+        text(&shown.stderr)
+    );
     // The conversation goes on, with its history.
-    let next = run(dir.path(), &model, &["run", "--session", &session, "which word?"]);
+    let next = run(
+        dir.path(),
+        &model,
+        &["run", "--session", &session, "which word?"],
+    );
     assert!(next.status.success(), "{}", text(&next.stderr));
     let asked = model.recorded().pop().unwrap().json().to_string();
-    assert!(asked.contains("heron") && asked.contains("which word?"), "{asked}");
+    assert!(
+        asked.contains("heron") && asked.contains("which word?"),
+        "{asked}"
+    );
     drop(up);
 }
 
@@ -221,22 +277,42 @@ async fn the_python_example_sees_the_same_run_with_the_same_sequences() {
     let mut said = String::new();
     output.stdout.as_slice().read_to_string(&mut said).unwrap();
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
-    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().any(|line| line["delta"]["type"] == "text"), "{said}");
-    let outcome = lines.iter().find_map(|line| line.get("outcome")).expect("an outcome");
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.iter().any(|line| line["delta"]["type"] == "text"),
+        "{said}"
+    );
+    let outcome = lines
+        .iter()
+        .find_map(|line| line.get("outcome"))
+        .expect("an outcome");
     let run_id = outcome["run_id"].as_str().unwrap();
     let heard: Vec<(u64, String)> = lines
         .iter()
         .filter_map(|line| {
-            Some((line.get("seq")?.as_u64()?, line["type"].as_str()?.to_owned()))
+            Some((
+                line.get("seq")?.as_u64()?,
+                line["type"].as_str()?.to_owned(),
+            ))
         })
         .collect();
 
-    let url = format!("{}/v1/runs/{run_id}/events", up.endpoints["url"].as_str().unwrap());
+    let url = format!(
+        "{}/v1/runs/{run_id}/events",
+        up.endpoints["url"].as_str().unwrap()
+    );
     let body: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
     let listed: Vec<(u64, String)> = support::list(&body)
         .iter()
-        .map(|event| (event["seq"].as_u64().unwrap(), event["type"].as_str().unwrap().to_owned()))
+        .map(|event| {
+            (
+                event["seq"].as_u64().unwrap(),
+                event["type"].as_str().unwrap().to_owned(),
+            )
+        })
         .collect();
     assert_eq!(heard, listed);
     assert_eq!(outcome["seq"].as_u64(), listed.first().map(|(seq, _)| *seq));

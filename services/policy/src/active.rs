@@ -41,7 +41,11 @@ pub(crate) struct ActiveBundles {
 
 impl ActiveBundles {
     pub(crate) fn new(store: Store, objects: Objects) -> Self {
-        Self { store, objects, compiled: Mutex::new(HashMap::new()) }
+        Self {
+            store,
+            objects,
+            compiled: Mutex::new(HashMap::new()),
+        }
     }
 
     /// The bundle that decides for a tenant now.
@@ -50,7 +54,11 @@ impl ActiveBundles {
             let policy = (self.store)
                 .peek::<Policy>(tenant, &AggregateId::ONLY, ACTIVATION_AT_MOST_OLD)
                 .await?;
-            let digest = policy.state.active.clone().unwrap_or_else(|| BUILTIN.to_owned());
+            let digest = policy
+                .state
+                .active
+                .clone()
+                .unwrap_or_else(|| BUILTIN.to_owned());
             if let Some(bundle) = self.cached(&digest) {
                 return Ok(bundle);
             }
@@ -58,7 +66,10 @@ impl ActiveBundles {
         };
         let (digest, bundle) = match published {
             None => (BUILTIN.to_owned(), compiled_builtin()),
-            Some(published) => (published.digest.clone(), self.compile(tenant, published).await?),
+            Some(published) => (
+                published.digest.clone(),
+                self.compile(tenant, published).await?,
+            ),
         };
         let mut cache = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHED_BUNDLES {
@@ -69,7 +80,11 @@ impl ActiveBundles {
     }
 
     fn cached(&self, digest: &str) -> Option<BundleInForce> {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.compiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
     }
 
     async fn compile(
@@ -79,7 +94,10 @@ impl ActiveBundles {
     ) -> Result<BundleInForce, Failure> {
         let mut modules = vec![];
         for (path, text) in published.modules {
-            modules.push(Module { path, text: self.objects.resolve(tenant, &text).await? });
+            modules.push(Module {
+                path,
+                text: self.objects.resolve(tenant, &text).await?,
+            });
         }
         let data = self.objects.resolve(tenant, &published.data).await?;
         let digest = published.digest;
@@ -88,7 +106,10 @@ impl ActiveBundles {
             .and_then(|data| Bundle::compile(&modules, data).map_err(|error| error.to_string()));
         Ok(match compiled {
             Ok(bundle) => BundleInForce::Ready(Arc::new(bundle)),
-            Err(reason) => BundleInForce::Broken { digest, error: broken(reason) },
+            Err(reason) => BundleInForce::Broken {
+                digest,
+                error: broken(reason),
+            },
         })
     }
 }
@@ -96,9 +117,10 @@ impl ActiveBundles {
 fn compiled_builtin() -> BundleInForce {
     match builtin() {
         Ok(bundle) => BundleInForce::Ready(Arc::new(bundle.clone())),
-        Err(error) => {
-            BundleInForce::Broken { digest: BUILTIN.to_owned(), error: broken(error.to_string()) }
-        }
+        Err(error) => BundleInForce::Broken {
+            digest: BUILTIN.to_owned(),
+            error: broken(error.to_string()),
+        },
     }
 }
 

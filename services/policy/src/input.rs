@@ -25,18 +25,30 @@ pub(crate) async fn session_left(
 ) -> Result<Option<engine::Budget>, Failure> {
     let (session, limits) = {
         let run = process::load_run(store, delivery, reference).await?;
-        let Some(info) = run.state.info() else { return Ok(None) };
-        (info.session.id, info.session.budget.map(|budget| budget.limits()))
+        let Some(info) = run.state.info() else {
+            return Ok(None);
+        };
+        (
+            info.session.id,
+            info.session.budget.map(|budget| budget.limits()),
+        )
     };
-    let ledger = store.peek::<Ledger>(tenant, &AggregateId::ONLY, LEDGER_AT_MOST_OLD).await?;
-    let account = ledger.state.account(&Scope::Session(session), Window::Lifetime).copied();
+    let ledger = store
+        .peek::<Ledger>(tenant, &AggregateId::ONLY, LEDGER_AT_MOST_OLD)
+        .await?;
+    let account = ledger
+        .state
+        .account(&Scope::Session(session), Window::Lifetime)
+        .copied();
     // Before its first reservation, a session's limits are known from the run alone.
     let left = account.map_or(limits, |account| Some(account.limits.left(account.used())));
-    Ok(left.filter(|left| *left != Limits::default()).map(|left| engine::Budget {
-        tokens: left.tokens,
-        cost_usd_micros: left.cost_usd_micros,
-        time_ms: left.time_ms,
-    }))
+    Ok(left
+        .filter(|left| *left != Limits::default())
+        .map(|left| engine::Budget {
+            tokens: left.tokens,
+            cost_usd_micros: left.cost_usd_micros,
+            time_ms: left.time_ms,
+        }))
 }
 
 /// The input for one point; none for a run that does not exist.
@@ -64,14 +76,21 @@ pub(crate) fn build(
     input.session = Some(engine::Session {
         id: info.session.id.to_string(),
         budget: left,
-        policy_context: info.session.policy_context.clone().map(serde_json::Value::Object),
+        policy_context: info
+            .session
+            .policy_context
+            .clone()
+            .map(serde_json::Value::Object),
     });
     input.agent = Some(engine::Agent {
         name: info.agent.name.clone(),
         version: Some(info.agent.version.clone()),
     });
-    input.run =
-        Some(engine::Run { id: info.run_id.to_string(), turn: Some(run.turn), parent: None });
+    input.run = Some(engine::Run {
+        id: info.run_id.to_string(),
+        turn: Some(run.turn),
+        parent: None,
+    });
     input.model = Some(info.model.clone());
     input.provider = catalog.get(&info.model).map(|model| model.provider.clone());
     input.tool = match point {

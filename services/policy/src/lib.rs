@@ -11,9 +11,9 @@ mod publish;
 
 use std::sync::Arc;
 
-use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, process};
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::Command;
 use nexus_events::catalog::Catalog;
 use nexus_events::command::RunRef;
@@ -42,7 +42,13 @@ impl PolicyRole {
     /// The role over a bus. The catalog tells policy which provider serves a model.
     pub fn new(store: Store, objects: Objects, catalog: Arc<Catalog>) -> Self {
         let bundles = ActiveBundles::new(store.clone(), objects.clone());
-        Self { bus: store.bus().clone(), store, objects, catalog, bundles }
+        Self {
+            bus: store.bus().clone(),
+            store,
+            objects,
+            catalog,
+            bundles,
+        }
     }
 
     async fn evaluate(&self, delivery: &Delivery, reference: RunRef) -> Result<(), Failure> {
@@ -101,13 +107,15 @@ fn recorded(point: PolicyPoint, decision: Decision) -> PolicyDecided {
     let allowed = match decision.effect {
         // Obligations change what may be done. One that cannot be carried out here is a denial.
         Effect::Allow if !decision.obligations.is_empty() => {
-            error = Some("the policy sets obligations, which this version does not carry out".into());
+            error =
+                Some("the policy sets obligations, which this version does not carry out".into());
             false
         }
         Effect::Allow => true,
         Effect::Deny => false,
         Effect::RequireApproval(_) => {
-            error = Some("the policy requires an approval, which this version cannot ask for".into());
+            error =
+                Some("the policy requires an approval, which this version cannot ask for".into());
             false
         }
     };

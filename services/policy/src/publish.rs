@@ -20,14 +20,20 @@ impl PolicyRole {
         command: PublishBundle,
     ) -> Result<(), Failure> {
         let modules: Vec<Module> = (command.modules.iter())
-            .map(|(path, text)| Module { path: path.clone(), text: text.clone() })
+            .map(|(path, text)| Module {
+                path: path.clone(),
+                text: text.clone(),
+            })
             .collect();
         let data = serde_json::Value::Object(command.data);
         let bundle = Bundle::compile(&modules, data.clone())
             .map_err(|error| refused("modules", error.to_string()))?;
         if let Some(failed) = bundle.run_tests().into_iter().find(|test| !test.passed) {
             let reason = failed.reason.unwrap_or_else(|| "it is not true".to_owned());
-            let at = format!("{}:{}: test {} failed", failed.file, failed.line, failed.name);
+            let at = format!(
+                "{}:{}: test {} failed",
+                failed.file, failed.line, failed.name
+            );
             return Err(refused("modules", format!("{at}: {reason}")));
         }
         let tenant = &delivery.envelope.tenant;
@@ -37,7 +43,11 @@ impl PolicyRole {
         }
         let data = self.objects.offload(tenant, data.to_string()).await?;
         let digest = bundle.digest().to_owned();
-        let published = BundlePublished { digest: digest.clone(), modules: stored, data };
+        let published = BundlePublished {
+            digest: digest.clone(),
+            modules: stored,
+            data,
+        };
         let done = process::decide::<Policy>(
             &self.store,
             &self.bus,
@@ -46,11 +56,20 @@ impl PolicyRole {
             |policy| Ok(policy::publish(policy, published.clone(), command.activate)),
         )
         .await?;
-        process::reply(&self.bus, delivery, &json!({ "digest": digest, "seq": done.seq })).await;
+        process::reply(
+            &self.bus,
+            delivery,
+            &json!({ "digest": digest, "seq": done.seq }),
+        )
+        .await;
         Ok(())
     }
 
-    pub(crate) async fn activate(&self, delivery: &Delivery, digest: String) -> Result<(), Failure> {
+    pub(crate) async fn activate(
+        &self,
+        delivery: &Delivery,
+        digest: String,
+    ) -> Result<(), Failure> {
         let done = process::decide::<Policy>(
             &self.store,
             &self.bus,
@@ -59,7 +78,12 @@ impl PolicyRole {
             |policy| policy::activate(policy, &digest),
         )
         .await?;
-        process::reply(&self.bus, delivery, &json!({ "digest": digest, "seq": done.seq })).await;
+        process::reply(
+            &self.bus,
+            delivery,
+            &json!({ "digest": digest, "seq": done.seq }),
+        )
+        .await;
         Ok(())
     }
 }

@@ -17,14 +17,21 @@ impl RunRole {
         decide: impl Fn(&Run) -> Result<Vec<RunEvent>, DomainError> + Send + Sync,
     ) -> Result<(), Failure> {
         let named = |error| match error {
-            DomainError::NotFound { what, .. } => {
-                DomainError::NotFound { what, id: run_id.to_string() }
-            }
+            DomainError::NotFound { what, .. } => DomainError::NotFound {
+                what,
+                id: run_id.to_string(),
+            },
             other => other,
         };
         let decide = |run: &Run| decide(run).map_err(named);
-        let done = process::decide_run_by_id(&self.bus, &self.store, delivery, run_id, decide).await?;
-        process::reply(&self.bus, delivery, &json!({ "run_id": run_id, "seq": done.seq })).await;
+        let done =
+            process::decide_run_by_id(&self.bus, &self.store, delivery, run_id, decide).await?;
+        process::reply(
+            &self.bus,
+            delivery,
+            &json!({ "run_id": run_id, "seq": done.seq }),
+        )
+        .await;
         Ok(())
     }
 
@@ -35,10 +42,14 @@ impl RunRole {
     ) -> Result<(), Failure> {
         let SignalRun { run_id, input } = command;
         if input.trim().is_empty() {
-            return Err(Failure::Reject(DomainError::invalid("input", "it is empty")));
+            return Err(Failure::Reject(DomainError::invalid(
+                "input",
+                "it is empty",
+            )));
         }
         let tenant = &delivery.envelope.tenant;
         let input = self.objects.offload(tenant, input).await?;
-        self.control(delivery, run_id, |run| run::signal(run, input.clone())).await
+        self.control(delivery, run_id, |run| run::signal(run, input.clone()))
+            .await
     }
 }

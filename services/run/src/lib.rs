@@ -7,9 +7,9 @@ mod start;
 
 use std::sync::Arc;
 
-use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store};
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::Command;
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
@@ -32,13 +32,14 @@ pub struct RunRole {
 
 impl RunRole {
     /// The role over a bus, with the models that runs may name.
-    pub fn new(
-        store: Store,
-        objects: Objects,
-        catalog: Arc<Catalog>,
-        limits: StartLimits,
-    ) -> Self {
-        Self { bus: store.bus().clone(), store, objects, catalog, limits }
+    pub fn new(store: Store, objects: Objects, catalog: Arc<Catalog>, limits: StartLimits) -> Self {
+        Self {
+            bus: store.bus().clone(),
+            store,
+            objects,
+            catalog,
+            limits,
+        }
     }
 }
 

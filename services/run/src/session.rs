@@ -24,11 +24,15 @@ impl RunRole {
         let derived = || SessionId::derive(&[envelope.tenant.as_str(), envelope.id.as_str()]);
         let session_id = command.session_id.unwrap_or_else(derived);
         let id = AggregateId::from(session_id);
-        let done =
-            process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
-                session::open(state, session_id, command.clone(), crate::start::actor(delivery))
-            })
-            .await?;
+        let done = process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
+            session::open(
+                state,
+                session_id,
+                command.clone(),
+                crate::start::actor(delivery),
+            )
+        })
+        .await?;
         let outcome = json!({ "session_id": session_id, "seq": done.seq });
         process::reply(&self.bus, delivery, &outcome).await;
         Ok(())
@@ -40,11 +44,10 @@ impl RunRole {
         session_id: SessionId,
     ) -> Result<(), Failure> {
         let id = AggregateId::from(session_id);
-        let done =
-            process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
-                session::close(state, session_id)
-            })
-            .await?;
+        let done = process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
+            session::close(state, session_id)
+        })
+        .await?;
         let outcome = json!({ "session_id": session_id, "seq": done.seq });
         process::reply(&self.bus, delivery, &outcome).await;
         Ok(())
@@ -78,22 +81,30 @@ impl RunRole {
             Some(last) => self.look_at(delivery, &mut want, last).await?,
             None => self.look_at_own_run(delivery, &mut want).await?,
         }
-        let done =
-            process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
-                // Whoever joined in between is busy; the command is tried again from the start.
-                if state.last != last && state.last.is_some_and(|now| now.run_id != run_id) {
-                    let busy = state.last.map(|now| now.run_id);
-                    return session::attach(state, Attach { busy, ..want.clone() });
-                }
-                session::attach(state, want.clone())
-            })
-            .await?;
+        let done = process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
+            // Whoever joined in between is busy; the command is tried again from the start.
+            if state.last != last && state.last.is_some_and(|now| now.run_id != run_id) {
+                let busy = state.last.map(|now| now.run_id);
+                return session::attach(
+                    state,
+                    Attach {
+                        busy,
+                        ..want.clone()
+                    },
+                );
+            }
+            session::attach(state, want.clone())
+        })
+        .await?;
         let state = &done.guard.state;
         Ok(SessionLink {
             id: session_id,
             previous: state.last.and_then(|last| last.previous),
             budget: state.opened.as_ref().and_then(|opened| opened.budget),
-            policy_context: state.opened.as_ref().and_then(|opened| opened.policy_context.clone()),
+            policy_context: state
+                .opened
+                .as_ref()
+                .and_then(|opened| opened.policy_context.clone()),
         })
     }
 
@@ -105,8 +116,7 @@ impl RunRole {
     ) -> Result<(), Failure> {
         let tenant = &delivery.envelope.tenant;
         let id = AggregateId::from(last.run_id);
-        let run =
-            process::load_latest::<Run>(&self.store, tenant, &id, last.attached_seq).await?;
+        let run = process::load_latest::<Run>(&self.store, tenant, &id, last.attached_seq).await?;
         let state = &run.state;
         match state.status {
             Status::Unborn => {
@@ -125,7 +135,9 @@ impl RunRole {
         let tenant = &delivery.envelope.tenant;
         let run = process::load_latest::<Run>(&self.store, tenant, &own.into(), 0).await?;
         let state = &run.state;
-        want.own_run_exists = state.info().is_some_and(|info| info.session.id == want.session_id);
+        want.own_run_exists = state
+            .info()
+            .is_some_and(|info| info.session.id == want.session_id);
         if want.own_run_exists {
             want.busy = (!state.status.is_terminal()).then_some(own);
             want.previous = previous(state);

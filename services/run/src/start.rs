@@ -25,7 +25,8 @@ impl RunRole {
                     self.accepted(delivery, run_id, session_id, seq).await;
                     return Ok(());
                 }
-                self.join(delivery, session_id, run_id, &actor(delivery)).await?
+                self.join(delivery, session_id, run_id, &actor(delivery))
+                    .await?
             }
             _ => SessionLink {
                 id: run_id.own_session(),
@@ -38,7 +39,11 @@ impl RunRole {
         let new = NewRun {
             run_id,
             command,
-            input: self.objects.offload(&envelope.tenant, input).await.map_err(Failure::from)?,
+            input: self
+                .objects
+                .offload(&envelope.tenant, input)
+                .await
+                .map_err(Failure::from)?,
             session,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
@@ -46,7 +51,8 @@ impl RunRole {
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
         let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;
         let session_id = done.session_id.unwrap_or_else(|| run_id.own_session());
-        self.accepted(delivery, run_id, session_id, done.first_seq).await;
+        self.accepted(delivery, run_id, session_id, done.first_seq)
+            .await;
         Ok(())
     }
 
@@ -73,7 +79,10 @@ impl RunRole {
 pub(crate) fn actor(delivery: &Delivery) -> Actor {
     let actor = &delivery.envelope.actor;
     if actor.user.is_empty() {
-        return Actor { user: "bus".to_owned(), roles: actor.roles.clone() };
+        return Actor {
+            user: "bus".to_owned(),
+            roles: actor.roles.clone(),
+        };
     }
     actor.clone()
 }
@@ -81,13 +90,21 @@ pub(crate) fn actor(delivery: &Delivery) -> Actor {
 /// The run's id: the caller's, or what its key names, or what this command always gives.
 fn run_id(delivery: &Delivery, command: &StartRun) -> RunId {
     let tenant = &delivery.envelope.tenant;
-    command.run_id.unwrap_or_else(|| match &command.idempotency_key {
-        Some(key) => RunId::from_idempotency_key(tenant, key),
-        None => RunId::derive(&[tenant.as_str(), "command", delivery.envelope.id.as_str()]),
-    })
+    command
+        .run_id
+        .unwrap_or_else(|| match &command.idempotency_key {
+            Some(key) => RunId::from_idempotency_key(tenant, key),
+            None => RunId::derive(&[tenant.as_str(), "command", delivery.envelope.id.as_str()]),
+        })
 }
 
 fn trace_id(traceparent: Option<&str>) -> Option<String> {
     let parent: TraceParent = traceparent?.parse().ok()?;
-    Some(parent.trace_id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(
+        parent
+            .trace_id
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    )
 }

@@ -20,12 +20,16 @@ struct Arguments {
 /// # Errors
 /// [`ToolError`] with what is wrong and where, for the model to correct.
 pub(crate) fn call(arguments: &serde_json::Value) -> Result<serde_json::Value, ToolError> {
-    let Arguments { expression } = serde_json::from_value(arguments.clone())
-        .map_err(|error| ToolError::arguments(format!("expected {{\"expression\": string}}: {error}")))?;
+    let Arguments { expression } = serde_json::from_value(arguments.clone()).map_err(|error| {
+        ToolError::arguments(format!("expected {{\"expression\": string}}: {error}"))
+    })?;
     let value = evaluate(&expression)?;
     if value.fract() == 0.0 && value.abs() < 1e15 {
         // A whole number is written as one: models repeat what they read.
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and far inside an i64")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole, and far inside an i64"
+        )]
         let whole = value as i64;
         return Ok(serde_json::json!({ "result": whole }));
     }
@@ -38,9 +42,15 @@ pub(crate) fn call(arguments: &serde_json::Value) -> Result<serde_json::Value, T
 /// [`ToolError`]: not an expression, or not a finite number.
 pub(crate) fn evaluate(expression: &str) -> Result<f64, ToolError> {
     if expression.len() > MAX_LENGTH {
-        return Err(ToolError::arguments(format!("the expression is longer than {MAX_LENGTH} bytes")));
+        return Err(ToolError::arguments(format!(
+            "the expression is longer than {MAX_LENGTH} bytes"
+        )));
     }
-    let mut parser = Parser { text: expression.as_bytes(), at: 0, depth: 0 };
+    let mut parser = Parser {
+        text: expression.as_bytes(),
+        at: 0,
+        depth: 0,
+    };
     let value = parser.sum()?;
     if parser.peek().is_some() {
         return Err(parser.unexpected("an operator or the end"));
@@ -48,7 +58,9 @@ pub(crate) fn evaluate(expression: &str) -> Result<f64, ToolError> {
     if value.is_finite() {
         Ok(value)
     } else {
-        Err(ToolError::failed("the result is not a finite number (a division by zero, or too large)"))
+        Err(ToolError::failed(
+            "the result is not a finite number (a division by zero, or too large)",
+        ))
     }
 }
 
@@ -64,7 +76,11 @@ impl Parser<'_> {
         while let Some(operator @ (b'+' | b'-')) = self.peek() {
             self.at += 1;
             let right = self.product()?;
-            value = if operator == b'+' { value + right } else { value - right };
+            value = if operator == b'+' {
+                value + right
+            } else {
+                value - right
+            };
         }
         Ok(value)
     }
@@ -129,7 +145,8 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<f64, ToolError> {
         let start = self.at;
         while let Some(&c) = self.text.get(self.at) {
-            let after_exponent = matches!(self.text.get(self.at.wrapping_sub(1)), Some(b'e' | b'E'));
+            let after_exponent =
+                matches!(self.text.get(self.at.wrapping_sub(1)), Some(b'e' | b'E'));
             let sign = matches!(c, b'+' | b'-') && after_exponent && self.at > start;
             if !(c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'_') || sign) {
                 break;
@@ -137,12 +154,17 @@ impl Parser<'_> {
             self.at += 1;
         }
         let text = String::from_utf8_lossy(&self.text[start..self.at]).replace('_', "");
-        text.parse().map_err(|_| ToolError::arguments(format!("{text:?} is not a number")))
+        text.parse()
+            .map_err(|_| ToolError::arguments(format!("{text:?} is not a number")))
     }
 
     fn name(&mut self) -> Result<f64, ToolError> {
         let start = self.at;
-        while self.text.get(self.at).is_some_and(u8::is_ascii_alphanumeric) {
+        while self
+            .text
+            .get(self.at)
+            .is_some_and(u8::is_ascii_alphanumeric)
+        {
             self.at += 1;
         }
         let name = String::from_utf8_lossy(&self.text[start..self.at]).to_lowercase();
@@ -169,7 +191,9 @@ impl Parser<'_> {
     ) -> Result<f64, ToolError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(ToolError::arguments(format!("nested deeper than {MAX_DEPTH}")));
+            return Err(ToolError::arguments(format!(
+                "nested deeper than {MAX_DEPTH}"
+            )));
         }
         let value = parse(self);
         self.depth -= 1;
@@ -211,9 +235,10 @@ fn apply(name: &str, arguments: &[f64]) -> Result<f64, ToolError> {
         ("ceil", [x]) => Ok(x.ceil()),
         ("min", [first, rest @ ..]) => Ok(rest.iter().copied().fold(*first, f64::min)),
         ("max", [first, rest @ ..]) => Ok(rest.iter().copied().fold(*first, f64::max)),
-        ("sqrt" | "abs" | "round" | "floor" | "ceil", _) => {
-            Err(ToolError::arguments(format!("{name} takes one argument, not {}", arguments.len())))
-        }
+        ("sqrt" | "abs" | "round" | "floor" | "ceil", _) => Err(ToolError::arguments(format!(
+            "{name} takes one argument, not {}",
+            arguments.len()
+        ))),
         _ => Err(ToolError::arguments(format!(
             "{name:?} is not known; there is sqrt, abs, round, floor, ceil, min, max"
         ))),
@@ -249,9 +274,21 @@ mod tests {
     fn refuses_with_a_reason() {
         let deep = "(".repeat(100_000);
         let minus = "-".repeat(4000);
-        for bad in
-            ["", "1 +", "1 2", "foo(1)", "x", "sqrt(1,2)", "1/0", "(1", "1)", "é", "1..2", &deep, &minus]
-        {
+        for bad in [
+            "",
+            "1 +",
+            "1 2",
+            "foo(1)",
+            "x",
+            "sqrt(1,2)",
+            "1/0",
+            "(1",
+            "1)",
+            "é",
+            "1..2",
+            &deep,
+            &minus,
+        ] {
             assert!(!evaluate(bad).unwrap_err().message.is_empty(), "{bad}");
         }
     }

@@ -5,8 +5,8 @@ mod calculator;
 
 use std::time::Instant;
 
-use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_bus::{Bus, Store, process};
+use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::command::ExecuteTool;
 use nexus_events::run::{self, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
 use nexus_events::tool::ToolDefinition;
@@ -30,11 +30,17 @@ pub struct ToolError {
 
 impl ToolError {
     fn arguments(message: impl Into<String>) -> Self {
-        Self { code: "bad_arguments", message: message.into() }
+        Self {
+            code: "bad_arguments",
+            message: message.into(),
+        }
     }
 
     fn failed(message: impl Into<String>) -> Self {
-        Self { code: "tool_failed", message: message.into() }
+        Self {
+            code: "tool_failed",
+            message: message.into(),
+        }
     }
 }
 
@@ -52,12 +58,20 @@ pub struct ToolsRole {
 impl ToolsRole {
     /// The role over a bus.
     pub fn new(store: Store) -> Self {
-        Self { bus: store.bus().clone(), store }
+        Self {
+            bus: store.bus().clone(),
+            store,
+        }
     }
 
     async fn execute(&self, delivery: &Delivery, command: ExecuteTool) -> Result<(), Failure> {
-        let ExecuteTool { run: reference, turn, call_id } = command;
-        let Some((definition, arguments)) = self.look_up(delivery, &reference, turn, &call_id).await?
+        let ExecuteTool {
+            run: reference,
+            turn,
+            call_id,
+        } = command;
+        let Some((definition, arguments)) =
+            self.look_up(delivery, &reference, turn, &call_id).await?
         else {
             return Ok(());
         };
@@ -66,21 +80,42 @@ impl ToolsRole {
         let began = Instant::now();
         let result = match BUILTINS.iter().find(|(name, _)| *name == definition.name) {
             Some((_, call)) => call(&arguments),
-            None => Err(ToolError::failed("this version of the platform has no code for the tool")),
+            None => Err(ToolError::failed(
+                "this version of the platform has no code for the tool",
+            )),
         };
         let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let outcome = match result {
             Ok(output) => {
                 let output = Body::from(output.to_string());
-                ToolOutcome::Completed(ToolCompleted { turn, call_id, output, duration_ms })
+                ToolOutcome::Completed(ToolCompleted {
+                    turn,
+                    call_id,
+                    output,
+                    duration_ms,
+                })
             }
             Err(ToolError { code, message }) => {
                 let code = code.to_owned();
-                ToolOutcome::Failed(ToolFailed { turn, call_id, code, message, duration_ms })
+                ToolOutcome::Failed(ToolFailed {
+                    turn,
+                    call_id,
+                    code,
+                    message,
+                    duration_ms,
+                })
             }
         };
         let record = |run: &run::Run| Ok(run::record_tool(run, outcome.clone()));
-        process::decide_run(&self.bus, &self.store, delivery, reference, "outcome", record).await?;
+        process::decide_run(
+            &self.bus,
+            &self.store,
+            delivery,
+            reference,
+            "outcome",
+            record,
+        )
+        .await?;
         Ok(())
     }
 
@@ -93,7 +128,9 @@ impl ToolsRole {
         call_id: &str,
     ) -> Result<Option<(&'static ToolDefinition, serde_json::Value)>, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
-        let Some(step) = run.state.tool_step(turn, call_id) else { return Ok(None) };
+        let Some(step) = run.state.tool_step(turn, call_id) else {
+            return Ok(None);
+        };
         let definition = tool::get(&step.call.name).ok_or_else(|| Failure::Retry {
             after: None,
             reason: format!("tool {} is not known to this worker", step.call.name),
@@ -128,7 +165,11 @@ mod tests {
     #[test]
     fn every_tool_that_is_told_of_has_code_and_the_other_way_round() {
         for tool in tool::all() {
-            assert!(BUILTINS.iter().any(|(name, _)| *name == tool.name), "{}", tool.name);
+            assert!(
+                BUILTINS.iter().any(|(name, _)| *name == tool.name),
+                "{}",
+                tool.name
+            );
         }
         for (name, _) in BUILTINS {
             assert!(tool::get(name).is_some(), "{name}");

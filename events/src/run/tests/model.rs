@@ -151,12 +151,12 @@ fn each_call_gets_an_id_of_its_own() {
     let long = "x".repeat(129);
     let calls = [
         "call-1-1",
-        "a",
-        "a",
         "",
+        "a",
+        "a",
         "with space",
         &long,
-        "call-1-2",
+        "call-1-3",
         "",
     ]
     .map(|id| (id, "calculator"));

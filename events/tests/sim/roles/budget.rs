@@ -1,6 +1,8 @@
 //! Keeps the ledger. Its decisions rely on the ledger's state alone, never on which commands were
 //! seen: a commit holds the decisions of many, and the log is too long to be searched.
 
+use std::rc::Rc;
+
 use nexus_events::command::{Reserve, SetLimits, Settle};
 use nexus_events::ledger::{self, Amounts, Ledger, LedgerEvent};
 use nexus_events::run::{Granted, Reserved, Run, ask, record_reservation, reservation_id};
@@ -104,7 +106,7 @@ pub(crate) fn decide<R>(
     world: &mut World,
     cause: &CommandId,
     decide: impl Fn(&Ledger, Timestamp) -> Result<Vec<LedgerEvent>, R>,
-) -> Step<Result<Ledger, R>> {
+) -> Step<Result<Rc<Ledger>, R>> {
     loop {
         let Loaded { state, last_seq } = world.log.latest::<Ledger>(LEDGER);
         world.point("after reading the ledger")?;

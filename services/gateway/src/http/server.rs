@@ -40,6 +40,7 @@ pub(crate) async fn serve(
         let service = TowerToHyperService::new(router.clone());
         let stream = Patient::new(stream, Duration::from_millis(config.stall_timeout_ms));
         let connection = http.serve_connection(TokioIo::new(stream), service);
+        eprintln!("CONN {}", std::mem::size_of_val(&connection));
         let stopping = stopping.clone();
         connections.spawn(async move {
             let mut connection = std::pin::pin!(connection);

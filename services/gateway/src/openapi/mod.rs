@@ -86,7 +86,7 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         let schema = query(schemas).to_value();
         let properties = schema.get("properties").and_then(Value::as_object);
         for (name, schema) in properties.into_iter().flatten() {
-            let mut schema = schema.clone();
+            let mut schema = without_null(schema.clone());
             let description = schema
                 .as_object_mut()
                 .and_then(|schema| schema.remove("description"));
@@ -116,6 +116,27 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
     parameters
 }
 
+/// A parameter that may be absent is never null.
+fn without_null(mut schema: Value) -> Value {
+    if let Some(types) = schema.get_mut("type").filter(|types| types.is_array()) {
+        *types = types
+            .as_array()
+            .and_then(|types| types.first())
+            .cloned()
+            .unwrap_or_default();
+    }
+    let real = schema
+        .get("anyOf")
+        .and_then(Value::as_array)
+        .and_then(|any| any.first())
+        .cloned();
+    if let (Some(mut real), Some(description)) = (real, schema.get("description").cloned()) {
+        real["description"] = description;
+        return real;
+    }
+    schema
+}
+
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
@@ -141,10 +162,8 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
             .or_insert_with(|| json!({ "description": answer.description }));
         match answer.content {
             Content::Empty => {}
-            Content::Json(schema) => {
-                let schema = schema(schemas).to_value();
-                response["content"]["application/json"] = json!({ "schema": schema });
-            }
+            Content::Json(schema) => add_json(response, schema(schemas).to_value()),
+            Content::Page(row) => add_json(response, page_of(&row(schemas).to_value())),
             Content::Media(media) => {
                 response["content"][media] = json!({ "schema": { "type": "string" } });
             }
@@ -158,6 +177,29 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
         responses.entry(status.to_string()).or_insert(refused);
     }
     responses
+}
+
+/// Adds a form that the JSON of a response may have.
+fn add_json(response: &mut Value, schema: Value) {
+    let place = &mut response["content"]["application/json"]["schema"];
+    *place = match place.take() {
+        Value::Null => schema,
+        other => json!({ "anyOf": [other, schema] }),
+    };
+}
+
+fn page_of(row: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "items": { "type": "array", "items": row },
+            "next_cursor": {
+                "type": "string",
+                "description": "What `cursor` takes for the next page; absent on the last one.",
+            },
+        },
+    })
 }
 
 #[cfg(test)]

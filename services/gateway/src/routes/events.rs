@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nexus_bus::Bus;
 use nexus_events::{Problem, RunId, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,9 +22,10 @@ use crate::runs::view::from_log;
 use crate::stream::bodies;
 use crate::stream::cursor::EventCursor;
 use crate::stream::history::{self, HistoryPage, begin_of, subject_of};
-use crate::stream::pump::{self, Opening, Subscribed};
+use crate::stream::pump::{self, Opening};
 use crate::stream::record::{self, EventRecord};
 use crate::stream::sse::Types;
+use crate::stream::subscribed::Subscribed;
 
 /// Media type of a stream.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -196,7 +196,7 @@ async fn stream(
     // First the subscription, then the read: in between nothing is missed.
     let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
     let from = from(app, tenant, run, after).await;
-    let first_page = first_page(app.bus(), &subject_of(tenant, run), from).await?;
+    let first_page = history::page(app.bus(), &subject_of(tenant, run), from).await?;
     let cursor = after.unwrap_or(EventCursor::START);
     let over = match first_page.commits.is_empty() || after.is_some() {
         true => exists(app, tenant, run).await?,
@@ -224,10 +224,6 @@ async fn stream(
         ("X-Accel-Buffering", "no"),
     ];
     Ok((headers, Body::from_stream(pump::start(opening))).into_response())
-}
-
-async fn first_page(bus: &Bus, subject: &str, from: u64) -> Result<HistoryPage, ApiError> {
-    Ok(history::page(bus, subject, from).await?)
 }
 
 /// Whether the reader has all of these commits.

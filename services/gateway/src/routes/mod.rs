@@ -19,7 +19,7 @@ use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use nexus_events::command::{OpenSession, PublishBundle, StartRun};
 use nexus_projections::query::{
-    AuditRow, BudgetRow, BudgetStanding, MessageRow, Page, RunRow, SessionRow,
+    AuditRow, BudgetRow, BudgetStanding, MessageRow, RunRow, SessionRow,
 };
 
 use crate::app::App;
@@ -39,10 +39,11 @@ pub(crate) fn all() -> Vec<Route> {
             .body::<StartRun>()
             .answer::<RunView>(200, "With `wait`: the run, which has ended")
             .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
+            .answer::<RunView>(202, "With `wait`, when time is up: the run as it is")
             .problems(&[409, 413, 415, 422, 503]),
         get("/v1/runs", runs::list, "listRuns", "Runs, the newest first")
             .query::<runs::ListQuery>()
-            .answer::<Page<RunRow>>(200, "A page; long texts are cut")
+            .page::<RunRow>("A page; long texts are cut")
             .problems(&[503]),
         get(
             "/v1/runs/{run_id}",
@@ -128,7 +129,7 @@ pub(crate) fn all() -> Vec<Route> {
             "Conversations, the newest first",
         )
         .query::<sessions::ListQuery>()
-        .answer::<Page<SessionRow>>(200, "A page")
+        .page::<SessionRow>("A page")
         .problems(&[503]),
         get(
             "/v1/sessions/{session_id}",
@@ -146,7 +147,7 @@ pub(crate) fn all() -> Vec<Route> {
             "What was said, the oldest first",
         )
         .query::<lists::Paging>()
-        .answer::<Page<MessageRow>>(200, "A page")
+        .page::<MessageRow>("A page")
         .problems(&[404, 503]),
         get(
             "/v1/sessions/{session_id}/runs",
@@ -155,7 +156,7 @@ pub(crate) fn all() -> Vec<Route> {
             "The runs of a conversation, the newest first",
         )
         .query::<lists::Paging>()
-        .answer::<Page<RunRow>>(200, "A page; long texts are cut")
+        .page::<RunRow>("A page; long texts are cut")
         .problems(&[404, 503]),
         post(
             "/v1/sessions/{session_id}/close",
@@ -173,7 +174,7 @@ pub(crate) fn all() -> Vec<Route> {
             "Budgets that have limits",
         )
         .query::<lists::Paging>()
-        .answer::<Page<BudgetRow>>(200, "A page, by scope")
+        .page::<BudgetRow>("A page, by scope")
         .problems(&[503]),
         get(
             "/v1/budgets/{scope}",
@@ -275,7 +276,7 @@ pub(crate) fn all() -> Vec<Route> {
             "Who did what, when, to what, and why it was allowed",
         )
         .query::<audit::ListQuery>()
-        .answer::<Page<AuditRow>>(200, "A page, the newest first")
+        .page::<AuditRow>("A page, the newest first")
         .problems(&[503]),
         get(
             "/healthz",

@@ -44,6 +44,8 @@ pub(crate) struct Answer {
 pub(crate) enum Content {
     /// JSON of a type.
     Json(SchemaOf),
+    /// A page of a list of a type.
+    Page(SchemaOf),
     /// Text of a media type.
     Media(&'static str),
     /// Nothing.
@@ -124,6 +126,14 @@ impl Route {
             status,
             description,
             Content::Json(SchemaGenerator::subschema_for::<T>),
+        )
+    }
+
+    pub(crate) fn page<T: JsonSchema>(self, description: &'static str) -> Self {
+        self.with(
+            200,
+            description,
+            Content::Page(SchemaGenerator::subschema_for::<T>),
         )
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod merge;
 pub(crate) mod pump;
 pub(crate) mod record;
 pub(crate) mod sse;
+pub(crate) mod subscribed;
 
 #[cfg(test)]
 mod properties;

@@ -1,6 +1,8 @@
 //! Any interleaving of history, live commits, repetitions, losses and lost connections gives each
 //! commit once and in order.
 
+#![expect(clippy::panic, reason = "a test may fail")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -7,69 +7,30 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::Message;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use nexus_bus::{Bus, ReadError};
-use nexus_events::{AggregateId, AggregateKind, RunId, Tenant, subject};
+use nexus_events::{RunId, Tenant};
 use rand::Rng;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::cursor::EventCursor;
 use super::history::{self, HistoryPage};
 use super::merge::{Input, Merge, Output};
 use super::sse::{self, Closed, Frames, Types};
+use super::subscribed::{Subscribed, next_delta};
 use super::{bodies, record};
 use crate::app::App;
-use crate::http::ApiError;
-use crate::http::problem::internal;
 use crate::metrics::ByReason;
 
 /// Frames on their way to the connection.
 const CHANNEL: usize = 16;
 /// Signs of life after which the log is looked at even though nothing seems to be missing.
 const LOOK_AGAIN_EVERY: u32 = 20;
-
-/// Subscriptions to a run: what is recorded, and the deltas.
-pub(crate) struct Subscribed {
-    log: Subscriber,
-    live: Option<Subscriber>,
-    connects: watch::Receiver<u64>,
-}
-
-impl Subscribed {
-    /// Subscribes. A read on the same connection after this one sees whatever was published before
-    /// the subscription held, since the server takes both in their order.
-    pub(crate) async fn to(
-        app: &App,
-        tenant: &Tenant,
-        run: RunId,
-        deltas: bool,
-    ) -> Result<Self, ApiError> {
-        let connects = app.connects();
-        let client = app.bus().client();
-        let log = subject::log(tenant, AggregateKind::Run, &AggregateId::from(run));
-        let log = client
-            .subscribe(log)
-            .await
-            .map_err(|error| internal(&error))?;
-        let live = match deltas {
-            true => {
-                let live = client.subscribe(subject::live_run(tenant, run)).await;
-                Some(live.map_err(|error| internal(&error))?)
-            }
-            false => None,
-        };
-        Ok(Self {
-            log,
-            live,
-            connects,
-        })
-    }
-}
 
 /// What a stream begins with.
 pub(crate) struct Opening {
@@ -91,7 +52,8 @@ pub(crate) fn start(opening: Opening) -> Frames {
     let (out, frames) = mpsc::channel(CHANNEL);
     let closed = Arc::new(OnceLock::new());
     let why = Arc::clone(&closed);
-    tokio::spawn(async move {
+    eprintln!("PUMP {} msg {} opening {}", std::mem::size_of::<Pump>(), std::mem::size_of::<Message>(), std::mem::size_of::<Opening>());
+    let f = (async move {
         let metrics = opening.app.metrics();
         metrics.listeners.inc();
         let reason = Pump::new(opening, out).run(&why).await;
@@ -103,6 +65,8 @@ pub(crate) fn start(opening: Opening) -> Frames {
             })
             .inc();
     });
+    eprintln!("FUT {}", std::mem::size_of_val(&f));
+    tokio::spawn(f);
     Frames {
         frames,
         closed,
@@ -204,7 +168,7 @@ impl Pump {
             }
             () = self.out.closed(), if self.queue.is_empty() => return Err(Closed::ReaderGone),
             // Deltas before commits: what both have waiting was said before it was recorded.
-            delta = next_of(&mut self.subscribed.live) => Event::Delta(delta),
+            delta = next_delta(&mut self.subscribed.live) => Event::Delta(delta),
             message = self.subscribed.log.next() => Event::Log(message.ok_or(Closed::Stopping)?),
             page = ready(&mut self.reading) => Event::Page(page),
             changed = self.subscribed.connects.changed() => {
@@ -397,13 +361,6 @@ enum Event {
     Page(Result<HistoryPage, ReadError>),
     Reconnected,
     Due,
-}
-
-async fn next_of(live: &mut Option<Subscriber>) -> Option<Message> {
-    match live {
-        Some(live) => live.next().await,
-        None => pending().await,
-    }
 }
 
 async fn ready(reading: &mut Option<Reading>) -> Result<HistoryPage, ReadError> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod isolation;
+mod listeners;
 mod outages;
 mod resources;
 mod runs;

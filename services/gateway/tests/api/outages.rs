@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexus_bus::{Bus, BusConfig, TopologyConfig, ensure};
+use nexus_bus::{Bus, BusConfig, Store, TopologyConfig, ensure};
 use nexus_devstack::testing::{TestNats, TestStack, fresh_database};
 use nexus_events::run::{RunCancelled, RunSignalled};
 use nexus_gateway::{Gateway, GatewayConfig};
@@ -11,17 +11,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Api, gateway, local_config, projections, record, spawn_roles};
+use crate::world::{Api, gateway, local_config, projections, record, record_with, spawn_roles};
 
 /// A gateway of a test's own, without roles.
-struct Alone {
+pub(crate) struct Alone {
     nats: TestNats,
-    bus: Bus,
-    api: Api,
-    stop: CancellationToken,
+    pub(crate) bus: Bus,
+    pub(crate) api: Api,
+    pub(crate) stop: CancellationToken,
 }
 
-async fn alone(config: GatewayConfig) -> Alone {
+pub(crate) async fn alone(config: GatewayConfig) -> Alone {
     let nats = TestNats::start().await.unwrap();
     let bus = Bus::connect(BusConfig::new(nats.url(), "test"))
         .await
@@ -195,12 +195,12 @@ async fn a_reader_that_does_not_read_is_dropped() {
         "one is the most"
     );
     // More than sockets hold; the reader takes nothing of it.
-    let text = "x".repeat(60_000);
+    let (store, text) = (Store::new(world.bus.clone(), 10), "x".repeat(60_000));
     for _ in 0..200 {
         let said = RunSignalled {
             input: text.as_str().into(),
         };
-        record(&world.bus, tenant, run, vec![said.into()]).await;
+        record_with(&store, tenant, run, vec![said.into()]).await;
     }
     for _ in 0..600 {
         match world.api.stream(run, None, "").await {

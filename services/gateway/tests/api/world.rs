@@ -267,20 +267,31 @@ pub(crate) async fn bus() -> Bus {
 
 /// Appends a commit to a run, as a role does.
 pub(crate) async fn record(bus: &Bus, tenant: &Tenant, run: RunId, events: Vec<RunEvent>) -> u64 {
-    let store = Store::new(bus.clone(), 10);
+    record_with(&Store::new(bus.clone(), 10), tenant, run, events).await
+}
+
+/// The same with a store that remembers the run.
+pub(crate) async fn record_with(
+    store: &Store,
+    tenant: &Tenant,
+    run: RunId,
+    events: Vec<RunEvent>,
+) -> u64 {
     let cause = Cause {
         command_id: CommandId::random(uuid::Uuid::now_v7()),
         correlation: Some(run),
         traceparent: None,
         actor: None,
-        now: bus.now(),
+        now: store.bus().now(),
         source: "test",
     };
-    let id = AggregateId::from(run);
-    let done = store.execute::<Run, _>(tenant, &id, ReadHint::UNKNOWN, &cause, |_| {
-        Ok(events.clone())
-    });
-    done.await.unwrap().seq
+    let decide = |_: &Run| Ok(events.clone());
+    let (id, hint) = (AggregateId::from(run), ReadHint::UNKNOWN);
+    store
+        .execute::<Run, _>(tenant, &id, hint, &cause, decide)
+        .await
+        .unwrap()
+        .seq
 }
 
 /// Sends a delta, as the model role does.

@@ -57,10 +57,11 @@ impl Provider for LocalProvider {
         limits: &'a CallLimits,
         sink: &'a mut Sink<'_>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
-        match told_in_words(request, self.tool_rounds).or_else(|| constrained(request)) {
-            None => self.wire.complete(request, limits, sink),
-            Some(told) => Box::pin(async move { self.wire.complete(&told, limits, sink).await }),
-        }
+        let told = told_in_words(request, self.tool_rounds).or_else(|| constrained(request));
+        let mut told = told.unwrap_or_else(|| request.clone());
+        // The likeliest words are the best that a model this small has.
+        told.temperature.get_or_insert(0.0);
+        Box::pin(async move { self.wire.complete(&told, limits, sink).await })
     }
 }
 

@@ -42,7 +42,9 @@ pub(crate) async fn measure(base_url: &str, model: &str) -> Result<Direct, Bench
         }
         if call >= WARM_UP {
             direct.whole.add(began.elapsed());
-            direct.first_piece.add(first.unwrap_or_else(|| began.elapsed()));
+            direct
+                .first_piece
+                .add(first.unwrap_or_else(|| began.elapsed()));
         }
     }
     Ok(direct)

@@ -35,7 +35,11 @@ pub(crate) async fn follow(
         let next = steps.last().map_or(1, |step| step.applied + 1);
         match projections.wait_for_seq(next, PATIENCE).await {
             Ok(applied) => {
-                steps.push(Step { at: Instant::now(), applied, heard: observer.last_seq() });
+                steps.push(Step {
+                    at: Instant::now(),
+                    applied,
+                    heard: observer.last_seq(),
+                });
             }
             // Nothing new, or the database is away for a moment.
             Err(_) => tokio::task::yield_now().await,
@@ -51,12 +55,19 @@ pub(crate) fn delays(heard: &[(u64, Instant)], steps: &[Step]) -> Samples {
         let at = steps.partition_point(|step| step.applied < seq);
         steps.get(at).map(|step| step.at)
     };
-    heard.iter().filter_map(|(seq, at)| Some(visible(*seq)?.saturating_duration_since(*at))).collect()
+    heard
+        .iter()
+        .filter_map(|(seq, at)| Some(visible(*seq)?.saturating_duration_since(*at)))
+        .collect()
 }
 
 /// The most commits that the read models were behind.
 pub(crate) fn most_behind(steps: &[Step]) -> u64 {
-    steps.iter().map(|step| step.heard.saturating_sub(step.applied)).max().unwrap_or(0)
+    steps
+        .iter()
+        .map(|step| step.heard.saturating_sub(step.applied))
+        .max()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -68,7 +79,11 @@ mod tests {
     fn a_commit_is_visible_with_the_first_step_that_covers_it() {
         let t0 = Instant::now();
         let at = |ms| t0 + Duration::from_millis(ms);
-        let step = |ms, applied, heard| Step { at: at(ms), applied, heard };
+        let step = |ms, applied, heard| Step {
+            at: at(ms),
+            applied,
+            heard,
+        };
         let steps = [step(10, 5, 9), step(20, 12, 12)];
         let heard = [(5, at(8)), (6, at(9)), (12, at(21)), (13, at(22))];
         let delays = delays(&heard, &steps).quantiles().unwrap();

@@ -79,7 +79,12 @@ impl Load {
             Via::Bus => vec![],
             Via::Http => tenants.iter().map(gateway).collect::<Result<_, _>>()?,
         };
-        Ok(Self(Arc::new(Parts { bus, observer, tenants, gateways })))
+        Ok(Self(Arc::new(Parts {
+            bus,
+            observer,
+            tenants,
+            gateways,
+        })))
     }
 
     /// Starts a run and waits for its end; `turn` chooses the tenant.
@@ -98,7 +103,9 @@ impl Load {
             Ok(Ok(ended)) => Ok(Sample { began, ended }),
             _ => {
                 self.0.observer.forget(run);
-                Err(BenchError::Bus(format!("run {run} did not end within {RUN_LIMIT:?}")))
+                Err(BenchError::Bus(format!(
+                    "run {run} did not end within {RUN_LIMIT:?}"
+                )))
             }
         }
     }
@@ -112,16 +119,25 @@ impl Load {
         };
         let slot = turn % self.0.tenants.len().max(1);
         if let Some(gateway) = self.0.gateways.get(slot) {
-            gateway.post::<Value>(Request::at(&["v1", "runs"]), &command).await?;
+            gateway
+                .post::<Value>(Request::at(&["v1", "runs"]), &command)
+                .await?;
             return Ok(());
         }
-        let Some(tenant) = self.0.tenants.get(slot) else { return Ok(()) };
+        let Some(tenant) = self.0.tenants.get(slot) else {
+            return Ok(());
+        };
         let mut meta = CommandMeta::new(CommandId::random(run.uuid()), "nexus/bench");
         meta.correlation = Some(run);
-        meta.actor = Some(Actor { user: "bench".to_owned(), roles: vec![] });
+        meta.actor = Some(Actor {
+            user: "bench".to_owned(),
+            roles: vec![],
+        });
         let command = Command::from(command);
         let published = publish_command(&self.0.bus, tenant, &command, &meta).await;
-        published.map(drop).map_err(|error| BenchError::Bus(error.to_string()))
+        published
+            .map(drop)
+            .map_err(|error| BenchError::Bus(error.to_string()))
     }
 
     /// Keeps `starters` starting runs until told to stop; gives every run that they started.
@@ -156,8 +172,16 @@ impl Load {
 /// # Errors
 /// [`BenchError::Runs`].
 pub(crate) fn all_completed(samples: &[Sample]) -> Result<(), BenchError> {
-    let mut failures = samples.iter().filter_map(|sample| sample.ended.failure.as_ref());
-    let Some(first) = failures.next() else { return Ok(()) };
+    let mut failures = samples
+        .iter()
+        .filter_map(|sample| sample.ended.failure.as_ref());
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
     let failed = 1 + failures.count();
-    Err(BenchError::Runs { failed, all: samples.len(), first: first.clone() })
+    Err(BenchError::Runs {
+        failed,
+        all: samples.len(),
+        first: first.clone(),
+    })
 }

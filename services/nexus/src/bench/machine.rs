@@ -25,7 +25,9 @@ impl Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            cpu: field(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
+            cpu: field(&read("/proc/cpuinfo"), "model name")
+                .unwrap_or("unknown")
+                .to_owned(),
             memory_bytes: memory(&read("/proc/meminfo")),
             load_before: load(&read("/proc/loadavg")),
             optimised: !cfg!(debug_assertions),
@@ -44,7 +46,11 @@ fn memory(meminfo: &str) -> u64 {
 }
 
 fn load(loadavg: &str) -> f64 {
-    loadavg.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+    loadavg
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -53,7 +59,10 @@ mod tests {
 
     #[test]
     fn the_kernels_files_are_read() {
-        assert_eq!(field("a : 1\nmodel name\t: X 1\n", "model name"), Some("X 1"));
+        assert_eq!(
+            field("a : 1\nmodel name\t: X 1\n", "model name"),
+            Some("X 1")
+        );
         assert_eq!(memory("MemTotal:       16384 kB\n"), 16_777_216);
         assert!((load("1.25 0.5 0.1 1/2 3\n") - 1.25).abs() < f64::EPSILON);
         assert!(Machine::here().cores > 0);

@@ -18,6 +18,7 @@ mod report;
 mod runs;
 mod stats;
 mod stored;
+mod summary;
 
 use std::process::ExitCode;
 

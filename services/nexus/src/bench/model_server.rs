@@ -96,14 +96,23 @@ impl OwnModelServer {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed("the model server cannot be started"))?;
-        let said = child.stdout.take().map(|out| BufReader::new(out.take(4096)).lines());
+        let said = child
+            .stdout
+            .take()
+            .map(|out| BufReader::new(out.take(4096)).lines());
         let mut said = said.ok_or_else(|| BenchError::Model("it has no output".to_owned()))?;
         let line = tokio::time::timeout(START_LIMIT, said.next_line()).await;
         let line = line.map_err(|_| BenchError::Model("it did not start in time".to_owned()))?;
-        let line = line.map_err(failed("the model server cannot be read"))?.unwrap_or_default();
+        let line = line
+            .map_err(failed("the model server cannot be read"))?
+            .unwrap_or_default();
         let base_url = line.strip_prefix(LISTENS);
         let base_url = base_url.ok_or_else(|| BenchError::Model("it did not start".to_owned()))?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { base_url: base_url.to_owned(), pid, _child: child })
+        Ok(Self {
+            base_url: base_url.to_owned(),
+            pid,
+            _child: child,
+        })
     }
 }

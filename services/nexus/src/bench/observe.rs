@@ -67,9 +67,8 @@ impl Marks {
     fn of(body: &str) -> Self {
         let has = |name: &str| body.contains(name);
         let completed = has("\"nexus.run.completed.v1\"");
-        let ended = completed
-            || has("\"nexus.run.failed.v1\"")
-            || has("\"nexus.run.cancelled.v1\"");
+        let ended =
+            completed || has("\"nexus.run.failed.v1\"") || has("\"nexus.run.cancelled.v1\"");
         Self {
             started: has("\"nexus.run.started.v1\""),
             answered: has("\"nexus.run.llm-completed.v1\""),
@@ -112,7 +111,13 @@ impl Observer {
     /// Expects the end of a run; to be called before it is started.
     pub(crate) fn expect(&self, run: RunId) -> oneshot::Receiver<Ended> {
         let (tell, ended) = oneshot::channel();
-        self.lock().waiting.insert(run, Waiting { stages: Stages::default(), tell });
+        self.lock().waiting.insert(
+            run,
+            Waiting {
+                stages: Stages::default(),
+                tell,
+            },
+        );
         ended
     }
 
@@ -128,7 +133,9 @@ impl Observer {
 
     fn hear(&self, message: &Message, at: Instant) {
         let mut tokens = message.subject.rsplit('.');
-        let Some(run) = tokens.next().and_then(|id| id.parse::<RunId>().ok()) else { return };
+        let Some(run) = tokens.next().and_then(|id| id.parse::<RunId>().ok()) else {
+            return;
+        };
         let live = tokens.nth(1) == Some("live");
         let body = String::from_utf8_lossy(&message.payload);
         let mut state = self.lock();
@@ -141,17 +148,26 @@ impl Observer {
         let seq = sequence(message).unwrap_or(0);
         state.last_seq = state.last_seq.max(seq);
         let marks = Marks::of(&body);
-        let Some(waiting) = state.waiting.get_mut(&run) else { return };
+        let Some(waiting) = state.waiting.get_mut(&run) else {
+            return;
+        };
         if marks.started {
             waiting.stages.started.get_or_insert(at);
         }
         if marks.answered {
             waiting.stages.answered.get_or_insert(at);
         }
-        if marks.ended && let Some(waiting) = state.waiting.remove(&run) {
+        if marks.ended
+            && let Some(waiting) = state.waiting.remove(&run)
+        {
             let failure = (!marks.completed).then(|| body.chars().take(2000).collect());
             // Whoever waited may have given up.
-            let _ = waiting.tell.send(Ended { at, seq, failure, stages: waiting.stages });
+            let _ = waiting.tell.send(Ended {
+                at,
+                seq,
+                failure,
+                stages: waiting.stages,
+            });
         }
     }
 
@@ -171,7 +187,13 @@ impl Drop for Listening {
 }
 
 fn sequence(message: &Message) -> Option<u64> {
-    message.headers.as_ref()?.get("Nats-Sequence")?.as_str().parse().ok()
+    message
+        .headers
+        .as_ref()?
+        .get("Nats-Sequence")?
+        .as_str()
+        .parse()
+        .ok()
 }
 
 /// Time from one stage to another, where both were heard of.
@@ -206,8 +228,14 @@ mod tests {
         let log = format!("nexus.bench.log.run.{run}");
         let t0 = Instant::now();
         let at = |ms| t0 + Duration::from_millis(ms);
-        observer.hear(&message(&log, 1, r#"[{"type":"nexus.run.started.v1"}]"#), at(1));
-        observer.hear(&message(&format!("nexus.bench.live.run.{run}"), 0, "{}"), at(3));
+        observer.hear(
+            &message(&log, 1, r#"[{"type":"nexus.run.started.v1"}]"#),
+            at(1),
+        );
+        observer.hear(
+            &message(&format!("nexus.bench.live.run.{run}"), 0, "{}"),
+            at(3),
+        );
         assert!(ended.try_recv().is_err());
         let last = r#"[{"type":"nexus.run.llm-completed.v1"},{"type":"nexus.run.completed.v1"}]"#;
         observer.hear(&message(&log, 9, last), at(5));
@@ -215,7 +243,10 @@ mod tests {
         assert_eq!((ended.seq, ended.failure.as_deref()), (9, None));
         let millis = |from, to| between(from, to).map(|took| took.as_millis());
         assert_eq!(millis(ended.stages.started, ended.stages.answered), Some(4));
-        assert_eq!(millis(ended.stages.started, ended.stages.first_piece), Some(2));
+        assert_eq!(
+            millis(ended.stages.started, ended.stages.first_piece),
+            Some(2)
+        );
         assert_eq!(observer.last_seq(), 9);
         assert!(observer.lock().waiting.is_empty());
     }
@@ -226,7 +257,17 @@ mod tests {
         let run = RunId::derive(&["y"]);
         let mut ended = observer.expect(run);
         let log = format!("nexus.bench.log.run.{run}");
-        observer.hear(&message(&log, 2, r#"[{"type":"nexus.run.failed.v1"}]"#), Instant::now());
-        assert!(ended.try_recv().unwrap().failure.unwrap().contains("failed"));
+        observer.hear(
+            &message(&log, 2, r#"[{"type":"nexus.run.failed.v1"}]"#),
+            Instant::now(),
+        );
+        assert!(
+            ended
+                .try_recv()
+                .unwrap()
+                .failure
+                .unwrap()
+                .contains("failed")
+        );
     }
 }

@@ -21,7 +21,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Variables that a private platform keeps; any other of ours would make it another one.
-const KEPT: [&str; 3] = ["NEXUS_CACHE_DIR", "NEXUS_NATS_SERVER", "NEXUS_POSTGRES_BIN_DIR"];
+const KEPT: [&str; 3] = [
+    "NEXUS_CACHE_DIR",
+    "NEXUS_NATS_SERVER",
+    "NEXUS_POSTGRES_BIN_DIR",
+];
 
 /// A platform to be measured.
 #[derive(Debug)]
@@ -54,7 +58,10 @@ impl Platform {
         let model = OwnModelServer::start().await?;
         let dir = tempfile::Builder::new().prefix("nexus-bench-").tempdir();
         let failed = |what: &'static str| {
-            move |source| BenchError::Process { what: what.to_owned(), source }
+            move |source| BenchError::Process {
+                what: what.to_owned(),
+                source,
+            }
         };
         let dir = dir.map_err(failed("a temporary directory cannot be made"))?;
         let mut child = spawn(&model.base_url, dir.path())?;
@@ -73,7 +80,10 @@ impl Platform {
     /// # Errors
     /// [`BenchError`]: it is not known where it is, or it does not answer.
     pub(crate) async fn attach(connection: &Connection) -> Result<Self, BenchError> {
-        let servers = Servers { configured: Configured::default(), ..Servers::default() };
+        let servers = Servers {
+            configured: Configured::default(),
+            ..Servers::default()
+        };
         let (bus, database) = (servers.bus(connection)?, servers.database(connection)?);
         let pid = connection.endpoints()?.map(|endpoints| endpoints.pid);
         connect(connection.gateway_url()?, bus, &database, pid).await
@@ -83,12 +93,18 @@ impl Platform {
     pub(crate) async fn stop(mut self) {
         self.projections.close().await;
         let Some(own) = &mut self.own else { return };
-        let pid = own.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = own
+            .child
+            .id()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
             // It may have ended by itself; then there is nobody to tell.
             let _ = kill_process(pid, Signal::TERM);
         }
-        if tokio::time::timeout(STOP_LIMIT, own.child.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_LIMIT, own.child.wait())
+            .await
+            .is_err()
+        {
             eprintln!("the private platform did not stop in time and is killed");
         }
     }
@@ -96,7 +112,10 @@ impl Platform {
 
 fn spawn(model_url: &str, dir: &Path) -> Result<Child, BenchError> {
     let path = dir.join("log");
-    let file = |source| BenchError::File { path: path.clone(), source };
+    let file = |source| BenchError::File {
+        path: path.clone(),
+        source,
+    };
     let log = std::fs::File::create(&path).map_err(file)?;
     let twin = log.try_clone().map_err(file)?;
     let failed = |source| BenchError::Process {
@@ -105,7 +124,13 @@ fn spawn(model_url: &str, dir: &Path) -> Result<Child, BenchError> {
     };
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command
-        .args(["up", "--ephemeral", "--listen", "127.0.0.1:0", "--ready-file"])
+        .args([
+            "up",
+            "--ephemeral",
+            "--listen",
+            "127.0.0.1:0",
+            "--ready-file",
+        ])
         .arg(dir.join("ready.json"))
         // A nexus.toml of whoever measures would make it another platform.
         .current_dir(dir)
@@ -136,10 +161,17 @@ async fn ready(child: &mut Child, dir: &Path) -> Result<Endpoints, BenchError> {
         if let Some(endpoints) = Endpoints::read(&file)? {
             return Ok(endpoints);
         }
-        let ended = child.try_wait().ok().flatten().map(|status| format!("it ended with {status}"));
+        let ended = child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| format!("it ended with {status}"));
         let late = (began.elapsed() > START_LIMIT).then(|| "it was not ready in time".to_owned());
         if let Some(reason) = ended.or(late) {
-            return Err(BenchError::Start { reason, log: tail(&dir.join("log")) });
+            return Err(BenchError::Start {
+                reason,
+                log: tail(&dir.join("log")),
+            });
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -158,10 +190,19 @@ async fn connect(
     pid: Option<u32>,
 ) -> Result<Platform, BenchError> {
     let away = |reason: String| BenchError::Bus(reason);
-    let bus = Bus::open(bus).await.map_err(|error| away(error.to_string()))?;
+    let bus = Bus::open(bus)
+        .await
+        .map_err(|error| away(error.to_string()))?;
     let connected = tokio::time::timeout(CONNECT_LIMIT, bus.connected()).await;
     connected.map_err(|_| away("it does not answer".to_owned()))?;
     let projections = Projections::connect(database, ProjectionsOptions::default()).await;
     let projections = projections.map_err(|error| BenchError::Database(error.to_string()))?;
-    Ok(Platform { url, bus, projections, pid, model: None, own: None })
+    Ok(Platform {
+        url,
+        bus,
+        projections,
+        pid,
+        model: None,
+        own: None,
+    })
 }

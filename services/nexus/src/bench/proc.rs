@@ -39,7 +39,11 @@ impl Cpu {
     pub(crate) fn of_one(pid: u32) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
         let stat = stat.ok().and_then(|text| parse(&text));
-        Self(stat.into_iter().map(|stat| (stat.name, stat.own_ticks)).collect())
+        Self(
+            stat.into_iter()
+                .map(|stat| (stat.name, stat.own_ticks))
+                .collect(),
+        )
     }
 
     /// Adds all of another under one name; nothing where the other is empty.
@@ -70,16 +74,23 @@ pub(crate) fn memory_of_tree(root: Option<u32>) -> BTreeMap<String, u64> {
             kilobytes(&text, field)
         };
         // Another user's maps may be closed to us; resident memory is not.
-        let kb = of("smaps_rollup", "Pss:").or_else(|| of("status", "VmRSS:")).unwrap_or(0);
+        let kb = of("smaps_rollup", "Pss:")
+            .or_else(|| of("status", "VmRSS:"))
+            .unwrap_or(0);
         *used.entry(stat.name.clone()).or_default() += kb * 1024;
     }
     used
 }
 
 fn all() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return vec![] };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return vec![];
+    };
     let stat = |path: &Path| fs::read_to_string(path.join("stat")).ok();
-    entries.flatten().filter_map(|entry| parse(&stat(&entry.path())?)).collect()
+    entries
+        .flatten()
+        .filter_map(|entry| parse(&stat(&entry.path())?))
+        .collect()
 }
 
 /// `pid (name) state ppid …`; the name may hold spaces and parentheses.
@@ -92,7 +103,13 @@ fn parse(stat: &str) -> Option<Stat> {
     let own_ticks = number(11)? + number(12)?;
     let ticks = own_ticks + number(13)? + number(14)?;
     let parent = u32::try_from(number(1)?).ok()?;
-    Some(Stat { pid: pid.parse().ok()?, name: name.to_owned(), parent, own_ticks, ticks })
+    Some(Stat {
+        pid: pid.parse().ok()?,
+        name: name.to_owned(),
+        parent,
+        own_ticks,
+        ticks,
+    })
 }
 
 fn tree(all: &[Stat], root: Option<u32>) -> Vec<&Stat> {
@@ -105,7 +122,9 @@ fn tree(all: &[Stat], root: Option<u32>) -> Vec<&Stat> {
             if pid == root {
                 return true;
             }
-            let Some(parent) = parents.get(&pid) else { return false };
+            let Some(parent) = parents.get(&pid) else {
+                return false;
+            };
             pid = *parent;
         }
         false
@@ -123,21 +142,35 @@ mod tests {
     use super::*;
 
     fn stat(pid: u32, name: &str, parent: u32, ticks: u64) -> Stat {
-        Stat { pid, name: name.to_owned(), parent, own_ticks: ticks, ticks }
+        Stat {
+            pid,
+            name: name.to_owned(),
+            parent,
+            own_ticks: ticks,
+            ticks,
+        }
     }
 
     #[test]
     fn a_name_may_look_like_a_field() {
         let text = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1 0 9 0";
-        let expected = Stat { own_ticks: 120, ..stat(42, "a) b (c", 7, 127) };
+        let expected = Stat {
+            own_ticks: 120,
+            ..stat(42, "a) b (c", 7, 127)
+        };
         assert_eq!(parse(text), Some(expected));
         assert_eq!(parse("nonsense"), None);
     }
 
     #[test]
     fn a_tree_is_everything_below_its_root() {
-        let all = [stat(1, "init", 0, 9), stat(5, "nexus", 1, 1), stat(6, "postgres", 5, 2),
-            stat(7, "postgres", 6, 3), stat(8, "other", 1, 4)];
+        let all = [
+            stat(1, "init", 0, 9),
+            stat(5, "nexus", 1, 1),
+            stat(6, "postgres", 5, 2),
+            stat(7, "postgres", 6, 3),
+            stat(8, "other", 1, 4),
+        ];
         let found: Vec<u32> = tree(&all, Some(5)).iter().map(|stat| stat.pid).collect();
         assert_eq!(found, [5, 6, 7]);
         assert!(tree(&all, None).is_empty());

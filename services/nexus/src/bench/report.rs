@@ -125,7 +125,11 @@ impl RunsReport {
             machine.load_before
         );
         sheet.line("machine", Cell::plain(what));
-        let platform = if self.own_platform { "its own, instant model" } else { "attached" };
+        let platform = if self.own_platform {
+            "its own, instant model"
+        } else {
+            "attached"
+        };
         sheet.line("platform", Cell::plain(platform));
         let how = format!("over {}, {} tenant(s)", self.via, self.tenants);
         sheet.line("runs", Cell::plain(how));
@@ -145,12 +149,23 @@ impl RunsReport {
             ("  added to its first piece", &alone.first_piece_added),
             ("  then visible in Postgres after", &alone.projection_delay),
             (in_flight.as_str(), &saturated.run),
-            ("  then visible in Postgres after", &saturated.projection_delay),
+            (
+                "  then visible in Postgres after",
+                &saturated.projection_delay,
+            ),
         ];
         for (name, quantiles) in lines {
             let Some(q) = quantiles else { continue };
-            let figures = [millis(q.p50_us), millis(q.p95_us), millis(q.p99_us), millis(q.max_us)];
-            let cells = figures.into_iter().chain([count(q.n as u64)]).map(Cell::plain);
+            let figures = [
+                millis(q.p50_us),
+                millis(q.p95_us),
+                millis(q.p99_us),
+                millis(q.max_us),
+            ];
+            let cells = figures
+                .into_iter()
+                .chain([count(q.n as u64)])
+                .map(Cell::plain);
             table.row(std::iter::once(Cell::plain(name)).chain(cells).collect());
         }
         table
@@ -173,26 +188,45 @@ impl RunsReport {
             line("CPU a run, platform and servers", millis(cpu));
         }
         line("most commits behind", count(saturated.most_commits_behind));
-        line("at rest after", millis(saturated.drained_after_ms.saturating_mul(1000)));
+        line(
+            "at rest after",
+            millis(saturated.drained_after_ms.saturating_mul(1000)),
+        );
         line("commits a run", format!("{:.1}", per_run.commits));
         line("event log a run", bytes(per_run.log_bytes));
         line(
             "Postgres a run",
-            format!("{} ({} of its log)", bytes(per_run.database_bytes), bytes(per_run.wal_bytes)),
+            format!(
+                "{} ({} of its log)",
+                bytes(per_run.database_bytes),
+                bytes(per_run.wal_bytes)
+            ),
         );
         sheet
     }
 
     fn programs(&self) -> Table {
-        let columns = [("", Align::Left), ("CPU A RUN", Align::Right), ("MEMORY", Align::Right)];
+        let columns = [
+            ("", Align::Left),
+            ("CPU A RUN", Align::Right),
+            ("MEMORY", Align::Right),
+        ];
         let mut table = Table::new(columns);
         let cpu = &self.saturated.cpu_us_per_run;
         let names: std::collections::BTreeSet<_> =
             cpu.keys().chain(self.memory_bytes.keys()).collect();
         for name in names {
             let used = cpu.get(name).map(|us| millis(*us)).unwrap_or_default();
-            let memory = self.memory_bytes.get(name).map(|n| bytes(*n)).unwrap_or_default();
-            table.row(vec![Cell::plain(name), Cell::plain(used), Cell::plain(memory)]);
+            let memory = self
+                .memory_bytes
+                .get(name)
+                .map(|n| bytes(*n))
+                .unwrap_or_default();
+            table.row(vec![
+                Cell::plain(name),
+                Cell::plain(used),
+                Cell::plain(memory),
+            ]);
         }
         table
     }
@@ -226,7 +260,11 @@ mod tests {
 
     fn report() -> RunsReport {
         let programs = |values: [u64; 2]| {
-            ["nexus", "postgres"].map(str::to_owned).into_iter().zip(values).collect()
+            ["nexus", "postgres"]
+                .map(str::to_owned)
+                .into_iter()
+                .zip(values)
+                .collect()
         };
         RunsReport {
             machine: Machine {
@@ -314,10 +352,18 @@ postgres    0.25 ms   50.0 MiB
     #[test]
     fn the_json_has_its_units_in_its_names() {
         let json = serde_json::to_value(report()).unwrap_or_default();
-        for at in ["/alone/run/p99_us", "/saturated/runs_per_second", "/per_run/log_bytes",
-            "/machine/load_before", "/memory_bytes/postgres", "/saturated/cpu_us_per_run/nexus"]
-        {
-            assert!(json.pointer(at).is_some_and(serde_json::Value::is_number), "{at}");
+        for at in [
+            "/alone/run/p99_us",
+            "/saturated/runs_per_second",
+            "/per_run/log_bytes",
+            "/machine/load_before",
+            "/memory_bytes/postgres",
+            "/saturated/cpu_us_per_run/nexus",
+        ] {
+            assert!(
+                json.pointer(at).is_some_and(serde_json::Value::is_number),
+                "{at}"
+            );
         }
     }
 }

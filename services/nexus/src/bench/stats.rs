@@ -13,7 +13,8 @@ pub(crate) struct Samples(Vec<u64>);
 impl Samples {
     /// Adds one.
     pub(crate) fn add(&mut self, sample: Duration) {
-        self.0.push(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
+        self.0
+            .push(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// How many there are.
@@ -24,7 +25,12 @@ impl Samples {
     /// Each one less a constant, never below zero: what is added to something that was measured
     /// without it.
     pub(crate) fn less(&self, constant_us: u64) -> Self {
-        Self(self.0.iter().map(|us| us.saturating_sub(constant_us)).collect())
+        Self(
+            self.0
+                .iter()
+                .map(|us| us.saturating_sub(constant_us))
+                .collect(),
+        )
     }
 
     /// Their quantiles; none without samples.
@@ -80,7 +86,10 @@ mod tests {
     use super::*;
 
     fn quantiles(us: impl IntoIterator<Item = u64>) -> Option<Quantiles> {
-        us.into_iter().map(Duration::from_micros).collect::<Samples>().quantiles()
+        us.into_iter()
+            .map(Duration::from_micros)
+            .collect::<Samples>()
+            .quantiles()
     }
 
     #[test]

@@ -50,10 +50,7 @@ impl Stored {
 ///
 /// # Errors
 /// [`BenchError::Bus`]: it does not come to rest within two minutes.
-pub(crate) async fn drained(
-    bus: &Bus,
-    projections: &Projections,
-) -> Result<Duration, BenchError> {
+pub(crate) async fn drained(bus: &Bus, projections: &Projections) -> Result<Duration, BenchError> {
     let began = Instant::now();
     loop {
         let commands = stream(bus, COMMANDS).await?.messages;
@@ -74,10 +71,7 @@ pub(crate) async fn drained(
     }
 }
 
-async fn stream(
-    bus: &Bus,
-    name: &str,
-) -> Result<async_nats::jetstream::stream::State, BenchError> {
+async fn stream(bus: &Bus, name: &str) -> Result<async_nats::jetstream::stream::State, BenchError> {
     let found = bus.jetstream().get_stream(name).await;
     let found = found.map_err(|error| BenchError::Bus(format!("stream {name}: {error}")))?;
     Ok(found.cached_info().state.clone())

@@ -71,13 +71,20 @@ pub(crate) struct DlqArgs {
 /// # Errors
 /// [`CliError`].
 pub(crate) async fn run(args: DlqArgs) -> Result<Exit, CliError> {
-    let tenant = args.connection.tenant.as_deref().map(str::parse::<Tenant>).transpose();
+    let tenant = args
+        .connection
+        .tenant
+        .as_deref()
+        .map(str::parse::<Tenant>)
+        .transpose();
     let tenant = tenant.map_err(|error| CliError::Usage(error.to_string()))?;
     let bus = servers::bus(&args.servers, &args.connection).await?;
     let (output, tenant) = (args.output, tenant.as_ref());
     match args.verb {
         DlqVerb::List { limit, before } => {
-            let letters = dlq::list(&bus, tenant, before, limit).await.map_err(failed)?;
+            let letters = dlq::list(&bus, tenant, before, limit)
+                .await
+                .map_err(failed)?;
             output.list(fields::LETTERS, &json!({ "items": letters }))?;
         }
         DlqVerb::Show { letter } => {
@@ -89,7 +96,10 @@ pub(crate) async fn run(args: DlqArgs) -> Result<Exit, CliError> {
                 let letter = dlq::get(&bus, tenant, number).await.map_err(failed)?;
                 dlq::redrive(&bus, &letter).await.map_err(failed)?;
                 let answer = json!({ "letter": number, "subject": letter.subject });
-                output.done(&format!("letter {number} is on {} again", letter.subject), &answer)?;
+                output.done(
+                    &format!("letter {number} is on {} again", letter.subject),
+                    &answer,
+                )?;
             }
         }
         DlqVerb::RedriveAll => return redrive_all(output, &bus, tenant).await,
@@ -98,7 +108,10 @@ pub(crate) async fn run(args: DlqArgs) -> Result<Exit, CliError> {
                 // Another tenant's is not ours to throw away.
                 dlq::get(&bus, tenant, number).await.map_err(failed)?;
                 dlq::discard(&bus, number).await.map_err(failed)?;
-                output.done(&format!("letter {number} is gone"), &json!({ "letter": number }))?;
+                output.done(
+                    &format!("letter {number} is gone"),
+                    &json!({ "letter": number }),
+                )?;
             }
         }
     }
@@ -111,7 +124,9 @@ fn show(output: Output, letter: &DeadLetter) -> Result<(), CliError> {
     }
     let body = String::from_utf8_lossy(&letter.body);
     let pretty = serde_json::from_str::<Value>(&body);
-    let body = pretty.ok().and_then(|value| serde_json::to_string_pretty(&value).ok());
+    let body = pretty
+        .ok()
+        .and_then(|value| serde_json::to_string_pretty(&value).ok());
     let body = body.unwrap_or_else(|| String::from_utf8_lossy(&letter.body).into_owned());
     let mut text = letter.explain();
     text.push('\n');
@@ -124,11 +139,7 @@ fn show(output: Output, letter: &DeadLetter) -> Result<(), CliError> {
 
 /// A letter is deleted only after its command is back in the queue, and the command keeps its id:
 /// stopping in between loses nothing and does nothing twice.
-async fn redrive_all(
-    output: Output,
-    bus: &Bus,
-    tenant: Option<&Tenant>,
-) -> Result<Exit, CliError> {
+async fn redrive_all(output: Output, bus: &Bus, tenant: Option<&Tenant>) -> Result<Exit, CliError> {
     let before = total(&dlq::counts(bus, tenant).await.map_err(failed)?);
     let redriving = dlq::redrive_all(bus, tenant);
     tokio::pin!(redriving);
@@ -160,7 +171,11 @@ async fn tell(bus: &Bus, tenant: Option<&Tenant>, before: u64) {
         return;
     }
     if let Ok(counts) = dlq::counts(bus, tenant).await {
-        hint(&format!("{} of {} letters left", count(total(&counts)), count(before)));
+        hint(&format!(
+            "{} of {} letters left",
+            count(total(&counts)),
+            count(before)
+        ));
     }
 }
 

@@ -36,7 +36,9 @@ pub(crate) struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("data_dir", &self.data_dir).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +74,9 @@ pub(crate) struct Configured {
 
 impl std::fmt::Debug for Configured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Configured").field("bus", &self.bus).finish_non_exhaustive()
+        f.debug_struct("Configured")
+            .field("bus", &self.bus)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +98,9 @@ pub(crate) struct Endpoints {
 
 impl std::fmt::Debug for Endpoints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoints").field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("Endpoints")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +110,10 @@ impl Endpoints {
     /// # Errors
     /// It is there and cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, CliError> {
-        let unusable = |reason: String| CliError::Endpoints { path: path.to_owned(), reason };
+        let unusable = |reason: String| CliError::Endpoints {
+            path: path.to_owned(),
+            reason,
+        };
         match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(error.to_string())),
@@ -114,7 +123,9 @@ impl Endpoints {
             Ok(_) => {}
         }
         let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
-        serde_json::from_str(&text).map(Some).map_err(|error| unusable(error.to_string()))
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| unusable(error.to_string()))
     }
 }
 
@@ -130,7 +141,8 @@ impl Connection {
     /// # Errors
     /// As [`Endpoints::read`].
     pub(crate) fn endpoints(&self) -> Result<Option<Endpoints>, CliError> {
-        self.endpoints_file().map_or(Ok(None), |path| Endpoints::read(&path))
+        self.endpoints_file()
+            .map_or(Ok(None), |path| Endpoints::read(&path))
     }
 
     /// The gateway's address. A file that cannot be read matters only where somebody named its
@@ -170,7 +182,10 @@ impl Servers {
     /// # Errors
     /// Nobody says so.
     pub(crate) fn database(&self, connection: &Connection) -> Result<String, CliError> {
-        let own = self.database_url.as_ref().or(self.configured.database_url.as_ref());
+        let own = self
+            .database_url
+            .as_ref()
+            .or(self.configured.database_url.as_ref());
         match own {
             Some(url) => Ok(url.clone()),
             None => known(connection, "--database-url", |found| found.database_url),
@@ -184,7 +199,10 @@ fn known<T>(
     pick: impl FnOnce(Endpoints) -> T,
 ) -> Result<T, CliError> {
     let place = connection.endpoints_file();
-    connection.endpoints()?.map(pick).ok_or(CliError::NoServers { flag, place })
+    connection
+        .endpoints()?
+        .map(pick)
+        .ok_or(CliError::NoServers { flag, place })
 }
 
 /// A connection to the servers at `url`, whose user and password are taken out of it, so that no
@@ -193,8 +211,12 @@ pub(crate) fn bus_at(url: &str) -> BusConfig {
     let mut credentials = Credentials::None;
     let servers = url.split(',').map(|server| {
         let server = server.trim();
-        let Some((scheme, rest)) = server.split_once("://") else { return server.to_owned() };
-        let Some((secret, host)) = rest.rsplit_once('@') else { return server.to_owned() };
+        let Some((scheme, rest)) = server.split_once("://") else {
+            return server.to_owned();
+        };
+        let Some((secret, host)) = rest.rsplit_once('@') else {
+            return server.to_owned();
+        };
         credentials = match secret.split_once(':') {
             Some((user, password)) => Credentials::UserPassword {
                 user: user.to_owned(),
@@ -212,10 +234,14 @@ pub(crate) fn bus_at(url: &str) -> BusConfig {
 
 /// An address without its user and password, for people.
 pub(crate) fn without_secret(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "(not a URL)".to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "(not a URL)".to_owned();
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let path = path.split(['?', '#']).next().unwrap_or_default();
     format!("{scheme}://{host}{path}")
 }
@@ -240,8 +266,10 @@ mod tests {
     #[test]
     fn what_is_said_wins_over_what_is_written_and_that_over_the_usual() {
         let dir = tempfile::tempdir().unwrap();
-        let mut connection =
-            Connection { data_dir: Some(dir.path().to_owned()), ..Connection::default() };
+        let mut connection = Connection {
+            data_dir: Some(dir.path().to_owned()),
+            ..Connection::default()
+        };
         assert_eq!(connection.gateway_url().unwrap(), DEFAULT_URL);
         let written = written(dir.path());
         assert_eq!(connection.gateway_url().unwrap(), written.url);
@@ -250,10 +278,18 @@ mod tests {
         assert!(matches!(bus.credentials, Credentials::UserPassword { .. }));
         connection.url = Some("https://nexus.example".to_owned());
         assert_eq!(connection.gateway_url().unwrap(), "https://nexus.example");
-        assert_eq!(Servers::default().database(&connection).unwrap(), written.database_url);
-        let configured =
-            Configured { database_url: Some("postgres://c".to_owned()), bus: Some(bus_at("c")) };
-        let mut servers = Servers { configured, ..Servers::default() };
+        assert_eq!(
+            Servers::default().database(&connection).unwrap(),
+            written.database_url
+        );
+        let configured = Configured {
+            database_url: Some("postgres://c".to_owned()),
+            bus: Some(bus_at("c")),
+        };
+        let mut servers = Servers {
+            configured,
+            ..Servers::default()
+        };
         assert_eq!(servers.database(&connection).unwrap(), "postgres://c");
         assert_eq!(servers.bus(&connection).unwrap().url, "c");
         servers.database_url = Some("postgres://b".to_owned());
@@ -264,8 +300,10 @@ mod tests {
     fn a_broken_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), "{").unwrap();
-        let connection =
-            Connection { data_dir: Some(dir.path().to_owned()), ..Connection::default() };
+        let connection = Connection {
+            data_dir: Some(dir.path().to_owned()),
+            ..Connection::default()
+        };
         let error = connection.gateway_url().unwrap_err();
         assert!(error.to_string().contains(FILE), "{error}");
     }
@@ -277,7 +315,10 @@ mod tests {
         assert!(!format!("{endpoints:?}").contains("secret"));
         for (url, shown) in [
             ("nats://u:secret@host:4222", "nats://host:4222"),
-            ("postgres://u:s@cret@h/db?password=secret", "postgres://h/db"),
+            (
+                "postgres://u:s@cret@h/db?password=secret",
+                "postgres://h/db",
+            ),
             ("nats://host", "nats://host"),
             ("secret", "(not a URL)"),
         ] {

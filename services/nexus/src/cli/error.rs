@@ -17,6 +17,8 @@ pub(crate) enum CliError {
         url: String,
         /// Why.
         reason: String,
+        /// Nobody took the connection, so that nothing was sent.
+        refused: bool,
     },
     /// The platform stopped answering and did not come back in time.
     #[error("the platform at {url} was lost for {waited_s} s: {reason}")]
@@ -87,7 +89,10 @@ impl CliError {
     /// Wraps an error of a server.
     pub(crate) fn server<E: std::error::Error>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
-        move |error| Self::Server { what, reason: chain(&error) }
+        move |error| Self::Server {
+            what,
+            reason: chain(&error),
+        }
     }
 
     /// The exit code.
@@ -101,6 +106,7 @@ impl CliError {
             Self::Problem(problem) => match (problem.code.as_str(), problem.status) {
                 ("budget_exhausted", _) => Exit::BudgetExhausted,
                 ("policy_denied", _) => Exit::Denied,
+                (_, 400 | 422) => Exit::Usage,
                 (_, 503 | 504) => Exit::Unreachable,
                 _ => Exit::Failed,
             },
@@ -133,7 +139,10 @@ impl CliError {
             Self::Problem(problem) => return advice_for(problem).map(str::to_owned),
             Self::Answer { .. } => "is --url the gateway of a Nexus of this version?".to_owned(),
             Self::Endpoints { path, .. } => {
-                format!("remove {} if no `nexus up` runs there, or pass --url", path.display())
+                format!(
+                    "remove {} if no `nexus up` runs there, or pass --url",
+                    path.display()
+                )
             }
             Self::NoServers { flag, place } => match place {
                 Some(place) => format!(
@@ -151,7 +160,11 @@ impl CliError {
 
     /// Everything that there is to say, as lines for standard error.
     pub(crate) fn render(&self, style: Style) -> String {
-        let mut out = format!("{}: {}\n", style.paint(Tone::Bad, "error"), printable(&chain(self)));
+        let mut out = format!(
+            "{}: {}\n",
+            style.paint(Tone::Bad, "error"),
+            printable(&chain(self))
+        );
         let mut more = |name: &str, text: &str| {
             let name = style.paint(Tone::Dim, &format!("{name:>7}"));
             out.push_str(&format!("{name}: {}\n", printable(text)));
@@ -209,6 +222,7 @@ mod tests {
         let error = CliError::Unreachable {
             url: "http://127.0.0.1:8080".to_owned(),
             reason: "connection refused".to_owned(),
+            refused: true,
         };
         let expected = "\
 error: no platform answers at http://127.0.0.1:8080: connection refused
@@ -226,7 +240,10 @@ error: model: \"x\" is not known here
   field: model
    code: invalid (422)
 ";
-        assert_eq!(CliError::Problem(Box::new(problem)).render(Style::PLAIN), expected);
+        assert_eq!(
+            CliError::Problem(Box::new(problem)).render(Style::PLAIN),
+            expected
+        );
     }
 
     #[test]
@@ -236,6 +253,7 @@ error: model: \"x\" is not known here
             (402, "budget_exhausted", Exit::BudgetExhausted),
             (403, "policy_denied", Exit::Denied),
             (503, "projection_behind", Exit::Unreachable),
+            (422, "invalid", Exit::Usage),
         ] {
             let problem = Problem::new(status, code, "no");
             assert_eq!(CliError::Problem(Box::new(problem)).exit(), exit, "{code}");

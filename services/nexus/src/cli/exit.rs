@@ -89,7 +89,10 @@ mod tests {
     fn a_run_that_ended_says_why_by_its_code() {
         assert_eq!(Exit::of_run("completed", None), Exit::Done);
         assert_eq!(Exit::of_run("failed", Some("max_turns")), Exit::Failed);
-        assert_eq!(Exit::of_run("failed", Some("budget_exhausted")), Exit::BudgetExhausted);
+        assert_eq!(
+            Exit::of_run("failed", Some("budget_exhausted")),
+            Exit::BudgetExhausted
+        );
         assert_eq!(Exit::of_run("failed", Some("policy_denied")), Exit::Denied);
         assert_eq!(Exit::of_run("cancelled", None), Exit::Cancelled);
     }

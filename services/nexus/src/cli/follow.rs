@@ -103,21 +103,23 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// The stream sequence of the last event that has one.
-    pub(crate) fn last_seq(&self) -> Option<u64> {
-        let id = self.last_id.as_deref()?;
-        let digits = id.find(|c: char| !c.is_ascii_digit()).unwrap_or(id.len());
-        id.get(..digits)?.parse().ok()
-    }
-
     async fn open(&mut self) -> Result<(), CliError> {
         if self.broken_since.is_some() {
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
         let path = ["v1", "runs", &self.run_id, "events"];
-        let headers: Vec<_> = self.last_id.clone().map(|id| ("last-event-id", id)).into_iter().collect();
-        let request = Request { path: &path, headers: &headers, ..Request::default() };
+        let headers: Vec<_> = self
+            .last_id
+            .clone()
+            .map(|id| ("last-event-id", id))
+            .into_iter()
+            .collect();
+        let request = Request {
+            path: &path,
+            headers: &headers,
+            ..Request::default()
+        };
         match self.gateway.stream(request).await {
             Ok(response) => {
                 self.open = Some((response, SseParser::default()));
@@ -192,22 +194,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_stream_goes_on_after_the_last_whole_event() {
-        let away = testing::json("503 Service Unavailable", &json!({
-            "code": "bus_away", "title": "", "status": 503, "detail": "the bus is away"
-        }));
+        let away = testing::json(
+            "503 Service Unavailable",
+            &json!({
+                "code": "bus_away", "title": "", "status": 503, "detail": "the bus is away"
+            }),
+        );
         let first = "id: 6.0\ndata: a\n\nevent: delta\ndata: d\n\nid: 6\ndata: half";
-        let scripted =
-            Scripted::start(vec![cut_stream(first), away, cut_stream("id: 7\ndata: b\n\n")]).await;
+        let scripted = Scripted::start(vec![
+            cut_stream(first),
+            away,
+            cut_stream("id: 7\ndata: b\n\n"),
+        ])
+        .await;
         let mut follow = Follow::new(&scripted.gateway, "r", Duration::from_secs(60), false);
         assert_eq!(event(&mut follow).await, "a");
         assert_eq!(event(&mut follow).await, "d");
         broken(&mut follow).await;
         assert_eq!(event(&mut follow).await, "b");
-        assert_eq!(follow.last_seq(), Some(7));
         let asked = scripted.asked();
         assert!(!asked[0].contains("last-event-id"), "{}", asked[0]);
-        assert!(asked[1..].iter().all(|asked| asked.contains("last-event-id: 6.0")), "{asked:?}");
-        assert!(asked.iter().all(|asked| asked.contains("nexus-tenant: acme")));
+        assert!(
+            asked[1..]
+                .iter()
+                .all(|asked| asked.contains("last-event-id: 6.0")),
+            "{asked:?}"
+        );
+        assert!(
+            asked
+                .iter()
+                .all(|asked| asked.contains("nexus-tenant: acme"))
+        );
     }
 
     #[tokio::test]
@@ -221,15 +238,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_was_just_accepted_may_not_be_known_yet() {
-        let missing = || testing::json("404 Not Found", &json!({
-            "code": "not_found", "title": "", "status": 404, "detail": "run r does not exist"
-        }));
+        let missing = || {
+            testing::json(
+                "404 Not Found",
+                &json!({
+                    "code": "not_found", "title": "", "status": 404, "detail": "run r does not exist"
+                }),
+            )
+        };
         let answers = vec![missing(), cut_stream("id: 1\ndata: a\n\n"), missing()];
         let scripted = Scripted::start(answers).await;
         let mut follow = Follow::new(&scripted.gateway, "r", Duration::from_secs(60), true);
         assert_eq!(event(&mut follow).await, "a");
         broken(&mut follow).await;
         let error = follow.next().await.unwrap_err();
-        assert!(matches!(error, CliError::Problem(_)), "once it was known it does not vanish");
+        assert!(
+            matches!(error, CliError::Problem(_)),
+            "once it was known it does not vanish"
+        );
     }
 }

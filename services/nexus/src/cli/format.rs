@@ -92,9 +92,12 @@ mod tests {
 
     #[test]
     fn money_keeps_every_digit_that_matters() {
-        for (micros, text) in
-            [(0, "$0.00"), (1_200, "$0.0012"), (1, "$0.000001"), (12_500_000, "$12.50")]
-        {
+        for (micros, text) in [
+            (0, "$0.00"),
+            (1_200, "$0.0012"),
+            (1, "$0.000001"),
+            (12_500_000, "$12.50"),
+        ] {
             assert_eq!(usd(micros), text);
         }
     }
@@ -114,10 +117,14 @@ mod tests {
 
     #[test]
     fn counts_and_bytes_are_grouped() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], [
-            "0", "999", "1,000", "1,234,567"
-        ]);
-        assert_eq!([bytes(512), bytes(1_536), bytes(3_400_000)], ["512 B", "1.5 KiB", "3.2 MiB"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [bytes(512), bytes(1_536), bytes(3_400_000)],
+            ["512 B", "1.5 KiB", "3.2 MiB"]
+        );
         assert_eq!(bytes(u64::MAX), "1677721.5 TiB");
     }
 

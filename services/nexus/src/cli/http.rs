@@ -43,7 +43,10 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     /// A path alone.
     pub(crate) fn at(path: &'a [&'a str]) -> Self {
-        Self { path, ..Self::default() }
+        Self {
+            path,
+            ..Self::default()
+        }
     }
 }
 
@@ -125,8 +128,13 @@ impl Gateway {
     /// # Errors
     /// [`CliError`].
     pub(crate) async fn stream(&self, request: Request<'_>) -> Result<Response, CliError> {
-        let call = self.call(Method::GET, &request).header(ACCEPT, "text/event-stream");
-        let response = call.send().await.map_err(|error| self.unreachable(&error))?;
+        let call = self
+            .call(Method::GET, &request)
+            .header(ACCEPT, "text/event-stream");
+        let response = call
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -143,7 +151,10 @@ impl Gateway {
         patience: Duration,
     ) -> Result<(u16, Value), CliError> {
         let call = self.call(Method::GET, &Request::at(path)).timeout(patience);
-        let response = call.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = call
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
         let body = self.body(response).await?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
@@ -159,13 +170,20 @@ impl Gateway {
         if let Some(body) = body {
             call = call.json(body);
         }
-        let response = call.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = call
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
         let body = self.body(response).await?;
         // 204 has no body; whoever asks for one of those takes null.
-        let body = if body.is_empty() { b"null".as_slice() } else { &body };
+        let body = if body.is_empty() {
+            b"null".as_slice()
+        } else {
+            &body
+        };
         serde_json::from_slice(body).map_err(|error| self.unreadable(&error.to_string()))
     }
 
@@ -174,12 +192,18 @@ impl Gateway {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(request.path);
         }
-        let set = request.query.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        let set = request
+            .query
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_ref()?)));
         for (name, value) in set {
             url.query_pairs_mut().append_pair(name, value);
         }
         let call = self.client.request(method, url);
-        request.headers.iter().fold(call, |call, (name, value)| call.header(*name, value))
+        request
+            .headers
+            .iter()
+            .fold(call, |call, (name, value)| call.header(*name, value))
     }
 
     async fn refused(&self, response: Response) -> CliError {
@@ -211,12 +235,19 @@ impl Gateway {
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let cause = std::error::Error::source(error);
         let reason = cause.map_or_else(|| error.to_string(), last_cause);
-        CliError::Unreachable { url: self.url().to_owned(), reason }
+        CliError::Unreachable {
+            url: self.url().to_owned(),
+            reason,
+            refused: error.is_connect(),
+        }
     }
 
     /// The error of an answer that is none.
     pub(crate) fn unreadable(&self, reason: &str) -> CliError {
-        CliError::Answer { url: self.url().to_owned(), reason: reason.to_owned() }
+        CliError::Answer {
+            url: self.url().to_owned(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -239,30 +270,56 @@ mod tests {
 
     #[tokio::test]
     async fn paths_and_queries_are_escaped_and_empty_ones_left_out() {
-        let scripted = Scripted::start(vec![testing::json("200 OK", &json!({ "items": [] }))]).await;
+        let scripted =
+            Scripted::start(vec![testing::json("200 OK", &json!({ "items": [] }))]).await;
         let query = [("user", Some("a&b".to_owned())), ("agent", None)];
-        let request = Request { path: &["v1", "a/b ?"], query: &query, ..Request::default() };
+        let request = Request {
+            path: &["v1", "a/b ?"],
+            query: &query,
+            ..Request::default()
+        };
         let answer: Value = scripted.gateway.get(request).await.unwrap();
         assert_eq!(answer, json!({ "items": [] }));
         let asked = scripted.asked();
-        assert!(asked[0].starts_with("GET /v1/a%2Fb%20%3F?user=a%26b HTTP/1.1"), "{}", asked[0]);
+        assert!(
+            asked[0].starts_with("GET /v1/a%2Fb%20%3F?user=a%26b HTTP/1.1"),
+            "{}",
+            asked[0]
+        );
     }
 
     #[tokio::test]
     async fn what_is_no_problem_document_is_not_this_platform() {
         let page = "HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
         let scripted = Scripted::start(vec![page.to_owned()]).await;
-        let error = scripted.gateway.get::<Value>(Request::at(&["v1"])).await.unwrap_err();
+        let error = scripted
+            .gateway
+            .get::<Value>(Request::at(&["v1"]))
+            .await
+            .unwrap_err();
         assert!(matches!(error, CliError::Answer { .. }), "{error}");
-        let error = scripted.gateway.get::<Value>(Request::at(&["v1"])).await.unwrap_err();
-        assert!(matches!(error, CliError::Unreachable { .. }), "nobody listens now: {error}");
+        let error = scripted
+            .gateway
+            .get::<Value>(Request::at(&["v1"]))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, CliError::Unreachable { .. }),
+            "nobody listens now: {error}"
+        );
     }
 
     #[test]
     fn an_address_is_checked_before_it_is_called() {
         for bad in ["127.0.0.1:8080", "ftp://x", "", "http://"] {
-            let connection = Connection { url: Some(bad.to_owned()), ..Connection::default() };
-            assert!(matches!(Gateway::new(&connection), Err(CliError::Usage(_))), "{bad}");
+            let connection = Connection {
+                url: Some(bad.to_owned()),
+                ..Connection::default()
+            };
+            assert!(
+                matches!(Gateway::new(&connection), Err(CliError::Usage(_))),
+                "{bad}"
+            );
         }
     }
 }

@@ -89,7 +89,13 @@ pub(crate) struct Ask<V: clap::Subcommand> {
 impl<V: clap::Subcommand> Ask<V> {
     fn split(self) -> Result<(V, Asker), CliError> {
         let gateway = Gateway::new(&self.connection)?;
-        Ok((self.verb, Asker { gateway, output: self.output }))
+        Ok((
+            self.verb,
+            Asker {
+                gateway,
+                output: self.output,
+            },
+        ))
     }
 }
 

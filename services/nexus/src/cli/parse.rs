@@ -13,7 +13,9 @@ pub(crate) fn usd_micros(text: &str) -> Result<u64, String> {
     {
         return Err(wrong());
     }
-    format!("{whole}{decimals:0<6}").parse().map_err(|_| wrong())
+    format!("{whole}{decimals:0<6}")
+        .parse()
+        .map_err(|_| wrong())
 }
 
 /// `KEY=VALUE`.
@@ -30,12 +32,24 @@ mod tests {
 
     #[test]
     fn dollars_are_exact() {
-        for (text, micros) in
-            [("1", 1_000_000), ("0.05", 50_000), ("$2.5", 2_500_000), (".000001", 1), ("3.", 3_000_000)]
-        {
+        for (text, micros) in [
+            ("1", 1_000_000),
+            ("0.05", 50_000),
+            ("$2.5", 2_500_000),
+            (".000001", 1),
+            ("3.", 3_000_000),
+        ] {
             assert_eq!(usd_micros(text), Ok(micros), "{text}");
         }
-        for bad in ["", ".", "-1", "1e3", "0.0000001", "99999999999999999", "1,5"] {
+        for bad in [
+            "",
+            ".",
+            "-1",
+            "1e3",
+            "0.0000001",
+            "99999999999999999",
+            "1,5",
+        ] {
             assert!(usd_micros(bad).is_err(), "{bad}");
         }
     }

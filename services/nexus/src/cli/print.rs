@@ -42,7 +42,11 @@ impl Output {
     /// # Errors
     /// As [`Self::list`].
     pub(crate) fn one(self, fields: &[Field], answer: &Value) -> Result<(), CliError> {
-        if self.json { self.value(answer) } else { write(&sheet(fields, answer, Style::stdout())) }
+        if self.json {
+            self.value(answer)
+        } else {
+            write(&sheet(fields, answer, Style::stdout()))
+        }
     }
 
     /// A list within an answer, under a heading; nothing where it is empty.
@@ -60,7 +64,11 @@ impl Output {
             return Ok(());
         }
         let style = Style::stdout();
-        write(&format!("\n{}\n{}", style.paint(Tone::Bold, heading), table(fields, rows, style)))
+        write(&format!(
+            "\n{}\n{}",
+            style.paint(Tone::Bold, heading),
+            table(fields, rows, style)
+        ))
     }
 
     /// What a command came to: a sentence, or the answer.
@@ -68,7 +76,11 @@ impl Output {
     /// # Errors
     /// As [`Self::list`].
     pub(crate) fn done(self, sentence: &str, answer: &Value) -> Result<(), CliError> {
-        if self.json { self.value(answer) } else { write(&format!("{sentence}\n")) }
+        if self.json {
+            self.value(answer)
+        } else {
+            write(&format!("{sentence}\n"))
+        }
     }
 
     /// JSON, indented where a person looks.

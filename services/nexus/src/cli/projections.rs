@@ -71,7 +71,10 @@ pub(crate) async fn run(args: ProjectionsArgs) -> Result<Exit, CliError> {
 
 async fn status(output: Output, bus: &Bus, projections: &Projections) -> Result<Exit, CliError> {
     let log = last_seq(bus).await?;
-    let applied = projections.applied_seq().await.map_err(CliError::server("Postgres"))?;
+    let applied = projections
+        .applied_seq()
+        .await
+        .map_err(CliError::server("Postgres"))?;
     let behind = log.saturating_sub(applied);
     if output.json {
         output.value(&json!({ "log_seq": log, "applied_seq": applied, "behind": behind }))?;
@@ -80,7 +83,10 @@ async fn status(output: Output, bus: &Bus, projections: &Projections) -> Result<
         sheet.line("log ends at", Cell::plain(count(log)));
         sheet.line("applied", Cell::plain(count(applied)));
         let tone = if behind == 0 { Tone::Good } else { Tone::Warn };
-        sheet.line("behind", Cell::toned(format!("{} commits", count(behind)), tone));
+        sheet.line(
+            "behind",
+            Cell::toned(format!("{} commits", count(behind)), tone),
+        );
         print::write(&sheet.render(Style::stdout()))?;
     }
     Ok(Exit::Done)
@@ -102,7 +108,11 @@ async fn rebuilt(output: Output, bus: &Bus, projections: &Projections) -> Result
     let js = bus.jetstream().clone();
     let done = rebuild(projections, js, topology::EVENTS, &mut tell).await;
     teller.end();
-    let Rebuilt { seq, events, duration: took } = done.map_err(failed)?;
+    let Rebuilt {
+        seq,
+        events,
+        duration: took,
+    } = done.map_err(failed)?;
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let rate = events.saturating_mul(1000) / took_ms.max(1);
     let sentence = format!(
@@ -131,7 +141,11 @@ async fn verified(output: Output, bus: &Bus, projections: &Projections) -> Resul
     } else {
         print::write(&render(&verified, Style::stdout()))?;
     }
-    Ok(if verified.is_equal() { Exit::Done } else { Exit::Failed })
+    Ok(if verified.is_equal() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn as_json(verified: &Verified) -> Value {
@@ -150,11 +164,19 @@ fn as_json(verified: &Verified) -> Value {
 }
 
 fn render(verified: &Verified, style: Style) -> String {
-    let columns = [("TABLE", Align::Left), ("LIVE ROWS", Align::Right),
-        ("FROM THE LOG", Align::Right), ("", Align::Left)];
+    let columns = [
+        ("TABLE", Align::Left),
+        ("LIVE ROWS", Align::Right),
+        ("FROM THE LOG", Align::Right),
+        ("", Align::Left),
+    ];
     let mut table = Table::new(columns);
     for report in &verified.tables {
-        let (word, tone) = if report.is_equal() { ("equal", Tone::Good) } else { ("differs", Tone::Bad) };
+        let (word, tone) = if report.is_equal() {
+            ("equal", Tone::Good)
+        } else {
+            ("differs", Tone::Bad)
+        };
         table.row(vec![
             Cell::plain(&report.table),
             Cell::plain(count(report.live_rows)),
@@ -167,15 +189,23 @@ fn render(verified: &Verified, style: Style) -> String {
         for row in &report.differences {
             let side = |row: &Option<String>| row.clone().unwrap_or_else(|| "(no row)".to_owned());
             let (live, log) = (side(&row.live), side(&row.rebuilt));
-            let text = format!("\n{} {}\n  live {live}\n  log  {log}\n", report.table, row.key);
+            let text = format!(
+                "\n{} {}\n  live {live}\n  log  {log}\n",
+                report.table, row.key
+            );
             out.push_str(&style::printable(&text));
         }
     }
     let verdict = match verified.is_equal() {
         true => "Every table is what the log gives",
-        false => "Some tables are not what the log gives: `nexus projections rebuild` makes them so",
+        false => {
+            "Some tables are not what the log gives: `nexus projections rebuild` makes them so"
+        }
     };
-    out.push_str(&format!("\n{verdict} (sequence {}).\n", count(verified.seq)));
+    out.push_str(&format!(
+        "\n{verdict} (sequence {}).\n",
+        count(verified.seq)
+    ));
     out
 }
 
@@ -188,7 +218,11 @@ struct Teller {
 
 impl Teller {
     fn new(what: &'static str) -> Self {
-        Self { what, terminal: std::io::stderr().is_terminal(), told: None }
+        Self {
+            what,
+            terminal: std::io::stderr().is_terminal(),
+            told: None,
+        }
     }
 
     fn tell(&mut self, progress: Progress) {
@@ -208,7 +242,9 @@ impl Teller {
 
 fn line(what: &str, progress: &Progress) -> String {
     let percent = progress.seq.saturating_mul(100) / progress.total.max(1);
-    let eta = progress.eta.map(|eta| duration(u64::try_from(eta.as_millis()).unwrap_or(u64::MAX)));
+    let eta = progress
+        .eta
+        .map(|eta| duration(u64::try_from(eta.as_millis()).unwrap_or(u64::MAX)));
     format!(
         "{what} {percent} % ({} of {}), {:.0} events a second{}",
         count(progress.seq),
@@ -220,7 +256,10 @@ fn line(what: &str, progress: &Progress) -> String {
 
 fn failed(error: FillError) -> CliError {
     let what = "the read models".to_owned();
-    CliError::Server { what, reason: chain(&error) }
+    CliError::Server {
+        what,
+        reason: chain(&error),
+    }
 }
 
 #[cfg(test)]
@@ -242,10 +281,17 @@ mod tests {
 
     #[test]
     fn what_differs_is_shown_with_both_rows() {
-        let row = Difference { key: "1".to_owned(), live: Some("{}".to_owned()), rebuilt: None };
+        let row = Difference {
+            key: "1".to_owned(),
+            live: Some("{}".to_owned()),
+            rebuilt: None,
+        };
         let verified = Verified {
             seq: 4_711,
-            tables: vec![report("agent_runs", "a", vec![]), report("budgets", "b", vec![row])],
+            tables: vec![
+                report("agent_runs", "a", vec![]),
+                report("budgets", "b", vec![row]),
+            ],
         };
         let expected = "\
 TABLE       LIVE ROWS  FROM THE LOG
@@ -259,7 +305,10 @@ budgets 1
 Some tables are not what the log gives: `nexus projections rebuild` makes them so (sequence 4,711).
 ";
         assert_eq!(render(&verified, Style::PLAIN), expected);
-        assert_eq!(as_json(&verified).pointer("/tables/1/equal"), Some(&Value::Bool(false)));
+        assert_eq!(
+            as_json(&verified).pointer("/tables/1/equal"),
+            Some(&Value::Bool(false))
+        );
     }
 
     #[test]

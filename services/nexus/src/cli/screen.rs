@@ -46,7 +46,9 @@ impl<O: Write, E: Write> Screen<O, E> {
                 Line::Note(tone, text) => self.remark(tone, &text)?,
             }
         }
-        self.out.flush().map_err(CliError::io("cannot write to standard output"))
+        self.out
+            .flush()
+            .map_err(CliError::io("cannot write to standard output"))
     }
 
     /// A remark, where somebody reads them.
@@ -54,7 +56,11 @@ impl<O: Write, E: Write> Screen<O, E> {
     /// # Errors
     /// As [`Self::show`].
     pub(crate) fn remark(&mut self, tone: Tone, text: &str) -> Result<(), CliError> {
-        if self.remarks { self.say(tone, text) } else { Ok(()) }
+        if self.remarks {
+            self.say(tone, text)
+        } else {
+            Ok(())
+        }
     }
 
     /// A line on standard error, whoever reads it.
@@ -67,19 +73,25 @@ impl<O: Write, E: Write> Screen<O, E> {
         writeln!(self.err, "{text}").map_err(CliError::io("cannot write to standard error"))
     }
 
-    /// A line of JSON on standard output.
+    /// A line of JSON on standard output, as it came.
     ///
     /// # Errors
     /// As [`Self::show`].
-    pub(crate) fn json(&mut self, value: &serde_json::Value) -> Result<(), CliError> {
-        writeln!(self.out, "{value}")
+    pub(crate) fn json_line(&mut self, json: &str) -> Result<(), CliError> {
+        // Line breaks in JSON are white space, and would end the line.
+        writeln!(self.out, "{}", json.replace(['\n', '\r'], " "))
             .and_then(|()| self.out.flush())
             .map_err(CliError::io("cannot write to standard output"))
     }
 
     fn text(&mut self, text: &str) -> Result<(), CliError> {
-        let shown = if self.careful { printable(text) } else { text.to_owned() };
-        self.open_line = !shown.is_empty() && !shown.ends_with('\n') || self.open_line && shown.is_empty();
+        let shown = if self.careful {
+            printable(text)
+        } else {
+            text.to_owned()
+        };
+        self.open_line =
+            !shown.is_empty() && !shown.ends_with('\n') || self.open_line && shown.is_empty();
         write!(self.out, "{shown}").map_err(CliError::io("cannot write to standard output"))
     }
 
@@ -109,7 +121,10 @@ mod tests {
         };
         screen.show(lines).unwrap();
         screen.say(Tone::Plain, "done").unwrap();
-        (String::from_utf8(screen.out).unwrap(), String::from_utf8(screen.err).unwrap())
+        (
+            String::from_utf8(screen.out).unwrap(),
+            String::from_utf8(screen.err).unwrap(),
+        )
     }
 
     fn lines() -> Vec<Line> {
@@ -126,7 +141,10 @@ mod tests {
     #[test]
     fn the_answer_is_alone_on_standard_output() {
         let (out, err) = shown(false, lines());
-        assert_eq!((out.as_str(), err.as_str()), ("It is 84.\nmore\n", "done\n"));
+        assert_eq!(
+            (out.as_str(), err.as_str()),
+            ("It is 84.\nmore\n", "done\n")
+        );
     }
 
     #[test]

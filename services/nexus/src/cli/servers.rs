@@ -20,12 +20,17 @@ pub(crate) async fn bus(servers: &Servers, connection: &Connection) -> Result<Bu
     let mut config = servers.bus(connection)?;
     config.retry_for = RETRY_FOR;
     let what = format!("NATS at {}", without_secret(&config.url));
-    let bus = Bus::open(config).await.map_err(CliError::server(what.clone()))?;
+    let bus = Bus::open(config)
+        .await
+        .map_err(CliError::server(what.clone()))?;
     match tokio::time::timeout(CONNECT_LIMIT, bus.connected()).await {
         Ok(()) => Ok(bus),
         Err(_) => {
             let reason = "no connection within 5 s: is it there, and are the credentials right?";
-            Err(CliError::Server { what, reason: reason.to_owned() })
+            Err(CliError::Server {
+                what,
+                reason: reason.to_owned(),
+            })
         }
     }
 }
@@ -46,5 +51,8 @@ pub(crate) async fn projections(
         ..ProjectionsOptions::default()
     };
     let connected = Projections::connect(&url, options).await;
-    connected.map_err(|error| CliError::Server { what, reason: chain(&error) })
+    connected.map_err(|error| CliError::Server {
+        what,
+        reason: chain(&error),
+    })
 }

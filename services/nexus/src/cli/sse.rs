@@ -95,13 +95,20 @@ mod tests {
     }
 
     fn event(id: Option<&str>, event: &str, data: &str) -> SseEvent {
-        SseEvent { id: id.map(str::to_owned), event: event.to_owned(), data: data.to_owned() }
+        SseEvent {
+            id: id.map(str::to_owned),
+            event: event.to_owned(),
+            data: data.to_owned(),
+        }
     }
 
     #[test]
     fn fields_comments_and_line_ends_of_every_kind() {
         let text = ": hello\r\n\r\nid: 7\revent: text\rdata: a\rdata:b\r\rdata\n\nevent: x\n\n";
-        assert_eq!(all(text), [event(Some("7"), "text", "a\nb"), event(Some("7"), "", "")]);
+        assert_eq!(
+            all(text),
+            [event(Some("7"), "text", "a\nb"), event(Some("7"), "", "")]
+        );
     }
 
     #[test]
@@ -120,7 +127,10 @@ mod tests {
 
     #[test]
     fn what_was_not_whole_is_not_an_event() {
-        assert_eq!(all("id: 1\ndata: a\n\nid: 2\ndata: b"), [event(Some("1"), "", "a")]);
+        assert_eq!(
+            all("id: 1\ndata: a\n\nid: 2\ndata: b"),
+            [event(Some("1"), "", "a")]
+        );
     }
 
     #[test]

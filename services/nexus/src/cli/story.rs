@@ -4,90 +4,19 @@
 //! Deltas are shown as they come and the recorded answer settles what was really said: whatever of
 //! it was not heard is added, and an answer that differs is shown whole.
 
+mod item;
+mod words;
+
 use std::collections::HashMap;
 
-use nexus_events::aggregate::Event as _;
-use nexus_events::run::{
-    LlmCompleted, PolicyDecided, PolicyPoint, ReservationRefused, RunEvent, RunStarted,
-};
+use nexus_events::run::{LlmCompleted, RunEvent, RunStarted};
 use nexus_events::{Body, Timestamp};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::exit::Exit;
 use super::format::{count, duration, one_line, usd};
 use super::style::Tone;
-
-/// Characters of arguments and results in a remark.
-const SNIPPET: usize = 160;
-
-/// What comes over the stream.
-#[derive(Debug)]
-pub(crate) enum Item {
-    /// Something that was recorded.
-    Fact {
-        /// When.
-        time: Option<Timestamp>,
-        /// What.
-        event: Box<RunEvent>,
-    },
-    /// A fragment of an answer.
-    Live(Live),
-    /// Something that this version does not know.
-    Unknown(String),
-}
-
-/// Fragments, as the model's role publishes them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Live {
-    /// More text.
-    Text {
-        /// The turn.
-        turn: u32,
-        /// The fragment.
-        text: String,
-    },
-    /// More of a tool call; shown when it is whole.
-    ToolCall {},
-    /// The call is made again: what came in this turn so far is void.
-    Restart {
-        /// The turn.
-        turn: u32,
-        /// Why.
-        reason: String,
-    },
-}
-
-#[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(rename = "type", default)]
-    type_name: String,
-    time: Option<Timestamp>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-impl Item {
-    /// Reads the data of a stream's event.
-    ///
-    /// # Errors
-    /// It is not JSON of the shape that the gateway sends.
-    pub(crate) fn read(data: &str) -> Result<Self, serde_json::Error> {
-        let wire: Wire<'_> = serde_json::from_str(data)?;
-        match (wire.type_name.as_str(), wire.data) {
-            (name, Some(data)) if name.starts_with("nexus.") => {
-                Ok(match RunEvent::decode(name, data) {
-                    Ok(event) => Self::Fact { time: wire.time, event: Box::new(event) },
-                    // A newer platform than this program: the rest of the story is still told.
-                    Err(_) => Self::Unknown(wire.type_name),
-                })
-            }
-            ("text" | "tool_call" | "restart", _) => serde_json::from_str(data).map(Self::Live),
-            _ => Ok(Self::Unknown(wire.type_name)),
-        }
-    }
-}
+pub(crate) use item::{Item, Live};
+use words::{SNIPPET, about, note, policy, refusal, snippet, with_reason};
 
 /// What is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +57,9 @@ pub(crate) struct Story {
     shown: String,
     /// The last turn whose answer was recorded.
     answered: u32,
+    /// Calls that were allowed to spend, and those whose usage is known.
+    granted_calls: u32,
+    known_calls: u32,
     tool_names: HashMap<String, String>,
 }
 
@@ -153,7 +85,9 @@ impl Story {
         };
         let ending = self.ending.as_ref();
         let mut parts = vec![
-            ending.map_or("not ended", |ending| ending.status).to_owned(),
+            ending
+                .map_or("not ended", |ending| ending.status)
+                .to_owned(),
             format!("{} tokens", count(self.tokens)),
             usd(self.cost_usd_micros),
             duration(self.duration_ms.unwrap_or(measured)),
@@ -165,6 +99,23 @@ impl Story {
             parts.push(format!("session {session}"));
         }
         parts.join(" · ")
+    }
+
+    /// Whether a call may have spent what was not heard of: it was under way when the run ended.
+    pub(crate) fn has_open_call(&self) -> bool {
+        self.granted_calls > self.known_calls
+    }
+
+    /// Calls that may have spent something.
+    pub(crate) fn calls(&self) -> u32 {
+        self.granted_calls
+    }
+
+    /// What the run spent in all, as it was learned elsewhere.
+    pub(crate) fn charge(&mut self, tokens: u64, cost_usd_micros: u64) {
+        self.tokens = tokens;
+        self.cost_usd_micros = cost_usd_micros;
+        self.known_calls = self.granted_calls;
     }
 
     fn live(&mut self, live: Live) -> Vec<Line> {
@@ -197,25 +148,28 @@ impl Story {
 
     fn end_text(&mut self) -> Vec<Line> {
         let shown = std::mem::take(&mut self.shown);
-        if shown.is_empty() { vec![] } else { vec![Line::Break] }
+        if shown.is_empty() {
+            vec![]
+        } else {
+            vec![Line::Break]
+        }
     }
 
     fn fact(&mut self, event: RunEvent) -> Vec<Line> {
         match event {
             RunEvent::RunStarted(started) => self.started(&started),
-            RunEvent::PolicyDecided(decided) => vec![self.policy(&decided)],
-            RunEvent::ReservationGranted(granted) => vec![note(format!(
-                "budget   holds {} tokens, {}, {} for turn {}",
-                count(granted.amounts.tokens),
-                usd(granted.amounts.cost_usd_micros),
-                duration(granted.amounts.time_ms),
-                granted.turn
-            ))],
+            RunEvent::PolicyDecided(decided) => vec![policy(&decided, |call| self.tool_name(call))],
+            RunEvent::ReservationGranted(granted) => {
+                self.granted_calls += 1;
+                vec![words::held(&granted)]
+            }
             RunEvent::ReservationRefused(refused) => vec![refusal(&refused)],
-            RunEvent::ReservationLapsed(lapsed) => vec![note(format!(
-                "budget   what was held for turn {} lapsed; asking again",
-                lapsed.turn
-            ))],
+            RunEvent::ReservationLapsed(lapsed) => {
+                self.known_calls += 1;
+                let turn = lapsed.turn;
+                let what = format!("budget   what was held for turn {turn} lapsed; asking again");
+                vec![note(what)]
+            }
             RunEvent::LlmCompleted(answer) => self.answer(&answer),
             RunEvent::LlmFailed(failed) => {
                 self.spend(failed.usage.total_tokens(), failed.cost_usd_micros);
@@ -228,12 +182,17 @@ impl Story {
                 self.spend(aborted.usage.total_tokens(), aborted.cost_usd_micros);
                 let tokens = count(aborted.usage.total_tokens());
                 let mut lines = self.end_text();
-                lines.push(note(format!("model    stopped after {tokens} tokens, which are charged")));
+                lines.push(note(format!(
+                    "model    stopped after {tokens} tokens, which are charged"
+                )));
                 lines
             }
             RunEvent::ToolStarted(started) if started.attempt > 1 => vec![Line::Note(
                 Tone::Warn,
-                format!("tool     {} is tried again ({})", started.tool, started.attempt),
+                format!(
+                    "tool     {} is tried again ({})",
+                    started.tool, started.attempt
+                ),
             )],
             RunEvent::ToolStarted(_) => vec![],
             RunEvent::ToolCompleted(done) => {
@@ -251,7 +210,10 @@ impl Story {
                 vec![note(format!("signal   {}", snippet(&signal.input)))]
             }
             RunEvent::RunPaused(paused) => {
-                vec![Line::Note(Tone::Warn, with_reason("paused", paused.reason.as_deref()))]
+                vec![Line::Note(
+                    Tone::Warn,
+                    with_reason("paused", paused.reason.as_deref()),
+                )]
             }
             RunEvent::RunResumed(resumed) => {
                 vec![note(with_reason("resumed", resumed.reason.as_deref()))]
@@ -278,27 +240,6 @@ impl Story {
             "run      {} · agent {} {} · model {}",
             started.run_id, agent.name, agent.version, started.model
         ))]
-    }
-
-    fn policy(&self, decided: &PolicyDecided) -> Line {
-        let point = match &decided.point {
-            PolicyPoint::ToolCall { call_id, .. } => {
-                format!("{} {}", decided.point.name(), self.tool_name(call_id))
-            }
-            point => point.name().to_owned(),
-        };
-        let because = match &decided.error {
-            Some(error) => format!(" ({error})"),
-            None if decided.reasons.is_empty() => String::new(),
-            None => format!(" ({})", decided.reasons.join("; ")),
-        };
-        let because = one_line(&because, SNIPPET);
-        if decided.allowed {
-            return note(format!("policy   allows {point} {because}").trim_end().to_owned());
-        }
-        let rules = decided.rules.join(", ");
-        let text = format!("policy   denies {point} {because} {rules}");
-        Line::Note(Tone::Bad, text.trim_end().to_owned())
     }
 
     fn answer(&mut self, answer: &LlmCompleted) -> Vec<Line> {
@@ -331,7 +272,10 @@ impl Story {
             Some(rest) => vec![Line::Text(rest.to_owned())],
             None => vec![
                 Line::Break,
-                Line::Note(Tone::Warn, "some of it was not heard; the whole answer:".to_owned()),
+                Line::Note(
+                    Tone::Warn,
+                    "some of it was not heard; the whole answer:".to_owned(),
+                ),
                 Line::Text(text.to_owned()),
             ],
         }
@@ -343,70 +287,25 @@ impl Story {
         code: Option<&str>,
         reason: Option<String>,
     ) -> Vec<Line> {
-        self.ending = Some(Ending { status, exit: Exit::of_run(status, code), reason });
+        self.ending = Some(Ending {
+            status,
+            exit: Exit::of_run(status, code),
+            reason,
+        });
         self.end_text()
     }
 
     fn spend(&mut self, tokens: u64, cost_usd_micros: u64) {
+        self.known_calls += 1;
         self.tokens = self.tokens.saturating_add(tokens);
         self.cost_usd_micros = self.cost_usd_micros.saturating_add(cost_usd_micros);
     }
 
     fn tool_name(&self, call_id: &str) -> String {
-        self.tool_names.get(call_id).map_or_else(|| call_id.to_owned(), Clone::clone)
+        self.tool_names
+            .get(call_id)
+            .map_or_else(|| call_id.to_owned(), Clone::clone)
     }
-}
-
-fn note(text: String) -> Line {
-    Line::Note(Tone::Dim, text)
-}
-
-fn with_reason(what: &str, reason: Option<&str>) -> String {
-    reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"))
-}
-
-fn snippet(body: &Body) -> String {
-    match body {
-        Body::Inline(text) => one_line(text, SNIPPET),
-        Body::Stored { bytes, .. } => format!("{} bytes", count(*bytes)),
-    }
-}
-
-fn about(answer: &LlmCompleted) -> String {
-    let usage = &answer.usage;
-    let about = if usage.estimated { "about " } else { "" };
-    let first = answer.time_to_first_token_ms;
-    let first = first.map(|ms| format!(", first token after {}", duration(ms)));
-    let again = if answer.attempts > 1 {
-        format!(", {} attempts", answer.attempts)
-    } else {
-        String::new()
-    };
-    format!(
-        "model    {}: {about}{} tokens in, {} out, {}, {}{}{again}",
-        answer.model,
-        count(usage.input_tokens),
-        count(usage.output_tokens),
-        usd(answer.cost_usd_micros),
-        duration(answer.duration_ms),
-        first.unwrap_or_default(),
-    )
-}
-
-fn refusal(refused: &ReservationRefused) -> Line {
-    let id = refused.scope.id();
-    let scope = format!("{} {id}", refused.scope.kind());
-    let text = format!(
-        "budget   refuses turn {}: {} has {} of {} {} left ({}), {} are needed",
-        refused.turn,
-        scope.trim_end(),
-        count(refused.limit.saturating_sub(refused.spent).saturating_sub(refused.reserved)),
-        count(refused.limit),
-        refused.unit,
-        refused.window.as_str(),
-        count(refused.needed),
-    );
-    Line::Note(Tone::Bad, text)
 }
 
 #[cfg(test)]

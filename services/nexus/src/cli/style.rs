@@ -47,7 +47,9 @@ impl Style {
     fn on(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colour: terminal && !set("NO_COLOR") && !dumb }
+        Self {
+            colour: terminal && !set("NO_COLOR") && !dumb,
+        }
     }
 
     /// The text in its tone.
@@ -60,7 +62,11 @@ impl Style {
             Tone::Warn => "33",
             Tone::Bad => "31",
         };
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -80,7 +86,9 @@ pub(crate) fn tone_of_status(status: &str) -> Tone {
 pub(crate) fn printable(text: &str) -> String {
     let harmful = |c: char| (c.is_control() && c != '\n' && c != '\t') || is_bidi_control(c);
     if text.contains(harmful) {
-        text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
+        text.chars()
+            .map(|c| if harmful(c) { '\u{fffd}' } else { c })
+            .collect()
     } else {
         text.to_owned()
     }
@@ -103,7 +111,10 @@ mod tests {
 
     #[test]
     fn what_a_model_says_cannot_drive_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\r\n\tc\u{202e}"), "a\u{fffd}[2Jb\u{fffd}\n\tc\u{fffd}");
+        assert_eq!(
+            printable("a\x1b[2Jb\r\n\tc\u{202e}"),
+            "a\u{fffd}[2Jb\u{fffd}\n\tc\u{fffd}"
+        );
         assert_eq!(printable("größer\n"), "größer\n");
     }
 }

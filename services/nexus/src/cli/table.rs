@@ -18,7 +18,10 @@ impl Cell {
 
     /// Text in a tone.
     pub(crate) fn toned(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: text.into(), tone }
+        Self {
+            text: text.into(),
+            tone,
+        }
     }
 
     fn width(&self) -> usize {
@@ -47,8 +50,13 @@ const GAP: &str = "  ";
 impl Table {
     /// An empty table with these headings.
     pub(crate) fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Align)>) -> Self {
-        let columns = columns.into_iter().map(|(title, align)| (title.to_owned(), align));
-        Self { columns: columns.collect(), rows: Vec::new() }
+        let columns = columns
+            .into_iter()
+            .map(|(title, align)| (title.to_owned(), align));
+        Self {
+            columns: columns.collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row; what is missing stays empty.
@@ -59,7 +67,11 @@ impl Table {
     /// As lines, each ended.
     pub(crate) fn render(&self, style: Style) -> String {
         let widths = self.widths();
-        let head = self.columns.iter().map(|(title, _)| Cell::toned(title, Tone::Bold)).collect();
+        let head = self
+            .columns
+            .iter()
+            .map(|(title, _)| Cell::toned(title, Tone::Bold))
+            .collect();
         let mut out = String::new();
         for row in std::iter::once(&head).chain(&self.rows) {
             out.push_str(&self.line(row, &widths, style));
@@ -72,7 +84,12 @@ impl Table {
         let cell = |row: &Vec<Cell>, index| row.get(index).map_or(0, Cell::width);
         (self.columns.iter().enumerate())
             .map(|(index, (title, _))| {
-                let widest = self.rows.iter().map(|row| cell(row, index)).max().unwrap_or(0);
+                let widest = self
+                    .rows
+                    .iter()
+                    .map(|row| cell(row, index))
+                    .max()
+                    .unwrap_or(0);
                 widest.max(title.chars().count())
             })
             .collect()
@@ -111,7 +128,12 @@ impl Sheet {
 
     /// As lines, each ended; a value of several lines is indented below its name.
     pub(crate) fn render(&self, style: Style) -> String {
-        let width = self.lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = self
+            .lines
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
         let mut out = String::new();
         for (name, value) in &self.lines {
             let padding = " ".repeat(width - name.chars().count());
@@ -138,8 +160,16 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_tail() {
-        let mut table = Table::new([("NAME", Align::Left), ("TOKENS", Align::Right), ("", Align::Left)]);
-        table.row(vec![Cell::plain("größer"), Cell::plain("1,200"), Cell::plain("")]);
+        let mut table = Table::new([
+            ("NAME", Align::Left),
+            ("TOKENS", Align::Right),
+            ("", Align::Left),
+        ]);
+        table.row(vec![
+            Cell::plain("größer"),
+            Cell::plain("1,200"),
+            Cell::plain(""),
+        ]);
         table.row(vec![Cell::plain("a"), Cell::plain("7"), Cell::plain("x")]);
         let expected = "\
 NAME    TOKENS
@@ -163,6 +193,9 @@ a            7  x
         sheet.line("status", Cell::plain("active"));
         sheet.line("id", Cell::plain("1"));
         sheet.line("text", Cell::plain("a\n\nb"));
-        assert_eq!(sheet.render(Style::PLAIN), "status  active\nid      1\ntext\n  a\n\n  b\n");
+        assert_eq!(
+            sheet.render(Style::PLAIN),
+            "status  active\nid      1\ntext\n  a\n\n  b\n"
+        );
     }
 }

@@ -31,7 +31,9 @@ impl Scripted {
             for answer in answers {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let request = read_request(&mut socket).await;
-                log.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                log.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(request);
                 socket.write_all(answer.as_bytes()).await.unwrap();
                 // Closing it cuts whatever was begun.
             }
@@ -41,12 +43,18 @@ impl Scripted {
             tenant: Some("acme".to_owned()),
             ..Connection::default()
         };
-        Self { gateway: Gateway::new(&connection).unwrap(), asked }
+        Self {
+            gateway: Gateway::new(&connection).unwrap(),
+            asked,
+        }
     }
 
     /// The requests that came.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -57,7 +65,11 @@ async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
         let text = String::from_utf8_lossy(&request).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| {
-                line.to_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
+                line.to_lowercase()
+                    .strip_prefix("content-length:")?
+                    .trim()
+                    .parse::<usize>()
+                    .ok()
             });
             if body.len() >= length.unwrap_or(0) {
                 return text;
@@ -73,7 +85,10 @@ async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
 pub(crate) fn json(status: &str, body: &serde_json::Value) -> String {
     let body = body.to_string();
     let kind = "content-type: application/json\r\nconnection: close";
-    format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A stream of events that is cut after them.

@@ -53,7 +53,7 @@ impl Field {
     }
 
     fn cell(self, item: &Value, whole: bool) -> Option<Cell> {
-        let value = item.pointer(self.at).filter(|value| !value.is_null())?;
+        let value = item.pointer(self.at).filter(|value| !is_empty(value))?;
         let number = |show: fn(u64) -> String| value.as_u64().map_or_else(|| text(value), show);
         let shown = match self.kind {
             Kind::Text(_) if whole => text(value),
@@ -70,9 +70,23 @@ impl Field {
                 let at = value.as_str().and_then(Timestamp::parse_rfc3339);
                 at.map_or_else(|| text(value), moment)
             }
-            Kind::Flag => if value.as_bool() == Some(true) { "*" } else { "" }.to_owned(),
+            Kind::Flag => if value.as_bool() == Some(true) {
+                "*"
+            } else {
+                ""
+            }
+            .to_owned(),
         };
         Some(Cell::plain(super::style::printable(&shown)))
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

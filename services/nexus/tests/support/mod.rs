@@ -13,7 +13,15 @@ use nexus_devstack::testing::TestStack;
 use nexus_modelserver::{ModelServer, Options};
 use serde_json::Value;
 
-pub const ROLES: [&str; 7] = ["run", "budget", "policy", "tools", "llm", "projector", "gateway"];
+pub const ROLES: [&str; 7] = [
+    "run",
+    "budget",
+    "policy",
+    "tools",
+    "llm",
+    "projector",
+    "gateway",
+];
 
 /// How long anything in a test may take; far more than it does.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -34,9 +42,18 @@ impl Platform {
         let database_url = stack.fresh_database().await.expect("database");
         let model = ModelServer::start(options).await.expect("model server");
         let port = free_port();
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let mut platform =
-            Self { stack, model, database_url, port, processes: BTreeMap::new(), http };
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        let mut platform = Self {
+            stack,
+            model,
+            database_url,
+            port,
+            processes: BTreeMap::new(),
+            http,
+        };
         for role in ROLES {
             platform.start_role(role);
         }
@@ -56,14 +73,20 @@ impl Platform {
             .env("OPENAI_BASE_URL", self.model.base_url())
             .env("OPENAI_MODEL", "test-model")
             .env_remove("OPENAI_API_KEY")
-            .env("NEXUS_LOG", std::env::var("NEXUS_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .env(
+                "NEXUS_LOG",
+                std::env::var("NEXUS_LOG").unwrap_or_else(|_| "warn".to_owned()),
+            )
             .current_dir(self.stack.dir())
             .stdin(Stdio::null());
         command
     }
 
     pub fn start_role(&mut self, role: &'static str) {
-        let child = self.command(&["role", role]).spawn().expect("a role starts");
+        let child = self
+            .command(&["role", role])
+            .spawn()
+            .expect("a role starts");
         if let Some(mut old) = self.processes.insert(role, child) {
             let _ = old.kill();
             let _ = old.wait();
@@ -107,7 +130,10 @@ impl Platform {
         let output = self.command(arguments).output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         serde_json::from_str(&text).unwrap_or_else(|error| {
-            panic!("{arguments:?}: {error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "{arguments:?}: {error}: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })
     }
 
@@ -120,14 +146,19 @@ impl Platform {
             if status == 200 && ["completed", "failed", "cancelled"].contains(&state.as_str()) {
                 return run;
             }
-            assert!(started.elapsed() < PATIENCE, "run {run_id} has not ended: {status} {run}");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "run {run_id} has not ended: {status} {run}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// All events of a run, oldest first.
     pub async fn events(&self, run_id: &str) -> Vec<Value> {
-        let (status, body) = self.get(&format!("/v1/runs/{run_id}/events?limit=1000")).await;
+        let (status, body) = self
+            .get(&format!("/v1/runs/{run_id}/events?limit=1000"))
+            .await;
         assert_eq!(status, 200, "{body}");
         list(&body)
     }
@@ -158,7 +189,9 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 
 /// The rows of a list, whatever the page calls them.
 pub fn list(body: &Value) -> Vec<Value> {
-    let rows = body.as_array().or_else(|| body.as_object()?.values().find_map(Value::as_array));
+    let rows = body
+        .as_array()
+        .or_else(|| body.as_object()?.values().find_map(Value::as_array));
     rows.cloned().unwrap_or_else(|| panic!("no list: {body}"))
 }
 

@@ -38,7 +38,15 @@ impl AuditVerb {
     /// # Errors
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
-        let Self::List { by, action, resource_type, resource_id, since, until, paging } = self;
+        let Self::List {
+            by,
+            action,
+            resource_type,
+            resource_id,
+            since,
+            until,
+            paging,
+        } = self;
         let mut query = paging.query();
         query.extend([
             ("user", by),

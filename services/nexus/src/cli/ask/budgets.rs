@@ -66,10 +66,18 @@ impl BudgetsVerb {
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
             Self::List { paging } => {
-                asker.list(&["v1", "budgets"], paging.query(), fields::BUDGETS).await
+                asker
+                    .list(&["v1", "budgets"], paging.query(), fields::BUDGETS)
+                    .await
             }
             Self::Show(scope) => show(asker, &asker.get(&scope.path()).await?),
-            Self::Set { scope, window, tokens, usd, seconds } => {
+            Self::Set {
+                scope,
+                window,
+                tokens,
+                usd,
+                seconds,
+            } => {
                 let limits = Limits {
                     tokens,
                     cost_usd_micros: usd,
@@ -78,9 +86,16 @@ impl BudgetsVerb {
                 let body = json!({ "window": window, "limits": limits });
                 let path = scope.path();
                 let answer: Value = asker.gateway.put(Request::at(&path), &body).await?;
-                let what = if limits.is_unlimited() { "lifted" } else { "set" };
+                let what = if limits.is_unlimited() {
+                    "lifted"
+                } else {
+                    "set"
+                };
                 let who = format!("{} {}", scope.kind, scope.id.as_deref().unwrap_or_default());
-                asker.output.done(&format!("limits {what} ({window}): {}", who.trim_end()), &answer)
+                asker.output.done(
+                    &format!("limits {what} ({window}): {}", who.trim_end()),
+                    &answer,
+                )
             }
         }
     }
@@ -96,5 +111,9 @@ fn show(asker: &Asker, standing: &Value) -> Result<(), CliError> {
     } else {
         asker.output.list(fields::BUDGETS, windows)?;
     }
-    asker.output.part("Held by", fields::RESERVATIONS, standing.get("reservations"))
+    asker.output.part(
+        "Held by",
+        fields::RESERVATIONS,
+        standing.get("reservations"),
+    )
 }

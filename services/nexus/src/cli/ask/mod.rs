@@ -56,7 +56,11 @@ impl Asker {
         query: Query<'_>,
         fields: &[Field],
     ) -> Result<(), CliError> {
-        let request = Request { path, query: &query, ..Request::default() };
+        let request = Request {
+            path,
+            query: &query,
+            ..Request::default()
+        };
         self.output.list(fields, &self.gateway.get(request).await?)
     }
 
@@ -71,6 +75,8 @@ impl Asker {
 
 /// A body of the fields that are there.
 fn body<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
-    let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let given = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(given.collect())
 }

@@ -46,19 +46,32 @@ impl PoliciesVerb {
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
-            Self::List => asker.list(&["v1", "policies"], vec![], fields::POLICIES).await,
-            Self::Publish { paths, data, activate } => {
+            Self::List => {
+                asker
+                    .list(&["v1", "policies"], vec![], fields::POLICIES)
+                    .await
+            }
+            Self::Publish {
+                paths,
+                data,
+                activate,
+            } => {
                 let modules = modules(&paths)?;
                 let data = data.map_or_else(|| Ok(Map::new()), |path| document(&path))?;
                 let body = json!({ "modules": modules, "data": data, "activate": activate });
                 let answer = asker.post(&["v1", "policies"], &body).await?;
-                let digest = answer.get("digest").and_then(Value::as_str).unwrap_or_default();
+                let digest = answer
+                    .get("digest")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 asker.output.done(digest, &answer)
             }
             Self::Activate { digest } => {
                 let path = ["v1", "policies", &digest, "activate"];
                 let answer = asker.post(&path, &json!({})).await?;
-                asker.output.done(&format!("{digest} decides from now on"), &answer)
+                asker
+                    .output
+                    .done(&format!("{digest} decides from now on"), &answer)
             }
         }
     }
@@ -69,7 +82,11 @@ fn modules(paths: &[PathBuf]) -> Result<BTreeMap<String, String>, CliError> {
     let mut found = BTreeMap::new();
     let mut room = MOST_BYTES;
     for path in paths {
-        let base = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(path) };
+        let base = if path.is_dir() {
+            path.as_path()
+        } else {
+            path.parent().unwrap_or(path)
+        };
         collect(path, base, &mut room, &mut found)?;
     }
     if found.is_empty() {
@@ -94,20 +111,30 @@ fn collect(
             // A link may lead back up.
             let kind = child.file_type().map_err(cannot("list"))?;
             let child = child.path();
-            let is_rego = child.extension().is_some_and(|extension| extension == "rego");
+            let is_rego = child
+                .extension()
+                .is_some_and(|extension| extension == "rego");
             if kind.is_dir() || (is_rego && !kind.is_symlink()) {
                 collect(&child, base, room, found)?;
             }
         }
         return Ok(());
     }
-    let left = room.checked_sub(about.len()).filter(|_| found.len() < MOST_FILES);
+    let left = room
+        .checked_sub(about.len())
+        .filter(|_| found.len() < MOST_FILES);
     *room = left.ok_or_else(|| {
         let mib = MOST_BYTES >> 20;
-        CliError::Usage(format!("a bundle has at most {MOST_FILES} files and {mib} MiB"))
+        CliError::Usage(format!(
+            "a bundle has at most {MOST_FILES} files and {mib} MiB"
+        ))
     })?;
     let text = fs::read_to_string(path).map_err(cannot("read"))?;
-    let name = path.strip_prefix(base).unwrap_or(path).to_string_lossy().into_owned();
+    let name = path
+        .strip_prefix(base)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned();
     if found.insert(name.clone(), text).is_some() {
         return Err(CliError::Usage(format!("two files are called {name}")));
     }
@@ -117,7 +144,10 @@ fn collect(
 fn document(path: &Path) -> Result<Map<String, Value>, CliError> {
     let read = fs::read(path).map_err(CliError::io(format!("cannot read {}", path.display())))?;
     serde_json::from_slice(&read).map_err(|error| {
-        CliError::Usage(format!("{} must hold a JSON object: {error}", path.display()))
+        CliError::Usage(format!(
+            "{} must hold a JSON object: {error}",
+            path.display()
+        ))
     })
 }
 
@@ -134,7 +164,10 @@ mod tests {
         fs::write(dir.path().join("lib/b.rego"), "package b").unwrap();
         fs::write(dir.path().join("README.md"), "no").unwrap();
         let found = modules(&[dir.path().to_owned()]).unwrap();
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["lib/b.rego", "main.rego"]);
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            ["lib/b.rego", "main.rego"]
+        );
         let one = modules(&[dir.path().join("lib/b.rego")]).unwrap();
         assert_eq!(one.keys().collect::<Vec<_>>(), ["b.rego"]);
     }
@@ -145,6 +178,11 @@ mod tests {
         assert!(modules(&[dir.path().to_owned()]).is_err());
         fs::write(dir.path().join("a.rego"), "package a").unwrap();
         let twice = modules(&[dir.path().to_owned(), dir.path().join("a.rego")]);
-        assert!(twice.unwrap_err().to_string().contains("two files are called a.rego"));
+        assert!(
+            twice
+                .unwrap_err()
+                .to_string()
+                .contains("two files are called a.rego")
+        );
     }
 }

@@ -84,7 +84,15 @@ impl RunsVerb {
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
-            Self::List { session, status, agent, started_by, since, until, paging } => {
+            Self::List {
+                session,
+                status,
+                agent,
+                started_by,
+                since,
+                until,
+                paging,
+            } => {
                 let mut query = paging.query();
                 query.extend([
                     ("session_id", session.map(|id| id.to_string())),
@@ -97,10 +105,18 @@ impl RunsVerb {
                 asker.list(&["v1", "runs"], query, fields::RUNS).await
             }
             Self::Show { run_id } => show(asker, run_id).await,
-            Self::Events { run_id, types, limit, cursor } => {
+            Self::Events {
+                run_id,
+                types,
+                limit,
+                cursor,
+            } => {
                 let path = ["v1", "runs", &run_id.to_string(), "events"];
-                let query =
-                    vec![("types", types), ("limit", Some(limit.to_string())), ("after", cursor)];
+                let query = vec![
+                    ("types", types),
+                    ("limit", Some(limit.to_string())),
+                    ("after", cursor),
+                ];
                 asker.list(&path, query, fields::EVENTS).await
             }
             Self::Cancel(control) => steer(asker, "cancel", "is being stopped", control).await,
@@ -109,7 +125,9 @@ impl RunsVerb {
             Self::Signal { run_id, text } => {
                 let path = ["v1", "runs", &run_id.to_string(), "signal"];
                 let answer = asker.post(&path, &json!({ "input": text })).await?;
-                asker.output.done(&format!("run {run_id} is told at its next turn"), &answer)
+                asker
+                    .output
+                    .done(&format!("run {run_id} is told at its next turn"), &answer)
             }
         }
     }
@@ -117,18 +135,26 @@ impl RunsVerb {
 
 async fn show(asker: &Asker, run_id: RunId) -> Result<(), CliError> {
     let run = asker.get(&["v1", "runs", &run_id.to_string()]).await?;
+    if run.get("status").is_none() {
+        return asker
+            .output
+            .done(&format!("run {run_id} is accepted and has not begun"), &run);
+    }
     asker.output.one(fields::RUN, &run)?;
-    asker.output.part("Model calls", fields::LLM_CALLS, run.get("llm_calls"))?;
-    asker.output.part("Tool calls", fields::TOOL_CALLS, run.get("tool_calls"))
+    asker
+        .output
+        .part("Model calls", fields::LLM_CALLS, run.get("llm_calls"))?;
+    asker
+        .output
+        .part("Tool calls", fields::TOOL_CALLS, run.get("tool_calls"))
 }
 
-async fn steer(
-    asker: &Asker,
-    verb: &str,
-    then: &str,
-    control: Control,
-) -> Result<(), CliError> {
+async fn steer(asker: &Asker, verb: &str, then: &str, control: Control) -> Result<(), CliError> {
     let path = ["v1", "runs", &control.run_id.to_string(), verb];
-    let answer = asker.post(&path, &body([("reason", control.reason.map(Value::from))])).await?;
-    asker.output.done(&format!("run {} {then}", control.run_id), &answer)
+    let answer = asker
+        .post(&path, &body([("reason", control.reason.map(Value::from))]))
+        .await?;
+    asker
+        .output
+        .done(&format!("run {} {then}", control.run_id), &answer)
 }

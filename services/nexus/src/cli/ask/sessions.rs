@@ -68,13 +68,21 @@ impl SessionsVerb {
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
-            Self::List { status, opened_by, paging } => {
+            Self::List {
+                status,
+                opened_by,
+                paging,
+            } => {
                 let mut query = paging.query();
                 query.extend([("status", status), ("user", opened_by)]);
-                asker.list(&["v1", "sessions"], query, fields::SESSIONS).await
+                asker
+                    .list(&["v1", "sessions"], query, fields::SESSIONS)
+                    .await
             }
             Self::Show { session_id } => {
-                let session = asker.get(&["v1", "sessions", &session_id.to_string()]).await?;
+                let session = asker
+                    .get(&["v1", "sessions", &session_id.to_string()])
+                    .await?;
                 asker.output.one(fields::SESSION, &session)
             }
             Self::Messages { session_id, paging } => {
@@ -85,7 +93,11 @@ impl SessionsVerb {
                 let path = ["v1", "sessions", &session_id.to_string(), "runs"];
                 asker.list(&path, paging.query(), fields::RUNS).await
             }
-            Self::Open { budget, policy_context, metadata } => {
+            Self::Open {
+                budget,
+                policy_context,
+                metadata,
+            } => {
                 let labels: BTreeMap<_, _> = metadata.into_iter().collect();
                 let body = body([
                     ("budget", budget.budget().map(|budget| json!(budget))),
@@ -93,13 +105,19 @@ impl SessionsVerb {
                     ("metadata", (!labels.is_empty()).then(|| json!(labels))),
                 ]);
                 let answer = asker.post(&["v1", "sessions"], &body).await?;
-                let id = answer.get("session_id").and_then(Value::as_str).unwrap_or_default();
+                let id = answer
+                    .get("session_id")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 asker.output.done(id, &answer)
             }
             Self::Close { session_id } => {
                 let path = ["v1", "sessions", &session_id.to_string(), "close"];
                 let answer = asker.post(&path, &json!({})).await?;
-                asker.output.done(&format!("session {session_id} takes no further runs"), &answer)
+                asker.output.done(
+                    &format!("session {session_id} takes no further runs"),
+                    &answer,
+                )
             }
         }
     }

@@ -18,7 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FREE: [&str; 3] = ["max_age", "num_replicas", "description"];
 
 /// Looks at it; gives the sequence at which the log ends as well.
-pub(crate) async fn check(servers: &Servers, connection: &Connection) -> (Vec<Finding>, Option<u64>) {
+pub(crate) async fn check(
+    servers: &Servers,
+    connection: &Connection,
+) -> (Vec<Finding>, Option<u64>) {
     let bus = match servers::bus(servers, connection).await {
         Ok(bus) => bus,
         Err(error) => {
@@ -35,41 +38,60 @@ pub(crate) async fn check(servers: &Servers, connection: &Connection) -> (Vec<Fi
     for spec in streams(&TopologyConfig::default()) {
         let before = now_ms();
         let found = stream_info(&bus, spec.name).await;
-        if spec.name == EVENTS && let Ok(Some(info)) = &found {
+        if spec.name == EVENTS
+            && let Ok(Some(info)) = &found
+        {
             log_seq = info.pointer("/state/last_seq").and_then(Value::as_u64);
             findings.extend(skew(info, before, now_ms()).map(verdict::skew));
         }
         findings.extend(stream(&spec, found));
     }
-    findings.push(match tokio::time::timeout(PATIENCE, dlq::counts(&bus, None)).await {
-        Ok(Ok(counts)) => verdict::dead_letters(counts.values().sum()),
-        _ => Finding::skipped("dead letters", "they cannot be counted"),
-    });
+    findings.push(
+        match tokio::time::timeout(PATIENCE, dlq::counts(&bus, None)).await {
+            Ok(Ok(counts)) => verdict::dead_letters(counts.values().sum()),
+            _ => Finding::skipped("dead letters", "they cannot be counted"),
+        },
+    );
     (findings, log_seq)
 }
 
 /// What the server says of a stream; nothing where there is none.
 async fn stream_info(bus: &Bus, name: &str) -> Result<Option<Value>, String> {
-    let request = bus.client().request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
+    let request = bus
+        .client()
+        .request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
     let answer = tokio::time::timeout(PATIENCE, request).await;
-    let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
-    let info: Value =
-        serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
+    let answer = answer
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let info: Value = serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
     match info.pointer("/error/code").and_then(Value::as_u64) {
         None => Ok(Some(info)),
         Some(404) => Ok(None),
-        Some(_) => Err(info.pointer("/error/description").map(Value::to_string).unwrap_or_default()),
+        Some(_) => Err(info
+            .pointer("/error/description")
+            .map(Value::to_string)
+            .unwrap_or_default()),
     }
 }
 
 fn stream(spec: &StreamSpec, found: Result<Option<Value>, String>) -> Option<Finding> {
-    let advice = "start any role of this version: it makes what is missing and says what it will not";
+    let advice =
+        "start any role of this version: it makes what is missing and says what it will not";
     match found {
         Err(why) => {
             let found = format!("{} cannot be looked at: {why}", spec.name);
-            Some(Finding::fail("streams", found, "is JetStream switched on, and may we ask?"))
+            Some(Finding::fail(
+                "streams",
+                found,
+                "is JetStream switched on, and may we ask?",
+            ))
         }
-        Ok(None) => Some(Finding::fail("streams", format!("{} is missing", spec.name), advice)),
+        Ok(None) => Some(Finding::fail(
+            "streams",
+            format!("{} is missing", spec.name),
+            advice,
+        )),
         Ok(Some(info)) => {
             let differs = differences(spec, info.get("config").unwrap_or(&Value::Null));
             let found = format!("{} differs in {}", spec.name, differs.join(", "));
@@ -88,11 +110,17 @@ fn stream(spec: &StreamSpec, found: Result<Option<Value>, String>) -> Option<Fin
 
 /// Names of fields that are not what this program would make.
 fn differences(spec: &StreamSpec, config: &Value) -> Vec<String> {
-    let Ok(Value::Object(wanted)) = serde_json::to_value(spec) else { return vec![] };
+    let Ok(Value::Object(wanted)) = serde_json::to_value(spec) else {
+        return vec![];
+    };
     let differs = |(name, value): &(String, Value)| {
         !FREE.contains(&name.as_str()) && config.get(name) != Some(value)
     };
-    wanted.into_iter().filter(differs).map(|(name, _)| name).collect()
+    wanted
+        .into_iter()
+        .filter(differs)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// How far our clock is from the server's, allowing for the time that asking took.
@@ -101,11 +129,17 @@ fn skew(info: &Value, before_ms: i64, after_ms: i64) -> Option<u64> {
     if theirs < before_ms {
         return Some(before_ms.abs_diff(theirs));
     }
-    Some(if theirs > after_ms { theirs.abs_diff(after_ms) } else { 0 })
+    Some(if theirs > after_ms {
+        theirs.abs_diff(after_ms)
+    } else {
+        0
+    })
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -118,11 +152,16 @@ mod tests {
     use super::*;
 
     fn spec() -> StreamSpec {
-        streams(&TopologyConfig::default()).into_iter().find(|spec| spec.name == EVENTS).unwrap()
+        streams(&TopologyConfig::default())
+            .into_iter()
+            .find(|spec| spec.name == EVENTS)
+            .unwrap()
     }
 
     fn verdict_of(config: Value) -> Verdict {
-        stream(&spec(), Ok(Some(json!({ "config": config })))).unwrap().verdict
+        stream(&spec(), Ok(Some(json!({ "config": config }))))
+            .unwrap()
+            .verdict
     }
 
     #[test]
@@ -134,7 +173,10 @@ mod tests {
         config["deny_purge"] = json!(false);
         assert_eq!(verdict_of(config), Verdict::Warn);
         assert_eq!(stream(&spec(), Ok(None)).unwrap().verdict, Verdict::Fail);
-        assert_eq!(stream(&spec(), Err("no".to_owned())).unwrap().verdict, Verdict::Fail);
+        assert_eq!(
+            stream(&spec(), Err("no".to_owned())).unwrap().verdict,
+            Verdict::Fail
+        );
     }
 
     #[test]

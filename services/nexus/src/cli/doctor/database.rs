@@ -20,12 +20,22 @@ pub(crate) async fn check(
             return vec![Finding::fail(CHECK, error.to_string(), advice)];
         }
     };
-    let version = sqlx::query_scalar::<_, String>("SHOW server_version").fetch_one(projections.pool()).await;
+    let version = sqlx::query_scalar::<_, String>("SHOW server_version")
+        .fetch_one(projections.pool())
+        .await;
     let applied = "SELECT max(version) FROM _sqlx_migrations WHERE success";
-    let applied = sqlx::query_scalar::<_, Option<i64>>(applied).fetch_one(projections.pool()).await;
-    let known = sqlx::migrate!("../../migrations").iter().map(|one| one.version).max();
+    let applied = sqlx::query_scalar::<_, Option<i64>>(applied)
+        .fetch_one(projections.pool())
+        .await;
+    let known = sqlx::migrate!("../../migrations")
+        .iter()
+        .map(|one| one.version)
+        .max();
     let mut findings = vec![
-        Finding::ok(CHECK, format!("reachable, version {}", version.unwrap_or_default())),
+        Finding::ok(
+            CHECK,
+            format!("reachable, version {}", version.unwrap_or_default()),
+        ),
         // A table that is not there is an error of the query, and means the same as an empty one.
         verdict::migrations(applied.ok().flatten(), known.unwrap_or_default()),
     ];

@@ -47,7 +47,12 @@ pub(crate) struct Finding {
 impl Finding {
     /// All is well.
     pub(crate) fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), advice: None }
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            found: found.into(),
+            advice: None,
+        }
     }
 
     /// Something should be done.
@@ -57,7 +62,12 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         let advice = Some(advice.into());
-        Self { check, verdict: Verdict::Warn, found: found.into(), advice }
+        Self {
+            check,
+            verdict: Verdict::Warn,
+            found: found.into(),
+            advice,
+        }
     }
 
     /// It does not work.
@@ -67,24 +77,39 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         let advice = Some(advice.into());
-        Self { check, verdict: Verdict::Fail, found: found.into(), advice }
+        Self {
+            check,
+            verdict: Verdict::Fail,
+            found: found.into(),
+            advice,
+        }
     }
 
     /// It could not be looked at.
     pub(crate) fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Skipped, found: why.into(), advice: None }
+        Self {
+            check,
+            verdict: Verdict::Skipped,
+            found: why.into(),
+            advice: None,
+        }
     }
 }
 
 /// Whether something does not work.
 pub(crate) fn any_fails(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+    findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Fail)
 }
 
 /// As a table, with what to do below it.
 pub(crate) fn render(findings: &[Finding], style: Style) -> String {
-    let mut table =
-        Table::new([("CHECK", Align::Left), ("", Align::Left), ("FOUND", Align::Left)]);
+    let mut table = Table::new([
+        ("CHECK", Align::Left),
+        ("", Align::Left),
+        ("FOUND", Align::Left),
+    ]);
     for finding in findings {
         let word = finding.verdict.word();
         table.row(vec![
@@ -94,7 +119,9 @@ pub(crate) fn render(findings: &[Finding], style: Style) -> String {
         ]);
     }
     let mut out = table.render(style);
-    let advised = findings.iter().filter_map(|finding| Some((finding, finding.advice.as_ref()?)));
+    let advised = findings
+        .iter()
+        .filter_map(|finding| Some((finding, finding.advice.as_ref()?)));
     for (index, (finding, advice)) in advised.enumerate() {
         if index == 0 {
             out.push_str(&format!("\n{}\n", style.paint(Tone::Bold, "What to do")));
@@ -128,7 +155,14 @@ What to do
   disk: make room
 ";
         let shown = render(&findings, Style::PLAIN);
-        assert_eq!(shown, expected.replacen("CHECK                 FOUND", "CHECK                  FOUND", 1));
+        assert_eq!(
+            shown,
+            expected.replacen(
+                "CHECK                 FOUND",
+                "CHECK                  FOUND",
+                1
+            )
+        );
         assert!(any_fails(&findings) && !any_fails(&findings[..2]));
     }
 }

@@ -29,8 +29,14 @@ pub(crate) async fn ready(connection: &Connection) -> Exit {
     let why = match asked(connection).await {
         Ok((_, 200, _)) => return Exit::Done,
         Ok((_, status, answer)) => {
-            let reasons: Vec<_> = failing(&answer).map(|(name, why)| format!("{name}: {why}")).collect();
-            if reasons.is_empty() { format!("status {status}") } else { reasons.join("; ") }
+            let reasons: Vec<_> = failing(&answer)
+                .map(|(name, why)| format!("{name}: {why}"))
+                .collect();
+            if reasons.is_empty() {
+                format!("status {status}")
+            } else {
+                reasons.join("; ")
+            }
         }
         Err(error) => error.to_string(),
     };
@@ -49,13 +55,18 @@ fn findings(url: &str, status: u16, answer: &Value) -> Vec<Finding> {
         200 => vec![Finding::ok(CHECK, format!("ready at {url}"))],
         503 if failing(answer).next().is_some() => failing(answer)
             .map(|(name, why)| {
-                let advice = "it serves again by itself once this passes; the checks below look closer";
+                let advice =
+                    "it serves again by itself once this passes; the checks below look closer";
                 Finding::fail(CHECK, format!("not ready at {url}: {name}: {why}"), advice)
             })
             .collect(),
         _ => {
             let advice = "is --url the gateway of a Nexus?";
-            vec![Finding::fail(CHECK, format!("{url} answers with status {status}"), advice)]
+            vec![Finding::fail(
+                CHECK,
+                format!("{url} answers with status {status}"),
+                advice,
+            )]
         }
     }
 }

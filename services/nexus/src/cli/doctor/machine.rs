@@ -18,7 +18,9 @@ pub(crate) async fn check(connection: &Connection) -> Vec<Finding> {
 }
 
 fn disk(connection: &Connection) -> Finding {
-    let dir = connection.endpoints_file().and_then(|file| file.parent().map(Path::to_owned));
+    let dir = connection
+        .endpoints_file()
+        .and_then(|file| file.parent().map(Path::to_owned));
     let dir = dir.and_then(existing).unwrap_or_else(|| PathBuf::from("/"));
     match rustix::fs::statvfs(&dir) {
         Ok(stat) => {
@@ -43,7 +45,10 @@ fn local_model() -> Finding {
             Finding::ok(check, format!("in {}", cache.dir().display()))
         }
         // It comes with the first question, so that its absence is nothing wrong.
-        Ok(_) => Finding::skipped(check, "not fetched yet; `nexus install --model` does it now"),
+        Ok(_) => Finding::skipped(
+            check,
+            "not fetched yet; `nexus install --model` does it now",
+        ),
         Err(error) => Finding::warn(check, error.to_string(), "set NEXUS_CACHE_DIR"),
     }
 }

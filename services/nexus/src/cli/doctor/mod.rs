@@ -15,7 +15,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::print::{self, Output};
 use super::style::Style;
-use finding::Finding;
 
 /// Look at the whole platform and say what is wrong
 #[derive(Debug, clap::Args)]
@@ -46,9 +45,14 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<Exit, CliError> {
     findings.extend(machine::check(&args.connection).await);
     if args.output.json {
         let healthy = !finding::any_fails(&findings);
-        args.output.value(&json!({ "healthy": healthy, "findings": findings }))?;
+        args.output
+            .value(&json!({ "healthy": healthy, "findings": findings }))?;
     } else {
         print::write(&finding::render(&findings, Style::stdout()))?;
     }
-    Ok(if finding::any_fails(&findings) { Exit::Failed } else { Exit::Done })
+    Ok(if finding::any_fails(&findings) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }

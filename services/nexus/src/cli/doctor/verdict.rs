@@ -81,7 +81,11 @@ pub(crate) fn disk(free: u64, total: u64) -> Finding {
 pub(crate) fn migrations(applied: Option<i64>, known: i64) -> Finding {
     let check = "migrations";
     match applied {
-        None => Finding::fail(check, "there are no tables", "start the projector role: it makes them"),
+        None => Finding::fail(
+            check,
+            "there are no tables",
+            "start the projector role: it makes them",
+        ),
         Some(applied) if applied < known => Finding::fail(
             check,
             format!("at {applied}, this program knows {known}"),

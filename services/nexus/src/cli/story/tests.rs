@@ -61,7 +61,8 @@ fn a_run_with_a_tool_is_told_in_order() {
         "expires_at": "2026-11-22T13:20:00Z"
     });
     let done = serde_json::json!({ "turn": 1, "call_id": "c1", "output": "84", "duration_ms": 1 });
-    let completed = serde_json::json!({ "tokens": 2460, "cost_usd_micros": 2400, "duration_ms": 5200 });
+    let completed =
+        serde_json::json!({ "tokens": 2460, "cost_usd_micros": 2400, "duration_ms": 5200 });
     for data in [
         started(),
         fact("reservation-granted", 1, granted),
@@ -105,12 +106,18 @@ fn an_answer_that_began_again_or_was_not_heard_whole_is_shown_whole() {
     tell(&mut story, text(1, "Hel"));
     tell(&mut story, text(1, "o"));
     let told = tell(&mut story, answer(1, "Hello", serde_json::json!([])));
-    assert!(told.starts_with("/{Warn: some of it was not heard; the whole answer:}[Hello]/"), "{told}");
+    assert!(
+        told.starts_with("/{Warn: some of it was not heard; the whole answer:}[Hello]/"),
+        "{told}"
+    );
 }
 
 #[test]
 fn an_answer_is_shown_without_any_delta() {
-    let told = tell(&mut Story::default(), answer(1, "Hello", serde_json::json!([])));
+    let told = tell(
+        &mut Story::default(),
+        answer(1, "Hello", serde_json::json!([])),
+    );
     assert!(told.starts_with("[Hello]/{Dim: model"), "{told}");
 }
 
@@ -120,19 +127,33 @@ fn the_end_says_why() {
         let mut story = Story::default();
         tell(&mut story, started());
         tell(&mut story, answer(1, "x", serde_json::json!([])));
-        tell(&mut story, fact("failed", 4, serde_json::json!({ "code": code, "message": "no" })));
+        tell(
+            &mut story,
+            fact(
+                "failed",
+                4,
+                serde_json::json!({ "code": code, "message": "no" }),
+            ),
+        );
         (story.ending.clone().unwrap().exit, story.summary())
     };
     let (exit, summary) = failed("budget_exhausted");
     assert_eq!(exit, Exit::BudgetExhausted);
-    let expected = format!("failed · budget_exhausted: no · 1,230 tokens · $0.0012 · 4.0 s · session {RUN}");
+    let expected =
+        format!("failed · budget_exhausted: no · 1,230 tokens · $0.0012 · 4.0 s · session {RUN}");
     assert_eq!(summary, expected);
     assert_eq!(failed("policy_denied").0, Exit::Denied);
 
     let mut story = Story::default();
-    tell(&mut story, fact("cancelled", 1, serde_json::json!({ "reason": "enough" })));
+    tell(
+        &mut story,
+        fact("cancelled", 1, serde_json::json!({ "reason": "enough" })),
+    );
     assert_eq!(story.ending.clone().unwrap().exit, Exit::Cancelled);
-    assert_eq!(story.summary(), "cancelled · enough · 0 tokens · $0.00 · 0 ms");
+    assert_eq!(
+        story.summary(),
+        "cancelled · enough · 0 tokens · $0.00 · 0 ms"
+    );
 }
 
 #[test]
@@ -141,7 +162,10 @@ fn a_refusal_gives_the_figures() {
         "turn": 1, "scope": { "kind": "user", "id": "ann" }, "window": "day", "unit": "tokens",
         "limit": 1000, "spent": 900, "reserved": 50, "needed": 300
     });
-    let told = tell(&mut Story::default(), fact("reservation-refused", 1, refused));
+    let told = tell(
+        &mut Story::default(),
+        fact("reservation-refused", 1, refused),
+    );
     let expected = "{Bad: budget   refuses turn 1: user ann has 50 of 1,000 tokens left (day), \
                     300 are needed}";
     assert_eq!(told, expected);
@@ -150,7 +174,34 @@ fn a_refusal_gives_the_figures() {
 #[test]
 fn what_a_newer_platform_says_does_not_stop_the_story() {
     let mut story = Story::default();
-    let told = tell(&mut story, serde_json::json!({ "type": "nexus.run.dreamt.v1", "data": {} }));
-    assert_eq!(told, "{Dim: nexus.run.dreamt.v1 (not known to this version)}");
+    let told = tell(
+        &mut story,
+        serde_json::json!({ "type": "nexus.run.dreamt.v1", "data": {} }),
+    );
+    assert_eq!(
+        told,
+        "{Dim: nexus.run.dreamt.v1 (not known to this version)}"
+    );
     assert!(Item::read("nonsense").is_err());
+}
+
+#[test]
+fn a_call_that_was_under_way_is_charged_after_the_end() {
+    let mut story = Story::default();
+    let granted = serde_json::json!({
+        "turn": 1, "reservation_id": RUN, "max_output_tokens": 100, "ledger_seq": 3,
+        "amounts": { "tokens": 2000, "cost_usd_micros": 0, "time_ms": 60_000 },
+        "expires_at": "2026-11-22T13:20:00Z"
+    });
+    tell(&mut story, fact("reservation-granted", 1, granted));
+    tell(&mut story, fact("cancelled", 1, serde_json::json!({})));
+    assert!(story.has_open_call());
+    assert_eq!(story.calls(), 1);
+    story.charge(604, 18_120);
+    assert!(!story.has_open_call());
+    assert_eq!(story.summary(), "cancelled · 604 tokens · $0.01812 · 0 ms");
+
+    let mut story = Story::default();
+    tell(&mut story, answer(1, "x", serde_json::json!([])));
+    assert!(!story.has_open_call());
 }
