@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use nexus_events::command::{Due, RunRef};
-use nexus_events::run::{Run, RunEvent, react};
+use nexus_events::run::{Run, RunEvent, Step, react, reservation_id};
 use nexus_events::{
     Aggregate, AggregateId, CommandId, DomainError, ReservationId, RunId, SessionId, Tenant,
 };
@@ -29,6 +29,8 @@ pub struct Advanced {
     pub first_seq: u64,
     /// The run's session, where it exists.
     pub session_id: Option<SessionId>,
+    /// The reservation that the run's turn waits for.
+    pub awaits: Option<ReservationId>,
     reservations: Vec<ReservationId>,
 }
 
@@ -87,6 +89,23 @@ pub async fn decide_run(
     decide: impl FnMut(&Run) -> Result<Vec<RunEvent>, DomainError>,
 ) -> Result<Advanced, Failure> {
     advance(bus, store, delivery, run.run_id, run.into(), label, decide).await
+}
+
+/// For a command whose work is done: publishes what its commit made due, in case an earlier delivery
+/// died before it could. Every handler does this before it lets such a command go.
+///
+/// # Errors
+/// As [`decide_run`].
+pub async fn complete(
+    bus: &Bus,
+    store: &Store,
+    delivery: &Delivery,
+    run: RunRef,
+    label: &str,
+) -> Result<(), Failure> {
+    decide_run(bus, store, delivery, run, label, |_| Ok(vec![]))
+        .await
+        .map(drop)
 }
 
 /// Decides on a run of which only the id is known.
@@ -190,6 +209,8 @@ async fn advance(
         nothing_recorded,
         first_seq: done.guard.first_seq,
         session_id: state.info().map(|info| info.session.id),
+        awaits: matches!(state.step, Step::Reserve { .. })
+            .then(|| reservation_id(run_id, state.turn, state.lapses)),
         reservations: held
             .chain(
                 state

@@ -7,7 +7,7 @@ use nexus_bus::store::{Cause, ReadHint};
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::{Reserve, SetLimits, Settle};
 use nexus_events::ledger::{self, Ledger, LedgerEvent, Refusal};
-use nexus_events::run::{Granted, Reserved};
+use nexus_events::run::{Granted, Reserved, reservation_id};
 use nexus_events::{
     Aggregate, AggregateId, Command, CommandId, Position, ReservationId, Tenant, Timestamp,
 };
@@ -27,14 +27,16 @@ pub(crate) enum Wish {
     Limits(SetLimits),
     /// Return what is overdue.
     Expire,
-    /// Nothing (any more).
-    Nothing,
+    /// Nothing: the run's turn waits for no reservation (any more).
+    Late(Reserve),
 }
 
 /// A ledger after the batch, as far as its commands need it.
 struct Decided {
     seq: u64,
     reserved: Vec<Option<Reserved>>,
+    /// For commands that came late: what the ledger still holds for their turn.
+    held: Vec<Vec<ReservationId>>,
 }
 
 impl BudgetRole {
@@ -59,8 +61,9 @@ impl BudgetRole {
             }
         };
         let mut told = Vec::with_capacity(batch.len());
-        for ((wish, reserved), delivery) in wishes.into_iter().zip(decided.reserved).zip(batch) {
-            told.push(self.tell(delivery, wish, reserved, decided.seq));
+        let outcomes = decided.reserved.into_iter().zip(decided.held);
+        for ((wish, (reserved, held)), delivery) in wishes.into_iter().zip(outcomes).zip(batch) {
+            told.push(self.tell(delivery, wish, reserved, held, decided.seq));
         }
         let results = stream::iter(told).buffered(RUNS_AT_A_TIME).collect().await;
         if let Err(error) = self.ensure_timer(tenant).await {
@@ -106,9 +109,17 @@ impl BudgetRole {
                 _ => None,
             })
             .collect();
+        let held = wishes
+            .iter()
+            .map(|wish| match wish {
+                Ok(Wish::Late(reserve) | Wish::Reserve(reserve, _)) => held_for(state, reserve),
+                _ => vec![],
+            })
+            .collect();
         Ok(Decided {
             seq: done.guard.seq,
             reserved,
+            held,
         })
     }
 
@@ -129,11 +140,15 @@ impl BudgetRole {
         delivery: &Delivery,
         wish: Result<Wish, Failure>,
         reserved: Option<Reserved>,
+        held: Vec<ReservationId>,
         seq: u64,
     ) -> Result<(), Failure> {
         match (wish?, reserved) {
             (Wish::Reserve(reserve, _), Some(reserved)) => {
                 self.tell_run(delivery, &reserve, reserved).await
+            }
+            (Wish::Reserve(reserve, _) | Wish::Late(reserve), None) => {
+                self.complete(delivery, &reserve, held).await
             }
             (Wish::Limits(_), _) => {
                 process::reply(&self.bus, delivery, &serde_json::json!({ "seq": seq })).await;
@@ -158,7 +173,7 @@ fn decide_all(
             Ok(Wish::Settle(settle)) => Ok(ledger::settle(&draft, settle)),
             Ok(Wish::Limits(set)) => Ok(ledger::set_limits(&draft, set)),
             Ok(Wish::Expire) => Ok(ledger::expire(&draft, now)),
-            Ok(Wish::Nothing) | Err(_) => Ok(vec![]),
+            Ok(Wish::Late(_)) | Err(_) => Ok(vec![]),
         };
         refusals.push(decided.as_ref().err().cloned());
         for event in decided.unwrap_or_default() {
@@ -173,6 +188,15 @@ fn decide_all(
         }
     }
     (events, refusals)
+}
+
+/// What the ledger holds for a turn, under the ids of its first tries.
+fn held_for(ledger: &Ledger, reserve: &Reserve) -> Vec<ReservationId> {
+    const TRIES: u32 = 8;
+    (0..TRIES)
+        .map(|lapses| reservation_id(reserve.run.run_id, reserve.turn, lapses))
+        .filter(|id| ledger.reservation(*id).is_some())
+        .collect()
 }
 
 fn granted(ledger: &Ledger, reservation_id: ReservationId) -> Option<Granted> {

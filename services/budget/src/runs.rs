@@ -1,7 +1,7 @@
 //! The second half of a reservation: the run learns of it. Whoever handles the command again finds
 //! the ledger's half done and completes this one.
 
-use nexus_bus::process;
+use nexus_bus::process::{self, Advanced};
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::{Due, Reserve, Settle};
 use nexus_events::ledger::Amounts;
@@ -16,7 +16,7 @@ impl BudgetRole {
     pub(crate) async fn ask(&self, delivery: &Delivery, reserve: Reserve) -> Result<Wish, Failure> {
         let run = process::load_run(&self.store, delivery, &reserve.run).await?;
         let Some(info) = run.state.info() else {
-            return Ok(Wish::Nothing);
+            return Ok(Wish::Late(reserve));
         };
         let Some(model) = self.catalog.get(&info.model) else {
             // The model was known when the run began, and this worker's configuration lacks it:
@@ -32,7 +32,7 @@ impl BudgetRole {
         };
         Ok(match run::ask(&run.state, reserve.turn, model) {
             Some(ask) => Wish::Reserve(reserve, ask),
-            None => Wish::Nothing,
+            None => Wish::Late(reserve),
         })
     }
 
@@ -46,33 +46,53 @@ impl BudgetRole {
         let record = |run: &Run| Ok(run::record_reservation(run, reserve.turn, reserved.clone()));
         let done =
             process::decide_run(&self.bus, &self.store, delivery, reserve.run, "", record).await?;
-        match held {
-            Some(id) if done.nothing_recorded && !done.run_knows(id) => {
-                self.give_back(delivery, reserve, id).await
-            }
-            _ => Ok(()),
-        }
+        self.give_back(delivery, reserve, held, &done).await
     }
 
-    /// The run ended, or asked again, while the ledger reserved: nobody else will settle this.
+    /// The turn waits for no reservation. An earlier delivery may have died before it published what
+    /// came of it, or between the ledger's half and the run's.
+    pub(crate) async fn complete(
+        &self,
+        delivery: &Delivery,
+        reserve: &Reserve,
+        held: Vec<ReservationId>,
+    ) -> Result<(), Failure> {
+        let nothing = |_: &Run| Ok(vec![]);
+        let done =
+            process::decide_run(&self.bus, &self.store, delivery, reserve.run, "", nothing).await?;
+        self.give_back(delivery, reserve, held, &done).await
+    }
+
+    /// Settles with nothing what the run neither has nor waits for: it ended, or asked again, while
+    /// the ledger reserved, and nobody else will settle it.
     async fn give_back(
         &self,
         delivery: &Delivery,
         reserve: &Reserve,
-        reservation_id: ReservationId,
+        held: impl IntoIterator<Item = ReservationId>,
+        run: &Advanced,
     ) -> Result<(), Failure> {
         let run_id = reserve.run.run_id;
-        let settle = Settle {
-            reservation_id,
-            run_id,
-            spent: Amounts::default(),
-        };
-        let id = CommandId::derive(&reservation_id.to_string(), "give-back");
-        let due = Due {
-            id,
-            command: settle.into(),
-            actor: None,
-        };
-        process::publish_due(&self.bus, delivery, vec![due]).await
+        let due: Vec<Due> = held
+            .into_iter()
+            .filter(|id| !run.run_knows(*id) && run.awaits != Some(*id))
+            .map(|reservation_id| {
+                let settle = Settle {
+                    reservation_id,
+                    run_id,
+                    spent: Amounts::default(),
+                };
+                let id = CommandId::derive(&reservation_id.to_string(), "give-back");
+                Due {
+                    id,
+                    command: settle.into(),
+                    actor: None,
+                }
+            })
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        process::publish_due(&self.bus, delivery, due).await
     }
 }

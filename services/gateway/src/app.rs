@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
+use crate::http::ApiError;
 use crate::identity::Identity;
 use crate::known::KnownRuns;
 use crate::metrics::Metrics;
@@ -106,6 +107,23 @@ impl App {
     /// Texts that are too large for an event, up to what is given whole.
     pub(crate) fn objects(&self) -> Objects {
         Objects::new(self.0.bus.clone(), self.0.config.resolve_limit_bytes)
+    }
+
+    /// What the bus is asked, given up in time to say so: the bus itself is retried for longer than
+    /// a caller waits.
+    pub(crate) async fn in_time<T, E: Into<ApiError>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ApiError> {
+        let most = Duration::from_millis(self.0.config.request_timeout_ms / 2);
+        match tokio::time::timeout(most, asked).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_) => Err(ApiError::bus_away(format!(
+                "the bus did not answer for {} ms; it is safe to ask again, for a command with the \
+                 same Idempotency-Key or id",
+                most.as_millis()
+            ))),
+        }
     }
 
     pub(crate) fn min_seq_timeout(&self) -> Duration {

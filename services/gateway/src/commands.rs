@@ -62,21 +62,14 @@ pub(crate) async fn send<T: DeserializeOwned>(
     meta.traceparent = Some(order.trace.0.to_string());
     meta.actor = Some(order.caller.actor.clone());
     meta.reply_to = Some(waiting.subject());
-    let config = app.config();
     let publish = publish_command(app.bus(), &order.caller.tenant, &order.command, &meta);
-    let taken = tokio::time::timeout(Duration::from_millis(config.request_timeout_ms), publish);
-    let published = taken.await.map_err(|_| {
-        ApiError::bus_away(
-            "the bus did not take the command in time; it is safe to send it again with the same \
-             Idempotency-Key or id",
-        )
-    })??;
+    let published = app.in_time(publish).await?;
     if published.duplicate {
         // Nobody handles it again, so nobody will answer.
         return Ok(Outcome::Accepted);
     }
     match waiting
-        .outcome(Duration::from_millis(config.reply_timeout_ms))
+        .outcome(Duration::from_millis(app.config().reply_timeout_ms))
         .await
     {
         None => Ok(Outcome::Accepted),

@@ -91,7 +91,9 @@ impl LlmRole {
             turn,
         } = command;
         let outcome = match self.find(delivery, &reference, turn).await? {
-            Found::Nothing => return Ok(()),
+            Found::Nothing => {
+                return process::complete(&self.bus, &self.store, delivery, reference, "").await;
+            }
             Found::Lapsed => {
                 let lapse = |run: &Run| Ok(run::record_lapse(run, turn));
                 process::decide_run(&self.bus, &self.store, delivery, reference, "", lapse).await?;

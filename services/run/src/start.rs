@@ -21,8 +21,14 @@ impl RunRole {
         let run_id = run_id(delivery, &command);
         let session = match command.session_id {
             Some(session_id) if session_id != run_id.own_session() => {
-                if let Some((session_id, seq)) = self.existing(delivery, run_id).await? {
-                    self.accepted(delivery, run_id, session_id, seq).await;
+                if self.exists(delivery, run_id).await? {
+                    let (bus, store) = (&self.bus, &self.store);
+                    let nothing = |_: &Run| Ok(vec![]);
+                    let done =
+                        process::decide_run_by_id(bus, store, delivery, run_id, nothing).await?;
+                    let session_id = done.session_id.unwrap_or(session_id);
+                    self.accepted(delivery, run_id, session_id, done.first_seq)
+                        .await;
                     return Ok(());
                 }
                 self.join(delivery, session_id, run_id, &actor(delivery))
@@ -56,16 +62,10 @@ impl RunRole {
         Ok(())
     }
 
-    /// The session and first sequence of a run that exists.
-    async fn existing(
-        &self,
-        delivery: &Delivery,
-        run_id: RunId,
-    ) -> Result<Option<(SessionId, u64)>, Failure> {
+    async fn exists(&self, delivery: &Delivery, run_id: RunId) -> Result<bool, Failure> {
         let tenant = &delivery.envelope.tenant;
         let run = process::load_latest::<Run>(&self.store, tenant, &run_id.into(), 0).await?;
-        let started = run.state.started.as_ref();
-        Ok(started.map(|started| (started.event.session.id, started.first_seq)))
+        Ok(run.state.started.is_some())
     }
 
     async fn accepted(&self, delivery: &Delivery, run_id: RunId, session_id: SessionId, seq: u64) {

@@ -73,7 +73,8 @@ impl ToolsRole {
         let Some((definition, arguments)) =
             self.look_up(delivery, &reference, turn, &call_id).await?
         else {
-            return Ok(());
+            let (bus, store) = (&self.bus, &self.store);
+            return process::complete(bus, store, delivery, reference, "outcome").await;
         };
         let start = |run: &run::Run| Ok(run::start_tool(run, turn, &call_id, definition.version));
         process::decide_run(&self.bus, &self.store, delivery, reference, "start", start).await?;

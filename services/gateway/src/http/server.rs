@@ -17,7 +17,9 @@ use tracing::{debug, warn};
 use super::stall::Patient;
 use crate::config::GatewayConfig;
 
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the head of the next request may take to come. It counts from the end of the last answer,
+/// so it is longer than the 90 s for which many clients keep a connection that is idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const MOST_HEADERS: usize = 100;
 /// What accepting waits after it failed: most often there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +42,6 @@ pub(crate) async fn serve(
         let service = TowerToHyperService::new(router.clone());
         let stream = Patient::new(stream, Duration::from_millis(config.stall_timeout_ms));
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        eprintln!("CONN {}", std::mem::size_of_val(&connection));
         let stopping = stopping.clone();
         connections.spawn(async move {
             let mut connection = std::pin::pin!(connection);

@@ -121,7 +121,9 @@ async fn list(
     let mut found_any = false;
     for _ in 0..MOST_PAGES {
         let Some(from) = next else { break };
-        let page = history::page(app.bus(), &subject, from).await?;
+        let page = app
+            .in_time(history::page(app.bus(), &subject, from))
+            .await?;
         found_any |= !page.commits.is_empty();
         next = page.next;
         for stored in page.commits {
@@ -196,7 +198,10 @@ async fn stream(
     // First the subscription, then the read: in between nothing is missed.
     let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
     let from = from(app, tenant, run, after).await;
-    let first_page = history::page(app.bus(), &subject_of(tenant, run), from).await?;
+    let subject = subject_of(tenant, run);
+    let first_page = app
+        .in_time(history::page(app.bus(), &subject, from))
+        .await?;
     let cursor = after.unwrap_or(EventCursor::START);
     let over = match first_page.commits.is_empty() || after.is_some() {
         true => exists(app, tenant, run).await?,

@@ -88,8 +88,10 @@ pub(crate) async fn from_log(
     run: RunId,
 ) -> Result<(Option<RunRow>, bool), ApiError> {
     let first_seq = app.known().first_seq(tenant, run).unwrap_or(0);
-    let loaded =
-        load_latest::<Run>(app.store(), tenant, &AggregateId::from(run), first_seq).await?;
+    let id = AggregateId::from(run);
+    let loaded = app
+        .in_time(load_latest::<Run>(app.store(), tenant, &id, first_seq))
+        .await?;
     let row = fold::row(&loaded.state, loaded.seq);
     Ok((row, loaded.state.status.is_terminal()))
 }

@@ -52,8 +52,7 @@ pub(crate) fn start(opening: Opening) -> Frames {
     let (out, frames) = mpsc::channel(CHANNEL);
     let closed = Arc::new(OnceLock::new());
     let why = Arc::clone(&closed);
-    eprintln!("PUMP {} msg {} opening {}", std::mem::size_of::<Pump>(), std::mem::size_of::<Message>(), std::mem::size_of::<Opening>());
-    let f = (async move {
+    tokio::spawn(async move {
         let metrics = opening.app.metrics();
         metrics.listeners.inc();
         let reason = Pump::new(opening, out).run(&why).await;
@@ -65,8 +64,6 @@ pub(crate) fn start(opening: Opening) -> Frames {
             })
             .inc();
     });
-    eprintln!("FUT {}", std::mem::size_of_val(&f));
-    tokio::spawn(f);
     Frames {
         frames,
         closed,

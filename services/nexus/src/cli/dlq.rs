@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nexus_bus::dlq::{self, DeadLetter, DlqError};
 use nexus_bus::{Bus, topology};
-use nexus_events::Tenant;
+use nexus_events::{Problem, Tenant};
 use serde_json::{Value, json};
 use tokio::time::interval;
 
@@ -184,8 +184,11 @@ fn total(counts: &BTreeMap<String, u64>) -> u64 {
 }
 
 fn failed(error: DlqError) -> CliError {
-    match error {
-        DlqError::NotFound(_) | DlqError::Truncated(_) => CliError::Usage(error.to_string()),
-        other => CliError::server(format!("stream {}", topology::DEAD_LETTERS))(other),
+    let problem =
+        |status, code| CliError::Problem(Box::new(Problem::new(status, code, error.to_string())));
+    match &error {
+        DlqError::NotFound(_) => problem(404, "not_found"),
+        DlqError::Truncated(_) => problem(409, "truncated"),
+        _ => CliError::server(format!("stream {}", topology::DEAD_LETTERS))(error),
     }
 }

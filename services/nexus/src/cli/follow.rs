@@ -157,8 +157,13 @@ fn why_closed(data: &str) -> String {
     struct Closed {
         detail: String,
     }
-    let said = serde_json::from_str(data).map(|Closed { detail }| detail);
-    said.unwrap_or_else(|_| "the gateway ended the stream".to_owned())
+    let said = serde_json::from_str::<Closed>(data);
+    let said = said.map_or_else(
+        |_| "the gateway ended the stream".to_owned(),
+        |said| said.detail,
+    );
+    // What follows is advice for whoever wrote the client, and taken here.
+    said.split("; ").next().unwrap_or_default().to_owned()
 }
 
 /// Whether trying again can help.
@@ -229,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_stops_says_so_and_one_that_stays_away_is_given_up() {
-        let closed = "event: closed\ndata: {\"reason\":\"stopping\",\"detail\":\"it stops\"}\n\n";
+        let closed = "event: closed\ndata: {\"reason\":\"stopping\",\"detail\":\"it stops; connect again\"}\n\n";
         let scripted = Scripted::start(vec![cut_stream(closed)]).await;
         let mut follow = Follow::new(&scripted.gateway, "r", Duration::ZERO, false);
         assert_eq!(broken(&mut follow).await, "it stops");
