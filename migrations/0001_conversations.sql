@@ -4,7 +4,8 @@
 -- is made CONCURRENTLY, in a file of its own that begins with `-- no-transaction`.
 -- Names are unqualified on purpose: a rebuild runs the same files in a second schema and swaps it in.
 --
--- Every key begins with the tenant: callers may choose ids, so two tenants may choose the same one.
+-- Every key holds the tenant: callers may choose ids, so two tenants may choose the same one. Where
+-- rows are updated by id it comes last in the key: see `projections/src/store.rs`.
 -- `seq` is the stream sequence that last changed the row.
 
 -- The last sequence that the projection has applied, written in the transaction that applied it.
@@ -28,7 +29,7 @@ CREATE TABLE sessions (
     first_seq BIGINT NOT NULL,
     last_run_id UUID,                     -- the run that joined last
     seq BIGINT NOT NULL,
-    PRIMARY KEY (tenant, id)
+    PRIMARY KEY (id, tenant)
 );
 CREATE INDEX sessions_newest ON sessions (tenant, first_seq DESC);
 
@@ -45,6 +46,6 @@ CREATE TABLE messages (
     metadata JSONB,                       -- tool_calls, call_id, error, content
     position INTEGER NOT NULL,            -- the event's place in its commit
     seq BIGINT NOT NULL,
-    PRIMARY KEY (tenant, id)
+    PRIMARY KEY (id, tenant)
 );
 CREATE INDEX messages_of_session ON messages (tenant, session_id, seq, position);

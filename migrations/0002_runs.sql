@@ -41,7 +41,7 @@ CREATE TABLE agent_runs (
     first_seq BIGINT NOT NULL,
     last_seq BIGINT NOT NULL,             -- of the run's own log
     seq BIGINT NOT NULL,
-    PRIMARY KEY (tenant, id)
+    PRIMARY KEY (id, tenant)
 ) WITH (fillfactor = 80);                 -- a run is updated at each of its steps
 CREATE INDEX agent_runs_newest ON agent_runs (tenant, first_seq DESC);
 CREATE INDEX agent_runs_of_session ON agent_runs (tenant, session_id, first_seq DESC);
@@ -66,7 +66,7 @@ CREATE TABLE tool_calls (
     metadata JSONB,
     position INTEGER NOT NULL,            -- the call's place in its turn
     seq BIGINT NOT NULL,
-    PRIMARY KEY (tenant, id)
+    PRIMARY KEY (id, tenant)
 );
 CREATE INDEX tool_calls_of_run ON tool_calls (tenant, run_id, turn, position);
 

@@ -9,13 +9,18 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::batch::Batch;
 use crate::connect::{ProjectionError, migrate};
-use crate::log::LogCommit;
-use crate::source::{self, Feed, Item};
+use crate::gather::{Gatherer, Limits, Stop, Stretch, Word};
+use crate::source::{self, Feed};
 use crate::store::{Store, Written};
 
-/// Events that a transaction takes.
-const BATCH_EVENTS: usize = 5_000;
-const BATCH_BYTES: usize = 32 << 20;
+/// What a transaction takes. Nobody waits for it, so that it is large.
+const LIMITS: Limits = Limits {
+    events: 5_000,
+    bytes: 32 << 20,
+    linger: Duration::ZERO,
+    alone_until: 0,
+    last: u64::MAX,
+};
 
 /// Tables that could not be filled.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +70,6 @@ pub(crate) struct Filler<'a> {
     js: jetstream::Context,
     stream: String,
     store: Store,
-    feed: Feed,
-    /// A commit that came and was not wanted yet.
-    waiting: Option<Box<LogCommit>>,
     events: u64,
     begun: Instant,
     progress: &'a mut (dyn FnMut(Progress) + Send),
@@ -87,13 +89,10 @@ impl<'a> Filler<'a> {
         db.close().await?;
         migrate(address, schema).await?;
         let store = Store::open(address, schema).await?;
-        let feed = Feed::start(js.clone(), stream, 0);
         Ok(Self {
             js,
             stream: stream.to_owned(),
             store,
-            feed,
-            waiting: None,
             events: 0,
             begun: Instant::now(),
             progress,
@@ -117,7 +116,7 @@ impl<'a> Filler<'a> {
             let end = self.end().await?;
             let missing = end.saturating_sub(self.applied());
             self.to(end).await?;
-            if missing < BATCH_EVENTS as u64 {
+            if missing < LIMITS.events as u64 {
                 break;
             }
         }
@@ -126,46 +125,27 @@ impl<'a> Filler<'a> {
 
     /// Applies the log up to and with the sequence `last`, and nothing after it.
     pub(crate) async fn to(&mut self, last: u64) -> Result<(), FillError> {
-        let mut more = self.end().await?.min(last) > self.applied();
-        while more {
-            let mut batch = Batch::default();
-            while more && batch.events() < BATCH_EVENTS && batch.bytes() < BATCH_BYTES {
-                more = self.take(&mut batch, last).await?;
-            }
+        let last = self.end().await?.min(last);
+        if last <= self.applied() {
+            return Ok(());
+        }
+        let feed = Feed::start(self.js.clone(), &self.stream, self.applied());
+        let mut gatherer = Gatherer::start(feed, Limits { last, ..LIMITS });
+        while let Some(word) = gatherer.next().await {
+            // A bus that is away is waited for.
+            let Word::Stretch(stretch) = word else {
+                continue;
+            };
+            let Stretch { batch, stop, .. } = *stretch;
             self.write(&batch).await?;
+            gatherer.written();
             self.tell(last);
+            if let Some(Stop { seq, reason }) = stop {
+                let seq = seq.max(self.applied() + 1);
+                return Err(FillError::Unreadable { seq, reason });
+            }
         }
         Ok(())
-    }
-
-    /// Takes the next commit into the batch; false where nothing is to come.
-    async fn take(&mut self, batch: &mut Batch, last: u64) -> Result<bool, FillError> {
-        let (commit, pending) = match self.waiting.take() {
-            Some(commit) => (commit, u64::MAX),
-            None => match self.feed.next().await {
-                Some(Item::Commit { commit, pending }) => (commit, pending),
-                Some(Item::Unreadable { seq, error }) => {
-                    return Err(FillError::Unreadable {
-                        seq,
-                        reason: source::chain(&error),
-                    });
-                }
-                Some(Item::OtherLog(reason)) => {
-                    return Err(FillError::Unreadable {
-                        seq: self.applied() + 1,
-                        reason,
-                    });
-                }
-                Some(Item::Away(_) | Item::Back) => return Ok(true),
-                None => return Err(FillError::Log("the log was closed".into())),
-            },
-        };
-        if commit.seq > last {
-            self.waiting = Some(commit);
-            return Ok(false);
-        }
-        batch.apply(&commit);
-        Ok(commit.seq < last && pending > 0)
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), FillError> {

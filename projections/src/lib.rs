@@ -18,6 +18,7 @@ mod batch;
 mod connect;
 mod fill;
 mod fold;
+mod gather;
 mod ids;
 mod log;
 mod metrics;

@@ -5,7 +5,6 @@
 //! and in a metric, and is tried again from time to time: a newer program or a repaired database
 //! goes on where it stopped.
 
-mod gather;
 mod role;
 
 use std::time::{Duration, Instant};
@@ -20,12 +19,11 @@ use tracing::{error, info, warn};
 
 use crate::Projections;
 use crate::batch::Batch;
+use crate::gather::{Gatherer, Limits, Stop, Stretch, Word};
 use crate::metrics::ProjectorMetrics;
 use crate::source::Feed;
 use crate::store::{Store, Written};
 pub use role::run_projector;
-
-use gather::{Gatherer, Stop, Stretch, Word};
 
 /// How the projector works.
 #[derive(Clone, Debug)]
@@ -186,7 +184,14 @@ impl Projector {
 
     async fn apply(&mut self, store: &mut Store) -> Ended {
         let feed = Feed::start(self.js.clone(), &self.options.stream, store.checkpoint());
-        let mut gatherer = Gatherer::start(feed, &self.options, self.alone_until);
+        let limits = Limits {
+            events: self.options.batch_events,
+            bytes: self.options.batch_bytes,
+            linger: self.options.linger,
+            alone_until: self.alone_until,
+            last: u64::MAX,
+        };
+        let mut gatherer = Gatherer::start(feed, limits);
         // One that was parked is so until something was written.
         if !matches!(*self.state.borrow(), ProjectorState::Parked { .. }) {
             self.set_state(ProjectorState::Live);

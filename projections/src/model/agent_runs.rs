@@ -275,7 +275,7 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              $13::text[], $14::text[], $15::text[], $16::timestamptz[])
            AS u(tenant, id, from_seq, seq, phase, paused, turns, tokens, time_ms, cost_usd_micros,
              output, output_ref, finish, error_code, error_message, completed_at)
-         WHERE r.tenant = u.tenant AND r.id = u.id AND r.seq < u.from_seq",
+         WHERE r.id = u.id AND r.tenant IS NOT DISTINCT FROM u.tenant AND r.seq < u.from_seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &ids,
         &col(rows.clone(), |row| text::seq(row.from_seq)),

@@ -192,8 +192,8 @@ impl AuditLogs {
                  $7::jsonb[], $8::timestamptz[], $9::int8[], $10::uuid[])
                AS u(tenant, id, user_id, action, resource_type, resource_id, details, created_at,
                  seq, run_id)
-             LEFT JOIN agent_runs r
-               ON u.user_id IS NULL AND r.tenant = u.tenant AND r.id = u.run_id
+             LEFT JOIN agent_runs r ON u.user_id IS NULL
+               AND r.id = u.run_id AND r.tenant IS NOT DISTINCT FROM u.tenant
              ON CONFLICT (tenant, id) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.id),

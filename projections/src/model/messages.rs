@@ -135,7 +135,7 @@ impl Messages {
                  $7::int4[], $8::timestamptz[], $9::jsonb[], $10::int4[], $11::int8[])
                AS u(tenant, id, run_id, turn, role, content, tokens, created_at, metadata,
                  position, seq)
-             JOIN agent_runs r ON r.tenant = u.tenant AND r.id = u.run_id
+             JOIN agent_runs r ON r.id = u.run_id AND r.tenant IS NOT DISTINCT FROM u.tenant
              ON CONFLICT (tenant, id) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.id),

@@ -157,7 +157,7 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              seq = u.seq
          FROM UNNEST($1::text[], $2::uuid[], $3::timestamptz[], $4::bool[], $5::uuid[], $6::int8[])
            AS u(tenant, id, updated_at, closed, last_run_id, seq)
-         WHERE s.tenant = u.tenant AND s.id = u.id AND s.seq < u.seq",
+         WHERE s.id = u.id AND s.tenant IS NOT DISTINCT FROM u.tenant AND s.seq < u.seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &col(rows.clone(), |row| row.id.uuid()),
         &col(rows.clone(), |row| text::at(row.updated_at)),

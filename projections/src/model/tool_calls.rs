@@ -234,7 +234,7 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              $13::timestamptz[])
            AS u(tenant, id, from_seq, seq, status, tool_version, attempts, output, metadata,
              latency_ms, error_code, error_message, completed_at)
-         WHERE t.tenant = u.tenant AND t.id = u.id AND t.seq < u.from_seq",
+         WHERE t.id = u.id AND t.tenant IS NOT DISTINCT FROM u.tenant AND t.seq < u.from_seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &col(rows.clone(), |row| row.id),
         &col(rows.clone(), |row| text::seq(row.from_seq)),

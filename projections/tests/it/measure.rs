@@ -97,3 +97,30 @@ async fn measure() {
         println!("  verified in {:.1} s", begun.elapsed().as_secs_f64());
     }
 }
+
+/// From the publication of one commit to its being readable, one at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures"]
+async fn measure_lag() {
+    let stack = Stack::start().await;
+    let past = World::past(
+        52,
+        Shape {
+            runs: 200,
+            at_once: 20,
+            strange: false,
+        },
+    );
+    let running = stack.projector();
+    let mut took = Vec::new();
+    for message in past.chunks(1) {
+        let begun = Instant::now();
+        let seq = stack.publish(message).await;
+        stack.applied(seq).await;
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    println!("published, applied and known after: p50 {p50:?}, p99 {p99:?}");
+    running.stop().await;
+}

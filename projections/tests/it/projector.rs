@@ -285,6 +285,49 @@ async fn as_a_role_it_makes_its_tables_and_stops_when_told() {
 }
 
 #[tokio::test]
+async fn it_finds_rows_by_key_however_small_the_tables_were_when_it_planned() {
+    let stack = Stack::start().await;
+    let last = stack.publish(&World::past(11, PAST)).await;
+    let running = stack.projector();
+    stack.applied(last).await;
+    running.stop().await;
+    let mut sql = stack.sql().await;
+    // What the projector did is counted once its connection has ended.
+    let ended = "SELECT count(*) = 0 FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'nexus-projector'";
+    let begun = std::time::Instant::now();
+    while !sqlx::query_scalar::<_, bool>(ended)
+        .fetch_one(&mut sql)
+        .await
+        .unwrap()
+    {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::task::yield_now().await;
+    }
+    let scanned: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT indexrelname::text, idx_tup_read FROM pg_stat_user_indexes
+         WHERE schemaname = 'nexus' AND idx_tup_read > 0
+           AND indexrelname NOT LIKE '%\\_pkey' AND indexrelname <> 'tool_calls_of_run'",
+    )
+    .fetch_all(&mut sql)
+    .await
+    .unwrap();
+    assert!(scanned.is_empty(), "{scanned:?}");
+    let read: (i64, i64) = sqlx::query_as(
+        "SELECT sum(seq_tup_read)::bigint, sum(idx_tup_fetch)::bigint
+         FROM pg_stat_user_tables WHERE schemaname = 'nexus'",
+    )
+    .fetch_one(&mut sql)
+    .await
+    .unwrap();
+    let commits = i64::try_from(last).unwrap();
+    assert!(
+        read.0 < commits && read.1 < 5 * commits,
+        "{read:?} rows for {commits} commits"
+    );
+}
+
+#[tokio::test]
 async fn several_processes_migrate_at_once() {
     let stack = Stack::start().await;
     let options = nexus_projections::ProjectionsOptions {

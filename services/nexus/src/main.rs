@@ -49,7 +49,7 @@ enum Command {
     /// Print where the running platform is, with the servers' passwords
     Endpoints(cli::Connection),
     #[command(flatten)]
-    Client(cli::Client),
+    Client(Box<cli::Client>),
 }
 
 fn main() -> ExitCode {

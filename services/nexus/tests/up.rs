@@ -209,7 +209,7 @@ async fn after_kill_9_of_everything_the_next_start_goes_on() {
     assert!(first.status.success(), "{}", text(&first.stderr));
     let last: Value = serde_json::from_str(text(&first.stdout).lines().last().unwrap()).unwrap();
     let (run_id, session) = (
-        last["run_id"].as_str().unwrap().to_owned(),
+        last["id"].as_str().unwrap().to_owned(),
         last["session_id"].as_str().unwrap().to_owned(),
     );
 

@@ -174,7 +174,8 @@ impl Pump {
             }
             () = sleep_until(due) => Event::Due,
         };
-        self.on(event).await
+        // Boxed: what handling needs, ten thousand idle listeners need not keep room for.
+        Box::pin(self.on(event)).await
     }
 
     async fn on(&mut self, event: Event) -> Result<(), Closed> {

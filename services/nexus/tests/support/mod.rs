@@ -157,7 +157,7 @@ impl Platform {
     /// All events of a run, oldest first.
     pub async fn events(&self, run_id: &str) -> Vec<Value> {
         let (status, body) = self
-            .get(&format!("/v1/runs/{run_id}/events?limit=1000"))
+            .get(&format!("/v1/runs/{run_id}/events?limit=200"))
             .await;
         assert_eq!(status, 200, "{body}");
         list(&body)

@@ -10,12 +10,26 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::ProjectorOptions;
 use crate::batch::Batch;
 use crate::source::{Feed, Item, chain};
 
+/// What a stretch may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Events; a commit is never divided.
+    pub(crate) events: usize,
+    /// Bytes of messages.
+    pub(crate) bytes: usize,
+    /// How long more is waited for.
+    pub(crate) linger: Duration,
+    /// Commits up to and with this sequence are each a stretch of their own.
+    pub(crate) alone_until: u64,
+    /// Nothing after this sequence is given.
+    pub(crate) last: u64,
+}
+
 /// What the gatherer gives.
-pub(super) enum Word {
+pub(crate) enum Word {
     /// A stretch of the log, to be written.
     Stretch(Box<Stretch>),
     /// The bus is away, with the reason, or back.
@@ -24,41 +38,38 @@ pub(super) enum Word {
 
 /// A stretch of the log.
 #[derive(Default)]
-pub(super) struct Stretch {
-    pub(super) batch: Batch,
+pub(crate) struct Stretch {
+    pub(crate) batch: Batch,
     /// Commits that come after it.
-    pub(super) pending: u64,
+    pub(crate) pending: u64,
     /// Nothing can come after it.
-    pub(super) stop: Option<Stop>,
+    pub(crate) stop: Option<Stop>,
 }
 
 /// A commit that cannot be read.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// Its sequence; 0 where it is the whole log that does not fit.
-    pub(super) seq: u64,
-    pub(super) reason: String,
+    pub(crate) seq: u64,
+    pub(crate) reason: String,
 }
 
 /// Gathers in a task of its own, which ends with this.
-pub(super) struct Gatherer {
+pub(crate) struct Gatherer {
     words: mpsc::Receiver<Word>,
     ready: Arc<Semaphore>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Gatherer {
-    /// Commits up to and with `alone_until` are each a stretch of their own.
-    pub(super) fn start(feed: Feed, options: &ProjectorOptions, alone_until: u64) -> Self {
+    pub(crate) fn start(feed: Feed, limits: Limits) -> Self {
         let (to, words) = mpsc::channel(1);
         let ready = Arc::new(Semaphore::new(1));
         let task = Task {
             feed,
             to,
             ready: ready.clone(),
-            events: options.batch_events,
-            bytes: options.batch_bytes,
-            linger: options.linger,
-            alone_until,
+            limits,
+            ended: false,
         };
         Self {
             words,
@@ -67,13 +78,13 @@ impl Gatherer {
         }
     }
 
-    /// The next word. None: the log was closed.
-    pub(super) async fn next(&mut self) -> Option<Word> {
+    /// The next word. None: the last sequence was given, or the log was closed.
+    pub(crate) async fn next(&mut self) -> Option<Word> {
         self.words.recv().await
     }
 
     /// The stretch was written: the next one may come.
-    pub(super) fn written(&self) {
+    pub(crate) fn written(&self) {
         self.ready.add_permits(1);
     }
 }
@@ -82,27 +93,25 @@ struct Task {
     feed: Feed,
     to: mpsc::Sender<Word>,
     ready: Arc<Semaphore>,
-    events: usize,
-    bytes: usize,
-    linger: Duration,
-    alone_until: u64,
+    limits: Limits,
+    /// The last sequence was met.
+    ended: bool,
 }
 
 impl Task {
     async fn run(mut self) {
         let mut idle_from = Instant::now();
         while let Some(stretch) = self.gather(idle_from).await {
-            let ends = stretch.stop.is_some();
+            self.ended |= stretch.stop.is_some();
             if self
                 .to
                 .send(Word::Stretch(Box::new(stretch)))
                 .await
                 .is_err()
-                || ends
             {
                 return;
             }
-            idle_from = Instant::now() + 2 * self.linger;
+            idle_from = Instant::now() + 2 * self.limits.linger;
         }
     }
 
@@ -110,12 +119,15 @@ impl Task {
     async fn gather(&mut self, idle_from: Instant) -> Option<Stretch> {
         let mut out = Stretch::default();
         while out.is_empty() {
+            if self.ended {
+                return None;
+            }
             let item = self.feed.next().await?;
             self.take(&mut out, item).await?;
         }
         let now = Instant::now();
         let due = if now < idle_from {
-            now + self.linger
+            now + self.limits.linger
         } else {
             now
         };
@@ -135,17 +147,29 @@ impl Task {
     }
 
     fn has_room(&self, out: &Stretch) -> bool {
-        out.stop.is_none()
-            && out.batch.last_seq() > self.alone_until
-            && out.batch.events() < self.events
-            && out.batch.bytes() < self.bytes
+        let Limits {
+            events,
+            bytes,
+            alone_until,
+            ..
+        } = self.limits;
+        let batch = &out.batch;
+        !self.ended
+            && out.stop.is_none()
+            && batch.last_seq() > alone_until
+            && batch.events() < events
+            && batch.bytes() < bytes
     }
 
-    async fn take(&self, out: &mut Stretch, item: Item) -> Option<()> {
+    async fn take(&mut self, out: &mut Stretch, item: Item) -> Option<()> {
         match item {
+            Item::Commit { commit, .. } if commit.seq > self.limits.last => self.ended = true,
             Item::Commit { commit, pending } => {
                 out.batch.apply(&commit);
                 out.pending = pending;
+                // What is named as the last may be gone from the log.
+                let all = self.limits.last != u64::MAX && pending == 0;
+                self.ended = all || commit.seq == self.limits.last;
             }
             Item::Unreadable { seq, error } => {
                 let reason = format!("{}. Run a newer version of nexus", chain(&error));
