@@ -48,7 +48,7 @@ impl Default for ProjectorOptions {
             stream: nexus_bus::topology::EVENTS.to_owned(),
             batch_events: 1_000,
             batch_bytes: 8 << 20,
-            linger: Duration::from_millis(3),
+            linger: Duration::from_millis(2),
             write_timeout: Duration::from_secs(60),
             retry_every: Duration::from_secs(10),
         }

@@ -58,7 +58,7 @@ enum Found {
     /// Nothing is to be done (any more).
     Nothing,
     /// The run has ended, and its reservation is still held.
-    Ended(ModelOutcome),
+    Ended(LlmAborted),
     /// What was reserved has expired.
     Lapsed,
     /// The model is to be called.
@@ -99,7 +99,7 @@ impl LlmRole {
                 process::decide_run(&self.bus, &self.store, delivery, reference, "", lapse).await?;
                 return Ok(());
             }
-            Found::Ended(outcome) => outcome,
+            Found::Ended(nothing) => ModelOutcome::Aborted(nothing),
             Found::Call(turn) => self.answer(delivery, reference, *turn).await?,
         };
         let now = self.bus.now();
@@ -129,7 +129,7 @@ impl LlmRole {
                 cost_usd_micros: 0,
                 duration_ms: 0,
             };
-            return Ok(Found::Ended(ModelOutcome::Aborted(nothing)));
+            return Ok(Found::Ended(nothing));
         }
         if !matches!(state.step, Step::Call { .. }) {
             return Ok(Found::Nothing);

@@ -1,7 +1,7 @@
 //! Any process can die at any moment and every accepted run ends, each step has one outcome, nothing
 //! stays reserved, nothing stays queued, and the tables are what a rebuild would make.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+#![expect(clippy::unwrap_used, reason = "tests may fail")]
 
 mod support;
 

@@ -1,7 +1,12 @@
 //! `nexus up` as a person uses it: it starts on an empty directory, answers, stops what it started,
 //! refuses to run twice on the same data, and recovers when everything was killed.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may fail"
+)]
 
 mod support;
 

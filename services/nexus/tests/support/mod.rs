@@ -2,7 +2,12 @@
 //! that can be killed, and a model server that speaks the real protocol.
 
 #![expect(dead_code, reason = "each test program uses a part of it")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may fail"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +18,7 @@ use nexus_devstack::testing::TestStack;
 use nexus_modelserver::{ModelServer, Options};
 use serde_json::Value;
 
-pub const ROLES: [&str; 7] = [
+pub(crate) const ROLES: [&str; 7] = [
     "run",
     "budget",
     "policy",
@@ -24,19 +29,19 @@ pub const ROLES: [&str; 7] = [
 ];
 
 /// How long anything in a test may take; far more than it does.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-pub struct Platform {
-    pub stack: TestStack,
-    pub model: ModelServer,
-    pub database_url: String,
-    pub port: u16,
+pub(crate) struct Platform {
+    pub(crate) stack: TestStack,
+    pub(crate) model: ModelServer,
+    pub(crate) database_url: String,
+    pub(crate) port: u16,
     processes: BTreeMap<&'static str, Child>,
     http: reqwest::Client,
 }
 
 impl Platform {
-    pub async fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: Options) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let stack = TestStack::start().await.expect("servers");
         let database_url = stack.fresh_database().await.expect("database");
@@ -61,7 +66,7 @@ impl Platform {
         platform
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexus"));
         command
             .args(arguments)
@@ -82,7 +87,7 @@ impl Platform {
         command
     }
 
-    pub fn start_role(&mut self, role: &'static str) {
+    pub(crate) fn start_role(&mut self, role: &'static str) {
         let child = self
             .command(&["role", role])
             .spawn()
@@ -94,18 +99,18 @@ impl Platform {
     }
 
     /// kill -9, and start it anew.
-    pub fn kill_and_restart(&mut self, role: &'static str) {
+    pub(crate) fn kill_and_restart(&mut self, role: &'static str) {
         let child = self.processes.get_mut(role).expect("the role runs");
         child.kill().expect("killed");
         child.wait().expect("gone");
         self.start_role(role);
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let url = self.url("/readyz");
         until("the gateway is ready", || async {
             matches!(self.http.get(&url).send().await, Ok(answer) if answer.status().is_success())
@@ -113,20 +118,20 @@ impl Platform {
         .await;
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.http.get(self.url(path))).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         answer(self.http.post(self.url(path)).json(body)).await
     }
 
-    pub fn http(&self) -> &reqwest::Client {
+    pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
     }
 
     /// The JSON that a client command prints.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments).output().expect("it runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         serde_json::from_str(&text).unwrap_or_else(|error| {
@@ -138,7 +143,7 @@ impl Platform {
     }
 
     /// Waits until the run has ended; gives it as the read model has it.
-    pub async fn ended(&self, run_id: &str) -> Value {
+    pub(crate) async fn ended(&self, run_id: &str) -> Value {
         let started = Instant::now();
         loop {
             let (status, run) = self.get(&format!("/v1/runs/{run_id}")).await;
@@ -155,7 +160,7 @@ impl Platform {
     }
 
     /// All events of a run, oldest first.
-    pub async fn events(&self, run_id: &str) -> Vec<Value> {
+    pub(crate) async fn events(&self, run_id: &str) -> Vec<Value> {
         let (status, body) = self
             .get(&format!("/v1/runs/{run_id}/events?limit=200"))
             .await;
@@ -163,7 +168,7 @@ impl Platform {
         list(&body)
     }
 
-    pub fn binary() -> PathBuf {
+    pub(crate) fn binary() -> PathBuf {
         PathBuf::from(env!("CARGO_BIN_EXE_nexus"))
     }
 }
@@ -188,7 +193,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 }
 
 /// The rows of a list, whatever the page calls them.
-pub fn list(body: &Value) -> Vec<Value> {
+pub(crate) fn list(body: &Value) -> Vec<Value> {
     let rows = body
         .as_array()
         .or_else(|| body.as_object()?.values().find_map(Value::as_array));
@@ -196,7 +201,7 @@ pub fn list(body: &Value) -> Vec<Value> {
 }
 
 /// Waits for a condition.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
@@ -204,7 +209,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut()
     }
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
