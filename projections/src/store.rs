@@ -13,7 +13,7 @@ use crate::query::unsigned;
 use crate::text;
 
 /// How the writer's session differs from others.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 9] = [
     // What a crash of Postgres loses is applied again from the log.
     ("synchronous_commit", "off"),
     // Every statement finds its rows by key, a batch at a time, and must go on doing so: a plan made
@@ -26,6 +26,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("enable_mergejoin", "off"),
     ("enable_bitmapscan", "off"),
     ("jit", "off"),
+    // A writer that hangs or is gone must not keep its lock, and with it the next one, for ever.
+    ("statement_timeout", "120s"),
+    ("idle_in_transaction_session_timeout", "120s"),
 ];
 
 /// One writer of one schema's tables. Its connection is its own.

@@ -7,8 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Cursor, Page, PageRequest, QueryError, timestamp, unsigned};
-use crate::Projections;
-use crate::ids;
+use crate::{Projections, ids, text};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -74,10 +73,10 @@ impl Projections {
              ORDER BY id DESC LIMIT $9",
             tenant.as_str(),
             ids::of_position(before.seq.cast_unsigned(), before.position.cast_unsigned()),
-            filter.user.as_deref(),
-            filter.action.as_deref(),
-            filter.resource_type.as_deref(),
-            filter.resource_id.as_deref(),
+            filter.user.as_deref().map(text::name),
+            filter.action.as_deref().map(text::name),
+            filter.resource_type.as_deref().map(text::name),
+            filter.resource_id.as_deref().map(text::name),
             filter.since.map(Timestamp::to_datetime),
             filter.until.map(Timestamp::to_datetime),
             page.fetch(),

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Cursor, Page, PageRequest, QueryError, body, json, timestamp, unsigned, unsigned32};
-use crate::Projections;
+use crate::{Projections, text};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -294,8 +294,8 @@ impl Projections {
             page.before().seq,
             filter.session.map(SessionId::uuid),
             filter.status.map(RunStatus::as_str),
-            filter.agent.as_deref(),
-            filter.user.as_deref(),
+            filter.agent.as_deref().map(text::name),
+            filter.user.as_deref().map(text::name),
             filter.since.map(Timestamp::to_datetime),
             filter.until.map(Timestamp::to_datetime),
             PREVIEW_CHARS,

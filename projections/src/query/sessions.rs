@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Cursor, Page, PageRequest, QueryError, json, timestamp, unsigned, unsigned32};
-use crate::Projections;
+use crate::{Projections, text};
 
 /// One conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -155,8 +155,8 @@ impl Projections {
              ORDER BY first_seq DESC LIMIT $5",
             tenant.as_str(),
             page.before().seq,
-            filter.status.as_deref(),
-            filter.user.as_deref(),
+            filter.status.as_deref().map(text::name),
+            filter.user.as_deref().map(text::name),
             page.fetch(),
         )
         .fetch_all(&self.read)

@@ -86,6 +86,11 @@ async fn pages_give_every_run_once_the_newest_first() {
         ..RunFilter::default()
     };
     assert!(all_runs(&stack, &acme, &later).await.is_empty());
+    let nul = RunFilter {
+        user: Some("a\0b".into()),
+        ..RunFilter::default()
+    };
+    assert!(all_runs(&stack, &acme, &nul).await.is_empty());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ async fn a_rebuild_under_load_swaps_and_the_projector_goes_on() {
     let past = World::past(
         21,
         Shape {
-            runs: 600,
+            runs: 300,
             at_once: 20,
             strange: true,
         },
