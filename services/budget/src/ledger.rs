@@ -2,9 +2,9 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use nexus_bus::process;
 use nexus_bus::store::{Cause, ReadHint};
 use nexus_bus::{Delivery, Failure};
+use nexus_bus::{process, trace};
 use nexus_events::command::{Reserve, SetLimits, Settle};
 use nexus_events::ledger::{self, Ledger, LedgerEvent, Refusal};
 use nexus_events::run::{Granted, Reserved, reservation_id};
@@ -12,7 +12,9 @@ use nexus_events::{
     Aggregate, AggregateId, Command, CommandId, Position, ReservationId, Tenant, Timestamp,
 };
 
-use crate::BudgetRole;
+use tracing::Instrument;
+
+use crate::{BudgetRole, SPEC};
 
 /// Runs that are read or told at a time.
 const RUNS_AT_A_TIME: usize = 64;
@@ -63,7 +65,10 @@ impl BudgetRole {
         let mut told = Vec::with_capacity(batch.len());
         let outcomes = decided.reserved.into_iter().zip(decided.held);
         for ((wish, (reserved, held)), delivery) in wishes.into_iter().zip(outcomes).zip(batch) {
-            told.push(self.tell(delivery, wish, reserved, held, decided.seq));
+            // Its own trace goes on with each command, not with the batch.
+            let span = trace::command_span(&delivery.envelope, SPEC.name, delivery.command.verb());
+            let telling = self.tell(delivery, wish, reserved, held, decided.seq);
+            told.push(telling.instrument(span));
         }
         let results = stream::iter(told).buffered(RUNS_AT_A_TIME).collect().await;
         if let Err(error) = self.ensure_timer(tenant).await {
