@@ -193,12 +193,10 @@ impl Config {
             variable: "NEXUS_NATS_URL",
             key: "nats.url",
         })?;
-        let (url, credentials) = split_credentials(url);
         let mut bus = BusConfig::new(url, name);
-        bus.credentials = match &self.nats.credentials_file {
-            Some(path) => Credentials::File(path.clone()),
-            None => credentials,
-        };
+        if let Some(path) = &self.nats.credentials_file {
+            bus.credentials = Credentials::File(path.clone());
+        }
         bus.root_certificate = self.nats.root_certificate.clone();
         bus.replicas = self.nats.replicas.unwrap_or(1);
         Ok(bus)
@@ -215,30 +213,6 @@ impl Config {
             key: "database.url",
         })
     }
-}
-
-/// Takes user and password out of the addresses, so that they are never logged with them.
-fn split_credentials(url: &str) -> (String, Credentials) {
-    let mut credentials = Credentials::None;
-    let servers = url.split(',').map(|server| {
-        let server = server.trim();
-        let Some((scheme, rest)) = server.split_once("://") else {
-            return server.to_owned();
-        };
-        let Some((secret, host)) = rest.rsplit_once('@') else {
-            return server.to_owned();
-        };
-        credentials = match secret.split_once(':') {
-            Some((user, password)) => Credentials::UserPassword {
-                user: user.to_owned(),
-                password: password.to_owned(),
-            },
-            None => Credentials::Token(secret.to_owned()),
-        };
-        format!("{scheme}://{host}")
-    });
-    let servers: Vec<String> = servers.collect();
-    (servers.join(","), credentials)
 }
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
@@ -304,9 +278,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.limits.input_bytes, 7);
-        let bus = config.bus("test").unwrap();
-        assert_eq!(bus.url, "nats://h:4222");
-        assert!(matches!(bus.credentials, Credentials::UserPassword { .. }));
+        assert_eq!(config.bus("test").unwrap().url, "nats://u:p%40@h:4222");
     }
 
     #[test]

@@ -44,6 +44,7 @@ fn command(data: &Path, model: &ModelServer, arguments: &[&str]) -> Command {
 
 impl Up {
     async fn start(data: &Path, model: &ModelServer) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let ready = data.join("ready.json");
         let _ = std::fs::remove_file(&ready);
         let file = ready.to_str().unwrap();

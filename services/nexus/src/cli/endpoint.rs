@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nexus_bus::{BusConfig, Credentials};
+use nexus_bus::BusConfig;
 use nexus_devstack::DataDir;
 use serde::{Deserialize, Serialize};
 
@@ -205,31 +205,9 @@ fn known<T>(
         .ok_or(CliError::NoServers { flag, place })
 }
 
-/// A connection to the servers at `url`, whose user and password are taken out of it, so that no
-/// error shows them.
+/// A connection to the servers at `url`; the bus shows its user and password to nobody.
 pub(crate) fn bus_at(url: &str) -> BusConfig {
-    let mut credentials = Credentials::None;
-    let servers = url.split(',').map(|server| {
-        let server = server.trim();
-        let Some((scheme, rest)) = server.split_once("://") else {
-            return server.to_owned();
-        };
-        let Some((secret, host)) = rest.rsplit_once('@') else {
-            return server.to_owned();
-        };
-        credentials = match secret.split_once(':') {
-            Some((user, password)) => Credentials::UserPassword {
-                user: user.to_owned(),
-                password: password.to_owned(),
-            },
-            None => Credentials::Token(secret.to_owned()),
-        };
-        format!("{scheme}://{host}")
-    });
-    let servers: Vec<String> = servers.collect();
-    let mut config = BusConfig::new(servers.join(","), "nexus/cli");
-    config.credentials = credentials;
-    config
+    BusConfig::new(url, "nexus/cli")
 }
 
 /// An address without its user and password, for people.
@@ -274,8 +252,7 @@ mod tests {
         let written = written(dir.path());
         assert_eq!(connection.gateway_url().unwrap(), written.url);
         let bus = Servers::default().bus(&connection).unwrap();
-        assert_eq!(bus.url, "nats://127.0.0.1:4222");
-        assert!(matches!(bus.credentials, Credentials::UserPassword { .. }));
+        assert_eq!(bus.url, written.nats_url);
         connection.url = Some("https://nexus.example".to_owned());
         assert_eq!(connection.gateway_url().unwrap(), "https://nexus.example");
         assert_eq!(
