@@ -11,6 +11,10 @@ pub const ALL_COMMANDS: &str = "nexus.*.cmd.>";
 pub const ALL_EVENTS: &str = "nexus.*.evt.>";
 /// Every dead letter.
 pub const ALL_DEAD_LETTERS: &str = "nexus.*.dlq.>";
+/// Every chunk of every stored body.
+pub const ALL_OBJECTS: &str = "nexus.*.obj.>";
+/// What the server republishes each accepted commit to, in its mapping language.
+pub const LOG_MAPPING: &str = "nexus.{{wildcard(1)}}.log.>";
 /// Scheduled messages and what they become when due.
 pub const ALL_TIMERS: &str = "nexus.*.tmr.>";
 
@@ -44,9 +48,40 @@ pub fn live_run(tenant: &Tenant, run: RunId) -> String {
     format!("nexus.{tenant}.live.run.{run}")
 }
 
-/// Where a role's dead letters go.
-pub fn dead_letter(tenant: &Tenant, role: &str) -> String {
+/// Where a role's dead letters go. The tenant is as the command's subject had it: one that is not
+/// valid has no other name.
+pub fn dead_letter(tenant: &str, role: &str) -> String {
     format!("nexus.{tenant}.dlq.{role}")
+}
+
+/// Every dead letter of a tenant.
+pub fn dead_letters_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.dlq.>")
+}
+
+/// Accepted commits of all runs of a tenant.
+pub fn log_of_runs(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.log.run.*")
+}
+
+/// Live fragments of all runs of a tenant.
+pub fn live_of_runs(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.live.run.*")
+}
+
+/// One chunk of a stored body.
+pub fn object_chunk(tenant: &Tenant, digest: &str, index: u32) -> String {
+    format!("nexus.{tenant}.obj.{digest}.{index}")
+}
+
+/// All chunks of a stored body.
+pub fn object_chunks(tenant: &Tenant, digest: &str) -> String {
+    format!("nexus.{tenant}.obj.{digest}.*")
+}
+
+/// What a tenant's own reply subjects begin with.
+pub fn reply_prefix(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.reply.")
 }
 
 /// Where a timer waits.

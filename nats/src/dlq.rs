@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use nexus_events::envelope::CE_ID;
-use nexus_events::{CommandEnvelope, Tenant, Timestamp};
+use nexus_events::{CommandEnvelope, Tenant, Timestamp, subject};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -259,7 +259,7 @@ pub async fn counts(bus: &Bus, tenant: Option<&Tenant>) -> Result<BTreeMap<Strin
 
 fn filter(tenant: Option<&Tenant>) -> String {
     match tenant {
-        Some(tenant) => format!("nexus.{tenant}.dlq.>"),
+        Some(tenant) => subject::dead_letters_of(tenant),
         None => nexus_events::subject::ALL_DEAD_LETTERS.to_owned(),
     }
 }
@@ -349,9 +349,8 @@ pub(crate) struct NewLetter<'a> {
 pub(crate) async fn store(bus: &Bus, letter: &NewLetter<'_>) -> Result<(), PublishError> {
     let taken = letter.taken;
     let original = taken.message.subject.as_str();
-    // A tenant that is not valid has no other name than the one it used.
     let tenant = original.split('.').nth(1).unwrap_or("-");
-    let subject = format!("nexus.{tenant}.dlq.{}", letter.role);
+    let subject = subject::dead_letter(tenant, letter.role);
     let mut headers = HeaderMap::new();
     copy_headers(taken.headers(), &mut headers);
     let (seq, stamp) = (taken.stream_seq, taken.published_at.as_millis());

@@ -154,7 +154,7 @@ fn command_id(origin: Origin<'_>, attributes: &Attributes) -> Result<CommandId, 
 pub fn reply_to(headers: &HeaderMap, tenant: &Tenant) -> Option<String> {
     let subject = headers.get(REPLY_TO)?.as_str();
     let allowed =
-        subject.starts_with("_INBOX") || subject.starts_with(&format!("nexus.{tenant}.reply."));
+        subject.starts_with("_INBOX") || subject.starts_with(&subject::reply_prefix(tenant));
     let literal = subject.len() <= 256
         && subject.split('.').all(|token| !token.is_empty())
         && subject

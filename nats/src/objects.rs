@@ -6,7 +6,7 @@
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
-use nexus_events::Tenant;
+use nexus_events::{Tenant, subject};
 use sha2::{Digest, Sha256};
 
 use crate::connect::Bus;
@@ -15,8 +15,6 @@ use crate::publish::{PublishError, set_header};
 use crate::read::{self, ReadError};
 use crate::topology::OBJECTS;
 
-/// Every chunk of every tenant.
-pub const ALL_OBJECTS: &str = "nexus.*.obj.>";
 const SCHEME: &str = "sha256:";
 const CHUNK_BYTES: usize = 512 * 1024;
 const TOTAL: &str = "nexus-object-bytes";
@@ -79,7 +77,7 @@ impl Objects {
         // In order and one after the other, so that the last chunk means that all are there.
         for index in 0u32.. {
             let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
-            self.put_chunk(&chunk_subject(tenant, &digest, index), chunk, bytes)
+            self.put_chunk(&subject::object_chunk(tenant, &digest, index), chunk, bytes)
                 .await?;
             if rest.is_empty() {
                 break;
@@ -95,8 +93,8 @@ impl Objects {
     pub async fn get(&self, tenant: &Tenant, address: &str) -> Result<Bytes, ObjectError> {
         let digest = parse_address(address)?;
         let missing = || ObjectError::NotFound(address.to_owned());
-        let all = format!("nexus.{tenant}.obj.{digest}.*");
-        let first = chunk_subject(tenant, digest, 0);
+        let all = subject::object_chunks(tenant, digest);
+        let first = subject::object_chunk(tenant, digest, 0);
         let first = read::next(&self.bus, OBJECTS, &first, 1)
             .await?
             .ok_or_else(missing)?;
@@ -148,10 +146,6 @@ impl Objects {
             Err(given_up) => Err(PublishError::from_api(subject, bytes, given_up).into()),
         }
     }
-}
-
-fn chunk_subject(tenant: &Tenant, digest: &str, index: u32) -> String {
-    format!("nexus.{tenant}.obj.{digest}.{index}")
 }
 
 fn parse_address(address: &str) -> Result<&str, ObjectError> {

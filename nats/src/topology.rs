@@ -125,7 +125,7 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             deny_purge: true,
             republish: Some(Republish {
                 src: subject::ALL_EVENTS,
-                dest: "nexus.{{wildcard(1)}}.log.>",
+                dest: subject::LOG_MAPPING,
             }),
             ..base.clone()
         },
@@ -149,7 +149,7 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
         StreamSpec {
             name: OBJECTS,
             description: "Large bodies by digest, in chunks",
-            subjects: vec![crate::objects::ALL_OBJECTS.to_owned()],
+            subjects: vec![subject::ALL_OBJECTS.to_owned()],
             ..base
         },
     ]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Message, Subscriber};
 use futures_util::{StreamExt, stream};
 use nexus_bus::Bus;
-use nexus_events::{RunId, Tenant};
+use nexus_events::{RunId, Tenant, subject};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -91,8 +91,8 @@ impl Observer {
         let observer = Self(Arc::default());
         let mut subscriptions: Vec<Subscriber> = Vec::new();
         for tenant in tenants {
-            let mut subjects = vec![format!("nexus.{tenant}.log.run.*")];
-            subjects.extend(pieces.then(|| format!("nexus.{tenant}.live.run.*")));
+            let mut subjects = vec![subject::log_of_runs(tenant)];
+            subjects.extend(pieces.then(|| subject::live_of_runs(tenant)));
             for subject in subjects {
                 let subscribed = bus.client().subscribe(subject).await;
                 subscriptions.push(subscribed.map_err(|error| BenchError::Bus(error.to_string()))?);
