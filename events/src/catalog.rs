@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Usage;
 
 /// Prices in micro-dollars per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Input tokens that were not cached.
@@ -60,12 +61,32 @@ pub struct Catalog {
     pub default_model: String,
     /// The models.
     pub models: BTreeMap<String, ModelInfo>,
+    /// The models of an agent, preferred first.
+    #[serde(default)]
+    pub agents: BTreeMap<String, Vec<String>>,
 }
 
 impl Catalog {
     /// A model by name.
     pub fn get(&self, name: &str) -> Option<&ModelInfo> {
         self.models.get(name)
+    }
+
+    /// The agent's other models that cost less than this one, dearest first.
+    pub fn cheaper_than(&self, agent: &str, model: &str) -> Vec<String> {
+        let dearness = |name: &str| {
+            let price = self.get(name)?.price;
+            Some(price.input.saturating_add(price.output))
+        };
+        let Some(dear) = dearness(model) else {
+            return vec![];
+        };
+        let others = self.agents.get(agent).into_iter().flatten();
+        let mut cheaper: Vec<(u64, &String)> = others
+            .filter_map(|name| Some((dearness(name).filter(|cost| *cost < dear)?, name)))
+            .collect();
+        cheaper.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        cheaper.into_iter().map(|(_, name)| name.clone()).collect()
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Actor;
 use crate::ids::{CommandId, ReservationId, RunId, SessionId};
-use crate::ledger::{Amounts, Limits, Scope, Window};
+use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
+use crate::time::Timestamp;
 
 /// A run as a command names it: enough to read it back without a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,15 @@ pub struct Budget {
     /// Time that model calls and tools may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_seconds: Option<u64>,
+    /// Tools that may be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u64>,
+    /// Runs that may be in flight at a time: the run itself and its children, or a session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u64>,
+    /// What happens when it has too little; the run fails when absent.
+    #[serde(default, skip_serializing_if = "OnExhausted::is_default")]
+    pub on_exhausted: OnExhausted,
 }
 
 impl Budget {
@@ -47,6 +57,8 @@ impl Budget {
             time_ms: self
                 .time_seconds
                 .map(|seconds| seconds.saturating_mul(1000)),
+            tool_calls: self.tool_calls,
+            runs: self.runs,
         }
     }
 }
@@ -78,6 +90,9 @@ pub struct StartRun {
     /// What this run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// The run that this one works for: it spends from the parent's budgets too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<RunId>,
     /// The caller's own labels: at most 32 keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -102,6 +117,17 @@ pub struct SignalRun {
     pub run_id: RunId,
     /// The message.
     pub input: String,
+}
+
+/// `run.deadline`: the time that a step's budget gave it is over. Sent by a timer on the bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndOfTime {
+    /// The run.
+    pub run: RunRef,
+    /// What the step holds.
+    pub reservation_id: ReservationId,
+    /// When its time was over; a step that slept meanwhile has another.
+    pub deadline: Timestamp,
 }
 
 /// `session.open`: a conversation with a budget of its own.
@@ -142,15 +168,84 @@ pub struct SetLimits {
     /// The limits; an absent one lifts it.
     #[serde(default)]
     pub limits: Limits,
+    /// What happens to a step that does not fit; as before where absent, `reject` at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_exhausted: Option<OnExhausted>,
+    /// Percentages of a limit at which spending is told; as before where absent, 80 and 95 at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
 }
 
-/// `budget.reserve`: hold what the turn's model call may spend.
+/// `budget.grant`: give one who waits what he waits for, by raising the limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBudget {
+    /// The reservation that waits.
+    pub reservation_id: ReservationId,
+    /// By how much the limit is raised, in its own unit; by what is missing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<u64>,
+}
+
+/// `budget.refuse`: say no to one who waits; the run fails with the figures and the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefuseBudget {
+    /// The reservation that waits.
+    pub reservation_id: ReservationId,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `budget.hold`: hold budget for spending outside of runs. The tenant's and the caller's own limits
+/// always count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldBudget {
+    /// The reservation's id (a UUID). Holding again under an id that is held is answered with it.
+    pub reservation_id: ReservationId,
+    /// Further scopes that it counts in: at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
+    /// What is held.
+    pub amounts: Amounts,
+    /// The model, for reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// When it goes back by itself: 1 to 86,400 seconds, 900 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u64>,
+}
+
+impl HoldBudget {
+    /// How long it is held.
+    pub fn hold_seconds(&self) -> u64 {
+        self.hold_seconds.unwrap_or(900).clamp(1, 86_400)
+    }
+}
+
+/// `budget.release`: what was spent of a hold; the rest goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseBudget {
+    /// The hold.
+    pub reservation_id: ReservationId,
+    /// What was spent.
+    #[serde(default)]
+    pub spent: Amounts,
+}
+
+/// `budget.reserve`: hold what a step of a turn may spend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reserve {
     /// The run that will spend.
     pub run: RunRef,
     /// Its turn.
     pub turn: u32,
+    /// The tool call; the model call where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
 }
 
 /// `budget.settle`: what was really spent; the rest goes back.
@@ -162,6 +257,16 @@ pub struct Settle {
     pub run_id: RunId,
     /// What was spent.
     pub spent: Amounts,
+    /// The run ended with it and is no longer in flight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_run: bool,
+}
+
+/// `budget.end`: a run ended that has nothing to settle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndRun {
+    /// The run.
+    pub run_id: RunId,
 }
 
 /// `budget.expire`: return what reservations hold past their time. Sent by a timer on the bus.
@@ -376,16 +481,28 @@ commands! {
     ResumeRun(ResumeRun) = "run" "resume" "nexus.run.resume.v1" public,
     /// Tell a running run something.
     SignalRun(SignalRun) = "run" "signal" "nexus.run.signal.v1" public,
+    /// A step's time is over.
+    EndOfTime(EndOfTime) = "run" "deadline" "nexus.run.deadline.v1" internal,
     /// Open a conversation.
     OpenSession(OpenSession) = "session" "open" "nexus.session.open.v1" public,
     /// Close a conversation.
     CloseSession(CloseSession) = "session" "close" "nexus.session.close.v1" public,
     /// Set limits.
     SetLimits(SetLimits) = "budget" "set" "nexus.budget.set.v1" public,
-    /// Hold what a model call may spend.
+    /// Give one who waits what he waits for.
+    GrantBudget(GrantBudget) = "budget" "grant" "nexus.budget.grant.v1" public,
+    /// Say no to one who waits.
+    RefuseBudget(RefuseBudget) = "budget" "refuse" "nexus.budget.refuse.v1" public,
+    /// Hold budget for spending outside.
+    HoldBudget(HoldBudget) = "budget" "hold" "nexus.budget.hold.v1" public,
+    /// Account for what a hold spent.
+    ReleaseBudget(ReleaseBudget) = "budget" "release" "nexus.budget.release.v1" public,
+    /// Hold what a step may spend.
     Reserve(Reserve) = "budget" "reserve" "nexus.budget.reserve.v1" internal,
     /// Account for what it spent.
     Settle(Settle) = "budget" "settle" "nexus.budget.settle.v1" internal,
+    /// A run is no longer in flight.
+    EndRun(EndRun) = "budget" "end" "nexus.budget.end.v1" internal,
     /// Return what was held too long.
     ExpireReservations(ExpireReservations) = "budget" "expire" "nexus.budget.expire.v1" internal,
     /// Judge a run's next step.
@@ -409,6 +526,8 @@ pub struct Due {
     pub command: Command,
     /// Who caused it, for policy and audit further on.
     pub actor: Option<Actor>,
+    /// When it is to be delivered: by a timer on the bus; at once where absent.
+    pub at: Option<Timestamp>,
 }
 
 /// What a settlement charges for a model call.
@@ -417,5 +536,6 @@ pub fn charged(usage: &Usage, cost_usd_micros: u64, time_ms: u64) -> Amounts {
         tokens: usage.total_tokens(),
         cost_usd_micros,
         time_ms,
+        ..Amounts::default()
     }
 }

@@ -4,16 +4,34 @@
 //! A counter in a database (or in NATS) was the alternative: it is faster for one scope, but cannot
 //! hold several scopes at once, does not say who holds what, and cannot be replayed.
 
-mod decide;
+mod account;
+mod amounts;
+mod ask;
 mod event;
+mod fit;
+mod hold;
+mod limits;
+mod line;
+mod reserve;
+mod settle;
+mod snapshot;
 mod state;
 mod window;
 
-pub use decide::{Ask, Refusal, expire, reserve, set_limits, settle};
+pub use account::{Account, AccountKey, OnExhausted, Thresholds};
+pub use amounts::{Amounts, Limits, Unit};
+pub use ask::{Ask, Cheaper, OwnLimits, Refusal, RunStep, Shortage};
 pub use event::{
     BudgetOverrun, BudgetReserved, BudgetSettled, LedgerEvent, LimitsSet, ReservationExpired,
+    ReservationParked, ReservationRefused, ReservationRequeued, ReservationWithdrawn, RunReleased,
+    ThresholdReached,
 };
-pub use state::{Account, AccountKey, Ledger, Reservation};
+pub use hold::{hold, release};
+pub use limits::{grant, refuse, set_limits};
+pub use line::{Answer, Waiting};
+pub use reserve::{move_up, reserve};
+pub use settle::{end_run, expire, settle};
+pub use state::{Ledger, Reservation};
 pub use window::Window;
 
 use schemars::JsonSchema;
@@ -70,76 +88,6 @@ impl Scope {
             "session" => id.parse().ok().map(Self::Session),
             "run" => id.parse().ok().map(Self::Run),
             _ => None,
-        }
-    }
-}
-
-/// Amounts in the ledger's units.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Amounts {
-    /// Input and output tokens.
-    pub tokens: u64,
-    /// Micro-dollars.
-    pub cost_usd_micros: u64,
-    /// Milliseconds of model calls and tools.
-    pub time_ms: u64,
-}
-
-impl Amounts {
-    /// Sum, unit by unit.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_add)
-    }
-
-    /// Difference, unit by unit, never below zero.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_sub)
-    }
-
-    /// True when every unit is zero.
-    pub fn is_zero(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn zip(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            tokens: f(self.tokens, other.tokens),
-            cost_usd_micros: f(self.cost_usd_micros, other.cost_usd_micros),
-            time_ms: f(self.time_ms, other.time_ms),
-        }
-    }
-}
-
-/// Limits in the ledger's units; absent means unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Input and output tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<u64>,
-    /// Micro-dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost_usd_micros: Option<u64>,
-    /// Milliseconds of model calls and tools.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_ms: Option<u64>,
-}
-
-impl Limits {
-    /// True when nothing is limited.
-    pub fn is_unlimited(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// What is left of each unit after `used`; absent means unlimited.
-    pub fn left(&self, used: Amounts) -> Self {
-        let left = |limit: Option<u64>, used| limit.map(|limit| limit.saturating_sub(used));
-        Self {
-            tokens: left(self.tokens, used.tokens),
-            cost_usd_micros: left(self.cost_usd_micros, used.cost_usd_micros),
-            time_ms: left(self.time_ms, used.time_ms),
         }
     }
 }

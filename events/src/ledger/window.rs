@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
 /// A window.
 #[derive(
     Clone,
@@ -39,16 +42,42 @@ impl Window {
 
     /// The window's number at a moment: it changes at the boundary and only there.
     pub fn number(self, at: Timestamp) -> i64 {
-        const HOUR_MS: i64 = 3_600_000;
         match self {
             Self::Lifetime => 0,
             Self::Hour => at.as_millis().div_euclid(HOUR_MS),
-            Self::Day => at.as_millis().div_euclid(24 * HOUR_MS),
+            Self::Day => at.as_millis().div_euclid(DAY_MS),
             Self::Month => {
                 let date = at.to_datetime();
                 i64::from(date.year()) * 12 + i64::from(u8::from(date.month()))
             }
         }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub(super) fn place(self) -> usize {
+        match self {
+            Self::Lifetime => 0,
+            Self::Hour => 1,
+            Self::Day => 2,
+            Self::Month => 3,
+        }
+    }
+
+    /// When the next one begins; never for a lifetime.
+    pub fn next(self, now: Timestamp) -> Option<Timestamp> {
+        let after = |length: i64| (now.as_millis().div_euclid(length) + 1).saturating_mul(length);
+        let at = match self {
+            Self::Lifetime => return None,
+            Self::Hour => after(HOUR_MS),
+            Self::Day => after(DAY_MS),
+            Self::Month => {
+                let mut days = (0..31).map(|n| after(DAY_MS).saturating_add(n * DAY_MS));
+                let is_new =
+                    |day: &i64| self.number(Timestamp::from_millis(*day)) > self.number(now);
+                days.find(is_new)?
+            }
+        };
+        Some(Timestamp::from_millis(at))
     }
 
     /// As in tables.
@@ -77,6 +106,8 @@ mod tests {
                 window.number(before) + 1,
                 "{window:?}"
             );
+            assert_eq!(window.next(before), Some(after), "{window:?}");
+            assert!(window.next(after) > Some(after), "{window:?}");
         }
         assert_eq!(
             Window::Lifetime.number(after),

@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::command::Budget;
 use crate::envelope::Actor;
 use crate::ids::{ReservationId, RunId, SessionId};
-use crate::ledger::{Amounts, Scope, Window};
+use crate::ledger::{Amounts, OwnLimits, Scope, Shortage, Unit, Window};
 use crate::model::{FinishReason, ToolCall, Usage};
 use crate::time::Timestamp;
 
@@ -23,7 +23,11 @@ events! {
         PolicyDecided(PolicyDecided) = "nexus.run.policy-decided.v1",
         /// The ledger holds what its next model call may spend.
         ReservationGranted(ReservationGranted) = "nexus.run.reservation-granted.v1",
-        /// The ledger has too little for its next model call.
+        /// A step waits until budget returns, or until a person grants more.
+        RunParked(RunParked) = "nexus.run.parked.v1",
+        /// A cheaper model is taken from here on.
+        ModelDowngraded(ModelDowngraded) = "nexus.run.model-downgraded.v1",
+        /// The ledger has too little for its next step.
         ReservationRefused(ReservationRefused) = "nexus.run.reservation-refused.v1",
         /// The call came too late: what was held had expired.
         ReservationLapsed(ReservationLapsed) = "nexus.run.reservation-lapsed.v1",
@@ -74,6 +78,9 @@ pub struct RunStarted {
     /// What the run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// The run that it works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentLink>,
     /// Model calls that it may make.
     pub max_turns: u32,
     /// The caller's own labels.
@@ -98,6 +105,18 @@ pub struct SessionLink {
     /// What policy is told of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_context: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The run that a child works for, and every budget that the child spends from with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ParentLink {
+    /// The parent.
+    pub run_id: RunId,
+    /// Every scope that the parent counts in, its own parents' included.
+    pub scopes: Vec<Scope>,
+    /// The budgets that they brought.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_limits: Vec<OwnLimits>,
 }
 
 /// The run before this one in its session.
@@ -179,10 +198,16 @@ pub struct PolicyDecided {
 pub struct ReservationGranted {
     /// The turn.
     pub turn: u32,
+    /// The tool call; the model call where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
     /// The reservation.
     pub reservation_id: ReservationId,
     /// What is held.
     pub amounts: Amounts,
+    /// The time is what a budget had left: the run fails when it is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub time_limited: bool,
     /// Tokens that the answer may have.
     pub max_output_tokens: u64,
     /// When it goes back by itself.
@@ -199,17 +224,45 @@ impl ReservationGranted {
     }
 }
 
+/// A step waits: nothing is held, and its place in the line is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunParked {
+    /// The turn.
+    pub turn: u32,
+    /// The tool call; the model call where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The reservation that waits: what a person grants or refuses.
+    pub reservation_id: ReservationId,
+    /// What it waits for. `on_exhausted` is `approve` where a person is asked.
+    pub shortage: Shortage,
+}
+
+/// A cheaper model is taken from here on; policy judges it before it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelDowngraded {
+    /// The turn.
+    pub turn: u32,
+    /// The model until now.
+    pub from: String,
+    /// The model from here on.
+    pub to: String,
+}
+
 /// The ledger has too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationRefused {
     /// The turn.
     pub turn: u32,
+    /// The tool call; the model call where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
     /// The scope that has too little.
     pub scope: Scope,
     /// In which window.
     pub window: Window,
     /// Which unit.
-    pub unit: String,
+    pub unit: Unit,
     /// Its limit.
     pub limit: u64,
     /// What was spent.
@@ -225,6 +278,9 @@ pub struct ReservationRefused {
 pub struct ReservationLapsed {
     /// The turn.
     pub turn: u32,
+    /// The tool call; the model call where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
     /// The reservation.
     pub reservation_id: ReservationId,
 }

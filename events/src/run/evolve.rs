@@ -1,11 +1,36 @@
 //! How each event moves a run. It never refuses: what was recorded is so. But a run that has ended
 //! stays ended, whatever follows.
 
-use super::event::{LlmCompleted, PolicyDecided, PolicyPoint, RunEvent, RunStarted};
-use super::state::{Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep};
+use super::event::{
+    LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
+    RunParked, RunStarted,
+};
+use super::state::{
+    Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id,
+};
 use crate::aggregate::{Aggregate, AggregateKind, Position};
+use crate::body::Body;
+use crate::ids::ReservationId;
 use crate::ledger::Amounts;
 use crate::model::Usage;
+use crate::time::Timestamp;
+
+/// How long after its time a step is ended from outside: whoever works on it ends it himself before,
+/// and knows what it used.
+const GRACE_MS: u64 = 2_000;
+
+fn deadline(grant: &ReservationGranted, now: Timestamp) -> Option<Timestamp> {
+    let after_ms = grant.amounts.time_ms.saturating_add(GRACE_MS);
+    grant.time_limited.then(|| now.plus_millis(after_ms))
+}
+
+fn tool_spent(time_ms: u64) -> Amounts {
+    Amounts {
+        time_ms,
+        tool_calls: 1,
+        ..Amounts::default()
+    }
+}
 
 impl Run {
     fn since(&self, seq: u64) -> Option<u64> {
@@ -31,24 +56,67 @@ impl Run {
             self.say(Entry::User(signal));
         }
         self.turn += 1;
-        self.lapses = 0;
+        self.round = 0;
         self.step = Step::Judge {
             since: self.since(seq),
             start: false,
         };
     }
 
-    fn end(&mut self, status: Status, seq: u64) {
+    fn end(&mut self, status: Status, at: Position) {
         self.status = status;
-        match self.step {
+        let waits = self.awaits();
+        match std::mem::take(&mut self.step) {
             // The call is under way, or its command is about to be: whoever handles it says what it
             // used, and settles.
-            Step::Call { since: Some(_) } if self.grant.is_some() => return,
+            call @ Step::Call { since: Some(_) } if self.grant.is_some() => {
+                self.step = call;
+                return;
+            }
             // Nobody will call: what is held goes back now.
-            Step::Call { since: None } => self.settle(Amounts::default(), seq),
+            Step::Call { since: None } => self.settle(Amounts::default(), at.seq),
+            Step::Reserve { parked: true, .. } => {
+                for id in waits {
+                    self.settle_reservation(Some(id), Amounts::default(), at.seq);
+                }
+            }
+            Step::Tools { calls, .. } => self.leave_tools(calls, at),
             _ => {}
         }
-        self.step = Step::Idle;
+        self.leave_flight(at.seq);
+    }
+
+    /// What the turn's tools hold goes back, but for those that are at work: what comes of them is
+    /// no longer waited for.
+    fn leave_tools(&mut self, calls: Vec<ToolStep>, at: Position) {
+        let (turn, run_id) = (self.turn, self.info().map(|info| info.run_id));
+        for step in calls {
+            let held = step.grant.map(|grant| grant.reservation_id);
+            let spent = match step.phase {
+                ToolPhase::Started { at: since, .. } => tool_spent(at.time.millis_since(since)),
+                _ => Amounts::default(),
+            };
+            let waits =
+                match (&step.phase, run_id) {
+                    (ToolPhase::Reserve { parked: true, .. }, Some(run_id)) => Some(
+                        reservation_id(run_id, turn, Some(&step.call.id), step.round),
+                    ),
+                    _ => None,
+                };
+            if let Some(id) = held.or(waits) {
+                self.settle_reservation(Some(id), spent, at.seq);
+            }
+        }
+    }
+
+    /// The run ended: its last settlement says so, or a word of its own where there is none.
+    fn leave_flight(&mut self, seq: u64) {
+        match self.settling.last_mut().filter(|last| last.since == seq) {
+            Some(last) => last.ends_run = true,
+            None if self.in_flight => self.settle_reservation(None, Amounts::default(), seq),
+            None => {}
+        }
+        self.in_flight = false;
     }
 
     /// What can still come after the end: word of the call that was under way. Nothing else moves a
@@ -65,6 +133,7 @@ impl Run {
             _ => return,
         }
         self.step = Step::Idle;
+        self.leave_flight(seq);
     }
 
     fn start(&mut self, event: &RunStarted, at: Position) {
@@ -76,6 +145,7 @@ impl Run {
         self.new_context_bytes = overhead;
         self.say(Entry::User(event.input.clone()));
         self.status = Status::Pending;
+        self.model = event.model.clone();
         self.turn = 1;
         self.step = Step::Judge {
             since: self.since(at.seq),
@@ -99,13 +169,19 @@ impl Run {
                 };
             }
             PolicyPoint::LlmCall { .. } if decided.allowed => {
-                self.step = Step::Reserve { since };
+                self.step = Step::Reserve {
+                    since,
+                    parked: false,
+                };
             }
             // `RunFailed` follows in the same commit.
             PolicyPoint::RunStart | PolicyPoint::LlmCall { .. } => {}
             PolicyPoint::ToolCall { turn, call_id } => {
                 let phase = if decided.allowed {
-                    ToolPhase::Ready { since }
+                    ToolPhase::Reserve {
+                        since,
+                        parked: false,
+                    }
                 } else {
                     let reasons = decided.reasons.join("; ");
                     ToolPhase::Done(format!("error: denied by policy: {reasons}").into())
@@ -130,10 +206,7 @@ impl Run {
             }
         } else {
             let calls = (done.tool_calls.iter().cloned())
-                .map(|call| ToolStep {
-                    call,
-                    phase: ToolPhase::Judge,
-                })
+                .map(ToolStep::new)
                 .collect();
             self.step = Step::Tools {
                 since: self.since(seq),
@@ -159,17 +232,107 @@ impl Run {
         );
     }
 
-    /// Makes the settlement of what is held due.
+    /// Makes the settlement of what is held for the model call due.
     fn settle(&mut self, spent: Amounts, seq: u64) {
-        let Some(grant) = self.grant.take() else {
-            return;
-        };
-        let reservation_id = grant.reservation_id;
+        if let Some(grant) = self.grant.take() {
+            self.settle_reservation(Some(grant.reservation_id), spent, seq);
+        }
+        self.deadline = None;
+    }
+
+    fn settle_reservation(
+        &mut self,
+        reservation_id: Option<ReservationId>,
+        spent: Amounts,
+        seq: u64,
+    ) {
         self.settling.push(Settling {
             reservation_id,
             spent,
+            ends_run: reservation_id.is_none(),
             since: seq,
         });
+    }
+
+    fn granted(&mut self, grant: &ReservationGranted, at: Position) {
+        self.in_flight = true;
+        let since = self.since(at.seq);
+        let deadline = deadline(grant, at.time);
+        match &grant.call_id {
+            None => {
+                self.grant = Some(grant.clone());
+                self.deadline = deadline;
+                self.step = Step::Call { since };
+            }
+            Some(call_id) => {
+                if let Some(step) = self.tool_step_mut(grant.turn, call_id) {
+                    step.grant = Some(grant.clone());
+                    step.deadline = deadline;
+                    step.phase = ToolPhase::Ready { since };
+                }
+            }
+        }
+    }
+
+    fn lapsed(&mut self, lapsed: &ReservationLapsed, seq: u64) {
+        let since = self.since(seq);
+        let parked = false;
+        match &lapsed.call_id {
+            None => {
+                self.settle(Amounts::default(), seq);
+                self.round += 1;
+                self.step = Step::Reserve { since, parked };
+            }
+            Some(call_id) => {
+                let Some(step) = self.tool_step_mut(lapsed.turn, call_id) else {
+                    return;
+                };
+                step.round += 1;
+                step.phase = ToolPhase::Reserve { since, parked };
+                let held = step.grant.take().map(|grant| grant.reservation_id);
+                if held.is_some() {
+                    self.settle_reservation(held, Amounts::default(), seq);
+                }
+            }
+        }
+    }
+
+    fn parked(&mut self, word: &RunParked) {
+        match (&word.call_id, &mut self.step) {
+            (None, Step::Reserve { parked, .. }) => *parked = true,
+            (Some(call_id), _) => {
+                if let Some(ToolStep {
+                    phase: ToolPhase::Reserve { parked, .. },
+                    ..
+                }) = self.tool_step_mut(word.turn, call_id)
+                {
+                    *parked = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tool_step_mut(&mut self, turn: u32, call_id: &str) -> Option<&mut ToolStep> {
+        match &mut self.step {
+            Step::Tools { calls, .. } if turn == self.turn => {
+                calls.iter_mut().find(|step| step.call.id == call_id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Records what a tool said, and settles what it spent.
+    fn tool_done(&mut self, turn: u32, call_id: &str, told: Body, duration_ms: u64, seq: u64) {
+        self.work_ms = self.work_ms.saturating_add(duration_ms);
+        let held = self
+            .tool_step_mut(turn, call_id)
+            .and_then(|step| step.grant.take());
+        if let Some(grant) = held {
+            let spent = tool_spent(duration_ms);
+            self.settle_reservation(Some(grant.reservation_id), spent, seq);
+        }
+        self.tool(turn, call_id, ToolPhase::Done(told), seq);
     }
 
     fn tool(&mut self, turn: u32, call_id: &str, phase: ToolPhase, seq: u64) {
@@ -200,21 +363,38 @@ impl Run {
         self.next_turn(seq);
     }
 
-    fn resume(&mut self, seq: u64) {
+    fn resume(&mut self, at: Position) {
         self.paused = false;
         let wake = |since: &mut Option<u64>| {
-            since.get_or_insert(seq);
+            let slept = since.is_none();
+            since.get_or_insert(at.seq);
+            slept
         };
+        // A step that slept has the whole of its time before it.
+        let anew = |grant: &Option<ReservationGranted>| deadline(grant.as_ref()?, at.time);
         match &mut self.step {
             Step::Idle => {}
-            Step::Judge { since, .. } | Step::Reserve { since } | Step::Call { since } => {
+            Step::Judge { since, .. } | Step::Reserve { since, .. } => {
                 wake(since);
+            }
+            Step::Call { since } => {
+                if wake(since) {
+                    self.deadline = anew(&self.grant);
+                }
             }
             Step::Tools { since, calls } => {
                 wake(since);
                 for step in calls {
-                    if let ToolPhase::Ready { since } = &mut step.phase {
-                        wake(since);
+                    match &mut step.phase {
+                        ToolPhase::Reserve { since, .. } => {
+                            wake(since);
+                        }
+                        ToolPhase::Ready { since } => {
+                            if wake(since) {
+                                step.deadline = anew(&step.grant);
+                            }
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -234,21 +414,19 @@ impl Aggregate for Run {
         match event {
             RunEvent::RunStarted(started) => self.start(started, at),
             RunEvent::PolicyDecided(decided) => self.judged(decided, seq),
-            RunEvent::ReservationGranted(grant) => {
-                self.grant = Some(grant.clone());
-                self.step = Step::Call {
+            RunEvent::ReservationGranted(grant) => self.granted(grant, at),
+            RunEvent::RunParked(parked) => self.parked(parked),
+            RunEvent::ModelDowngraded(change) => {
+                self.model = change.to.clone();
+                self.round += 1;
+                self.step = Step::Judge {
                     since: self.since(seq),
+                    start: false,
                 };
             }
-            // `RunFailed` follows in the same commit.
+            // What follows from it is in the same commit: a cheaper model, or the end.
             RunEvent::ReservationRefused(_) => {}
-            RunEvent::ReservationLapsed(_) => {
-                self.settle(Amounts::default(), seq);
-                self.lapses += 1;
-                self.step = Step::Reserve {
-                    since: self.since(seq),
-                };
-            }
+            RunEvent::ReservationLapsed(lapsed) => self.lapsed(lapsed, seq),
             RunEvent::LlmCompleted(done) => self.answered(done, seq),
             RunEvent::LlmFailed(failed) => {
                 self.charge(
@@ -269,34 +447,24 @@ impl Aggregate for Run {
             RunEvent::ToolStarted(started) => {
                 let phase = ToolPhase::Started {
                     attempts: started.attempt,
+                    at: at.time,
                 };
                 self.tool(started.turn, &started.call_id, phase, seq);
             }
             RunEvent::ToolCompleted(done) => {
-                self.work_ms = self.work_ms.saturating_add(done.duration_ms);
-                self.tool(
-                    done.turn,
-                    &done.call_id,
-                    ToolPhase::Done(done.output.clone()),
-                    seq,
-                );
+                let output = done.output.clone();
+                self.tool_done(done.turn, &done.call_id, output, done.duration_ms, seq);
             }
             RunEvent::ToolFailed(failed) => {
-                self.work_ms = self.work_ms.saturating_add(failed.duration_ms);
-                let told = format!("error: {}", failed.message);
-                self.tool(
-                    failed.turn,
-                    &failed.call_id,
-                    ToolPhase::Done(told.into()),
-                    seq,
-                );
+                let told = format!("error: {}", failed.message).into();
+                self.tool_done(failed.turn, &failed.call_id, told, failed.duration_ms, seq);
             }
             RunEvent::RunSignalled(signal) => self.signals.push(signal.input.clone()),
             RunEvent::RunPaused(_) => self.paused = true,
-            RunEvent::RunResumed(_) => self.resume(seq),
-            RunEvent::RunCompleted(_) => self.end(Status::Completed, seq),
-            RunEvent::RunFailed(_) => self.end(Status::Failed, seq),
-            RunEvent::RunCancelled(_) => self.end(Status::Cancelled, seq),
+            RunEvent::RunResumed(_) => self.resume(at),
+            RunEvent::RunCompleted(_) => self.end(Status::Completed, at),
+            RunEvent::RunFailed(_) => self.end(Status::Failed, at),
+            RunEvent::RunCancelled(_) => self.end(Status::Cancelled, at),
         }
     }
 }

@@ -16,7 +16,10 @@ pub use event::*;
 pub use model_call::{ModelOutcome, record_model};
 pub use policy::record_policy;
 pub use react::react;
-pub use reserve::{Granted, Reserved, ask, record_lapse, record_reservation};
+pub use reserve::{
+    Granted, Reserved, UnknownModel, ask, end_of_time, inherit, record_lapse, record_reservation,
+    scopes_of,
+};
 pub(crate) use start::check_labels;
 pub use start::{NewRun, StartLimits, start, validate};
 pub use state::{Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id};

@@ -3,11 +3,13 @@
 //!
 //! The alternative, a consumer of its own that follows every run, costs a hop a step.
 
-use super::{Run, Step, ToolPhase};
+use super::{ReservationGranted, Run, Step, ToolPhase};
 use crate::command::{
-    CallModel, Command, Due, EvaluatePolicy, ExecuteTool, Reserve, RunRef, Settle,
+    CallModel, Command, Due, EndOfTime, EndRun, EvaluatePolicy, ExecuteTool, Reserve, RunRef,
+    Settle,
 };
 use crate::ids::CommandId;
+use crate::time::Timestamp;
 
 /// What the commit with sequence `seq` made due and is not done yet.
 pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
@@ -26,46 +28,59 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
         id: CommandId::derive(&cause, &what),
         command,
         actor: None,
+        at: None,
+    };
+    let deadline = |grant: &Option<ReservationGranted>, at: Option<Timestamp>| {
+        let (reservation_id, at) = (grant.as_ref()?.reservation_id, at?);
+        let run = reference;
+        let what = format!("deadline/{reservation_id}");
+        let command = EndOfTime {
+            run,
+            reservation_id,
+            deadline: at,
+        };
+        Some(Due {
+            at: Some(at),
+            ..due(what, command.into())
+        })
     };
     let is_due = |since: &Option<u64>| *since == Some(seq);
     let mut out: Vec<Due> = (run.settling.iter())
         .filter(|settling| settling.since == seq)
-        .map(|settling| {
-            let (reservation_id, spent) = (settling.reservation_id, settling.spent);
-            let what = format!("settle/{reservation_id}");
-            due(
-                what,
-                Settle {
+        .map(|settling| match settling.reservation_id {
+            None => due("end".to_owned(), EndRun { run_id }.into()),
+            Some(reservation_id) => {
+                let settle = Settle {
                     reservation_id,
                     run_id,
-                    spent,
-                }
-                .into(),
-            )
+                    spent: settling.spent,
+                    ends_run: settling.ends_run,
+                };
+                due(format!("settle/{reservation_id}"), settle.into())
+            }
         })
         .collect();
     match &run.step {
         Step::Judge { since, start } if is_due(since) => {
-            let what = if *start {
-                "judge/start".to_owned()
-            } else {
-                format!("judge/{turn}")
+            let what = match (start, run.round) {
+                (true, _) => "judge/start".to_owned(),
+                (false, 0) => format!("judge/{turn}"),
+                (false, round) => format!("judge/{turn}/{round}"),
             };
             out.push(due(what, EvaluatePolicy { run: reference }.into()));
         }
-        Step::Reserve { since } if is_due(since) => {
-            let what = format!("reserve/{turn}/{}", run.lapses);
-            out.push(due(
-                what,
-                Reserve {
-                    run: reference,
-                    turn,
-                }
-                .into(),
-            ));
+        Step::Reserve { since, .. } if is_due(since) => {
+            let what = format!("reserve/{turn}/{}", run.round);
+            let reserve = Reserve {
+                run: reference,
+                turn,
+                call_id: None,
+            };
+            out.push(due(what, reserve.into()));
         }
         Step::Call { since } if is_due(since) => {
-            let what = format!("call/{turn}/{}", run.lapses);
+            out.extend(deadline(&run.grant, run.deadline));
+            let what = format!("call/{turn}/{}", run.round);
             out.push(due(
                 what,
                 CallModel {
@@ -80,26 +95,34 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
                 let what = format!("judge/{turn}/tools");
                 out.push(due(what, EvaluatePolicy { run: reference }.into()));
             }
-            out.extend(
-                calls
-                    .iter()
-                    .filter(
-                        |step| matches!(&step.phase, ToolPhase::Ready { since } if is_due(since)),
-                    )
-                    .map(|step| {
-                        let call_id = step.call.id.clone();
-                        let what = format!("tool/{turn}/{call_id}");
-                        due(
-                            what,
-                            ExecuteTool {
-                                run: reference,
-                                turn,
-                                call_id,
-                            }
-                            .into(),
-                        )
-                    }),
-            );
+            for step in calls {
+                let call_id = step.call.id.clone();
+                match &step.phase {
+                    ToolPhase::Reserve { since, .. } if is_due(since) => {
+                        let what = format!("reserve/{turn}/{}/tool/{call_id}", step.round);
+                        let reserve = Reserve {
+                            run: reference,
+                            turn,
+                            call_id: Some(call_id),
+                        };
+                        out.push(due(what, reserve.into()));
+                    }
+                    ToolPhase::Ready { since } if is_due(since) => {
+                        out.extend(deadline(&step.grant, step.deadline));
+                        let what = match step.round {
+                            0 => format!("tool/{turn}/{call_id}"),
+                            round => format!("tool/{turn}/{call_id}/{round}"),
+                        };
+                        let execute = ExecuteTool {
+                            run: reference,
+                            turn,
+                            call_id,
+                        };
+                        out.push(due(what, execute.into()));
+                    }
+                    _ => {}
+                }
+            }
         }
         _ => {}
     }

@@ -1,70 +1,175 @@
-//! What a turn asks of the ledger, and what it learns.
+//! What a step asks of the ledger, and what the run learns.
 
 use super::{
-    ReservationGranted, ReservationLapsed, ReservationRefused, Run, RunEvent, RunFailed, Step,
-    reservation_id,
+    ModelDowngraded, ParentLink, ReservationGranted, ReservationLapsed, ReservationRefused, Run,
+    RunEvent, RunFailed, RunParked, RunStarted, Status, Step, ToolPhase, reservation_id,
+    wrong_state,
 };
-use crate::catalog::ModelInfo;
+use crate::catalog::Catalog;
+use crate::command::RunRef;
+use crate::error::DomainError;
 use crate::ids::ReservationId;
-use crate::ledger::{Amounts, Ask, Refusal, Scope};
+use crate::ledger::{Amounts, Ask, Cheaper, OwnLimits, Refusal, RunStep, Scope, Shortage, Unit};
 use crate::time::Timestamp;
 
 /// Fewer output tokens than this are not worth a call.
 const MIN_OUTPUT_TOKENS: u64 = 16;
-/// Less time than this is not worth a call.
+/// Less time than this is not worth a model call.
 const MIN_CALL_MS: u64 = 1_000;
 /// Longest time of one model call, if budget allows.
 const MAX_CALL_MS: u64 = 300_000;
-/// How long a reservation is held for a call that waits its turn or whose worker died: the longest
-/// call, and ten minutes.
-const HOLD_MS: u64 = MAX_CALL_MS + 600_000;
+/// Less time than this is not worth a tool call.
+const MIN_TOOL_MS: u64 = 100;
+/// Longest time of one tool call, if budget allows.
+const MAX_TOOL_MS: u64 = 60_000;
+/// How long a reservation is held beyond its time, for a call that waits its turn or whose worker
+/// died.
+const HOLD_MS: u64 = 600_000;
+/// Scopes that a child may inherit: some twelve generations.
+const MOST_SCOPES: usize = 64;
 
-/// What the turn that is due asks of the ledger; none when nothing is to be reserved (any more).
-pub fn ask(run: &Run, turn: u32, model: &ModelInfo) -> Option<Ask> {
-    if run.turn != turn || !matches!(run.step, Step::Reserve { .. }) {
-        return None;
-    }
-    let info = run.info()?;
-    let session = Scope::Session(info.session.id);
-    let scopes = vec![
+/// A model that this worker's configuration lacks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("model {0:?} is not in this worker's configuration")]
+pub struct UnknownModel(pub String);
+
+/// Every scope in which a run counts: its own, and those of the runs that it works for.
+pub fn scopes_of(info: &RunStarted) -> Vec<Scope> {
+    let mut scopes = vec![
         Scope::Tenant,
         Scope::User(info.user.user.clone()),
         Scope::Agent(info.agent.name.clone()),
-        session.clone(),
+        Scope::Session(info.session.id),
         Scope::Run(info.run_id),
     ];
-    let own_limits = [
-        (session, info.session.budget),
-        (Scope::Run(info.run_id), info.budget),
-    ]
-    .into_iter()
-    .filter_map(|(scope, budget)| budget.map(|budget| (scope, budget.limits())))
-    .collect();
-    let input_tokens = run.context_tokens();
-    let room = model
-        .context_tokens
-        .saturating_sub(input_tokens)
-        .max(MIN_OUTPUT_TOKENS);
-    Some(Ask {
-        reservation_id: reservation_id(info.run_id, turn, run.lapses),
+    for scope in info.parent.iter().flat_map(|parent| &parent.scopes) {
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    scopes
+}
+
+/// The budgets that a run brings: its own, its session's, and those of the runs that it works for.
+fn own_limits(info: &RunStarted) -> Vec<OwnLimits> {
+    let session = (Scope::Session(info.session.id), info.session.budget);
+    let run = (Scope::Run(info.run_id), info.budget);
+    let own = [session, run].into_iter().filter_map(|(scope, budget)| {
+        let budget = budget?;
+        Some(OwnLimits {
+            scope,
+            limits: budget.limits(),
+            on_exhausted: budget.on_exhausted,
+        })
+    });
+    let inherited = info.parent.iter().flat_map(|parent| &parent.own_limits);
+    own.chain(inherited.cloned()).collect()
+}
+
+/// What a child takes over from the run that it works for.
+///
+/// # Errors
+/// The parent does not exist or has ended, or has too many parents itself.
+pub fn inherit(parent: &Run) -> Result<ParentLink, DomainError> {
+    let Some(info) = parent.info().filter(|_| !parent.status.is_terminal()) else {
+        return Err(wrong_state(parent, "take a child"));
+    };
+    let scopes = scopes_of(info);
+    if scopes.len() >= MOST_SCOPES {
+        let reason = "the run has too many generations of parents already";
+        return Err(DomainError::invalid("parent_run_id", reason));
+    }
+    Ok(ParentLink {
         run_id: info.run_id,
-        turn,
         scopes,
-        own_limits,
-        input_tokens,
-        max_output_tokens: model.max_output_tokens.min(room),
-        min_output_tokens: MIN_OUTPUT_TOKENS,
-        time_ms: MAX_CALL_MS,
-        min_time_ms: MIN_CALL_MS,
-        price: model.price,
-        hold_ms: HOLD_MS,
+        own_limits: own_limits(info),
     })
 }
 
-/// What the ledger said.
-pub type Reserved = Result<Granted, Refusal>;
+/// What a step that is due asks of the ledger: the turn's model call, or one of its tool calls. None
+/// when nothing is to be reserved (any more).
+///
+/// # Errors
+/// [`UnknownModel`].
+pub fn ask(
+    run: &Run,
+    turn: u32,
+    call_id: Option<&str>,
+    catalog: &Catalog,
+) -> Result<Option<Ask>, UnknownModel> {
+    let Some((started, round)) = run.started.as_ref().zip(waits(run, turn, call_id)) else {
+        return Ok(None);
+    };
+    let info = &started.event;
+    let reference = RunRef {
+        run_id: info.run_id,
+        first_seq: started.first_seq,
+        last_seq: started.first_seq,
+    };
+    let base = Ask {
+        reservation_id: reservation_id(info.run_id, turn, call_id, round),
+        step: Some(RunStep {
+            run: reference,
+            turn,
+            call_id: call_id.map(str::to_owned),
+        }),
+        scopes: scopes_of(info),
+        own_limits: own_limits(info),
+        model: None,
+        input_tokens: 0,
+        max_output_tokens: 0,
+        min_output_tokens: 0,
+        time_ms: MAX_TOOL_MS,
+        min_time_ms: MIN_TOOL_MS,
+        extra_cost_usd_micros: 0,
+        tool_calls: 1,
+        price: Default::default(),
+        cheaper: vec![],
+        hold_ms: MAX_TOOL_MS + HOLD_MS,
+    };
+    if call_id.is_some() {
+        return Ok(Some(base));
+    }
+    let unknown = || UnknownModel(run.model.clone());
+    let model = catalog.get(&run.model).ok_or_else(unknown)?;
+    let input_tokens = run.context_tokens();
+    let room = |context: u64| context.saturating_sub(input_tokens).max(MIN_OUTPUT_TOKENS);
+    let cheaper = catalog.cheaper_than(&info.agent.name, &run.model);
+    let cheaper = cheaper.into_iter().filter_map(|name| {
+        let model = catalog.get(&name)?;
+        Some(Cheaper {
+            price: model.price,
+            max_output_tokens: model.max_output_tokens.min(room(model.context_tokens)),
+            model: name,
+        })
+    });
+    Ok(Some(Ask {
+        model: Some(run.model.clone()),
+        input_tokens,
+        max_output_tokens: model.max_output_tokens.min(room(model.context_tokens)),
+        min_output_tokens: MIN_OUTPUT_TOKENS,
+        time_ms: MAX_CALL_MS,
+        min_time_ms: MIN_CALL_MS,
+        tool_calls: 0,
+        price: model.price,
+        cheaper: cheaper.collect(),
+        hold_ms: MAX_CALL_MS + HOLD_MS,
+        ..base
+    }))
+}
 
-/// What the ledger holds for the call.
+/// What the ledger said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reserved {
+    /// It holds what the step may spend.
+    Granted(Granted),
+    /// The step waits.
+    Parked(Shortage),
+    /// The step gets nothing.
+    Refused(Refusal),
+}
+
+/// What the ledger holds for the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// The reservation.
@@ -79,58 +184,116 @@ pub struct Granted {
     pub ledger_seq: u64,
 }
 
-/// Records what the ledger said, where the turn still waits for it. No event: it does not, and what
-/// was held has to go back.
-pub fn record_reservation(run: &Run, turn: u32, reserved: Reserved) -> Vec<RunEvent> {
-    if run.turn != turn || !matches!(run.step, Step::Reserve { .. }) {
+/// Records what the ledger said, where the step still waits for it. No event: it does not, and what
+/// was held has to go back; or the run knows already that the step waits.
+pub fn record_reservation(
+    run: &Run,
+    turn: u32,
+    call_id: Option<&str>,
+    reserved: Reserved,
+) -> Vec<RunEvent> {
+    let Some((info, round)) = run.info().zip(waits(run, turn, call_id)) else {
         return vec![];
-    }
-    let wanted = run
-        .info()
-        .map(|info| reservation_id(info.run_id, turn, run.lapses));
+    };
+    let wanted = reservation_id(info.run_id, turn, call_id, round);
+    let call_id = call_id.map(str::to_owned);
     match reserved {
-        // Held for this turn once, and lapsed since.
-        Ok(granted) if wanted != Some(granted.reservation_id) => vec![],
-        Ok(granted) => {
+        // Held for this step once, and lapsed since.
+        Reserved::Granted(granted) if wanted != granted.reservation_id => vec![],
+        Reserved::Granted(granted) => {
+            let longest = if call_id.is_some() {
+                MAX_TOOL_MS
+            } else {
+                MAX_CALL_MS
+            };
             let event = ReservationGranted {
                 turn,
+                call_id,
                 reservation_id: granted.reservation_id,
                 amounts: granted.amounts,
+                time_limited: granted.amounts.time_ms < longest,
                 max_output_tokens: granted.max_output_tokens,
                 expires_at: granted.expires_at,
                 ledger_seq: granted.ledger_seq,
             };
             vec![event.into()]
         }
-        Err(refusal) => {
-            let message = describe(&refusal);
-            let event = ReservationRefused {
+        Reserved::Parked(_) if is_parked(run, call_id.as_deref()) => vec![],
+        Reserved::Parked(shortage) => vec![
+            RunParked {
                 turn,
-                scope: refusal.scope,
-                window: refusal.window,
-                unit: refusal.unit.to_owned(),
-                limit: refusal.limit,
-                spent: refusal.spent,
-                reserved: refusal.reserved,
-                needed: refusal.needed,
-            };
-            let failed = RunFailed {
-                code: "budget_exhausted".to_owned(),
-                message,
-            };
-            vec![event.into(), failed.into()]
+                call_id,
+                reservation_id: wanted,
+                shortage,
+            }
+            .into(),
+        ],
+        Reserved::Refused(refusal) => refused(run, turn, call_id, refusal),
+    }
+}
+
+/// How often the step asked anew, where it waits for the ledger.
+fn waits(run: &Run, turn: u32, call_id: Option<&str>) -> Option<u32> {
+    if run.turn != turn || run.status.is_terminal() {
+        return None;
+    }
+    match call_id {
+        None => matches!(run.step, Step::Reserve { .. }).then_some(run.round),
+        Some(call_id) => {
+            let step = run.tool_step(turn, call_id)?;
+            matches!(step.phase, ToolPhase::Reserve { .. }).then_some(step.round)
         }
     }
 }
 
-/// Records that the call came too late: what was held expired, so the turn asks again. A run that
-/// has ended only gives back what was held.
+fn is_parked(run: &Run, call_id: Option<&str>) -> bool {
+    match call_id {
+        None => matches!(run.step, Step::Reserve { parked: true, .. }),
+        Some(call_id) => run
+            .tool_step(run.turn, call_id)
+            .is_some_and(|step| matches!(step.phase, ToolPhase::Reserve { parked: true, .. })),
+    }
+}
+
+fn refused(run: &Run, turn: u32, call_id: Option<String>, refusal: Refusal) -> Vec<RunEvent> {
+    let message = describe(&refusal);
+    let shortage = refusal.shortage;
+    let event = ReservationRefused {
+        turn,
+        call_id: call_id.clone(),
+        scope: shortage.scope,
+        window: shortage.window,
+        unit: shortage.unit,
+        limit: shortage.limit,
+        spent: shortage.spent,
+        reserved: shortage.reserved,
+        needed: shortage.needed,
+    };
+    let then = match refusal.downgrade_to.filter(|_| call_id.is_none()) {
+        Some(to) => ModelDowngraded {
+            turn,
+            from: run.model.clone(),
+            to,
+        }
+        .into(),
+        None => RunFailed {
+            code: "budget_exhausted".to_owned(),
+            message,
+        }
+        .into(),
+    };
+    vec![event.into(), then]
+}
+
+/// Records that the model call came too late: what was held expired, so the turn asks again. A run
+/// that has ended only gives back what was held.
 pub fn record_lapse(run: &Run, turn: u32) -> Vec<RunEvent> {
     match (&run.step, &run.grant) {
         (Step::Call { .. }, Some(grant)) if run.turn == turn => {
             vec![
                 ReservationLapsed {
                     turn,
+                    call_id: None,
                     reservation_id: grant.reservation_id,
                 }
                 .into(),
@@ -140,8 +303,44 @@ pub fn record_lapse(run: &Run, turn: u32) -> Vec<RunEvent> {
     }
 }
 
+/// Ends a run whose step has used up the time that a budget left it, wherever it hangs: in a model,
+/// in a tool, or in a queue that nobody serves. No event: the step is done, or has another deadline.
+pub fn end_of_time(run: &Run, reservation_id: ReservationId, deadline: Timestamp) -> Vec<RunEvent> {
+    if matches!(
+        run.status,
+        Status::Unborn | Status::Completed | Status::Failed | Status::Cancelled
+    ) {
+        return vec![];
+    }
+    let is_it = |grant: &Option<ReservationGranted>, at: Option<Timestamp>| {
+        at == Some(deadline)
+            && grant
+                .as_ref()
+                .is_some_and(|grant| grant.reservation_id == reservation_id)
+    };
+    let what = match &run.step {
+        Step::Call { since: Some(_) } if is_it(&run.grant, run.deadline) => {
+            format!("model {}", run.model)
+        }
+        Step::Tools { calls, .. } => {
+            let late = calls.iter().find(|step| is_it(&step.grant, step.deadline));
+            match late {
+                Some(step) => format!("tool {}", step.call.name),
+                None => return vec![],
+            }
+        }
+        _ => return vec![],
+    };
+    let message = format!(
+        "the {what} was not done when the time that was left of the budget was over; \
+         raise time_ms of the budget, or use something faster"
+    );
+    let code = "time_exhausted".to_owned();
+    vec![RunFailed { code, message }.into()]
+}
+
 fn describe(refusal: &Refusal) -> String {
-    let Refusal {
+    let Shortage {
         scope,
         unit,
         limit,
@@ -149,14 +348,22 @@ fn describe(refusal: &Refusal) -> String {
         reserved,
         needed,
         ..
-    } = refusal;
+    } = &refusal.shortage;
     let of = match scope.id() {
         id if id.is_empty() => scope.kind().to_owned(),
         id => format!("{} {id}", scope.kind()),
     };
-    format!(
-        "the call needs at least {needed} {unit}, and the {of} has {} left: \
-         limit {limit}, spent {spent}, reserved {reserved}; raise the limit or wait for what is reserved",
-        limit.saturating_sub(spent.saturating_add(*reserved))
-    )
+    let left = limit.saturating_sub(spent.saturating_add(*reserved));
+    let unit_name = unit.as_str();
+    let figures = format!(
+        "the step needs at least {needed} {unit_name}, and the {of} has {left} left: \
+         limit {limit}, spent {spent}, reserved {reserved}"
+    );
+    match (&refusal.reason, unit) {
+        (Some(reason), _) => format!("{figures}; more was refused: {reason}"),
+        (None, Unit::Runs) => format!("{figures}; raise the limit or wait for a run to end"),
+        (None, _) => {
+            format!("{figures}; raise the limit or wait for what is reserved")
+        }
+    }
 }

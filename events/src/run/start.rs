@@ -1,6 +1,6 @@
 //! `run.start`.
 
-use super::{AgentRef, Run, RunEvent, RunStarted, SessionLink, Status};
+use super::{AgentRef, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status};
 use crate::agent;
 use crate::body::Body;
 use crate::catalog::Catalog;
@@ -28,6 +28,8 @@ pub struct NewRun {
     pub input: Body,
     /// The conversation.
     pub session: SessionLink,
+    /// The run that it works for.
+    pub parent: Option<ParentLink>,
     /// Who starts it.
     pub user: Actor,
     /// W3C trace id.
@@ -131,6 +133,7 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
         tools,
         input: new.input,
         budget: new.command.budget,
+        parent: new.parent,
         max_turns: agent.max_turns,
         metadata: new.command.metadata,
         trace_id: new.trace_id,

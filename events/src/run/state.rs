@@ -19,12 +19,19 @@ pub struct Run {
     pub paused: bool,
     /// The turn that is going, from 1.
     pub turn: u32,
-    /// Reservations that lapsed in this turn.
-    pub lapses: u32,
+    /// How often the turn's model call asked the ledger anew: what was held lapsed, or a cheaper
+    /// model was taken.
+    pub round: u32,
+    /// The model that is called next.
+    pub model: String,
+    /// The ledger counts it among the runs in flight, as far as the run knows.
+    pub in_flight: bool,
     /// What comes next, or is going on.
     pub step: Step,
     /// What is held for the model call that is due or going on, until it is settled.
     pub grant: Option<ReservationGranted>,
+    /// When the time that a budget left it is over.
+    pub deadline: Option<Timestamp>,
     /// What was said, in order.
     pub entries: Vec<Entry>,
     /// What was said meanwhile; the model sees it at the next turn.
@@ -97,6 +104,8 @@ pub enum Step {
     Reserve {
         /// The commit that made it due.
         since: Option<u64>,
+        /// The ledger makes it wait.
+        parked: bool,
     },
     /// The model is called, with what [`Run::grant`] allows.
     Call {
@@ -119,6 +128,25 @@ pub struct ToolStep {
     pub call: ToolCall,
     /// How far it is.
     pub phase: ToolPhase,
+    /// How often it asked the ledger anew.
+    pub round: u32,
+    /// What is held for it, until it is settled.
+    pub grant: Option<ReservationGranted>,
+    /// When the time that a budget left it is over.
+    pub deadline: Option<Timestamp>,
+}
+
+impl ToolStep {
+    /// A call that nobody has judged yet.
+    pub fn new(call: ToolCall) -> Self {
+        Self {
+            call,
+            phase: ToolPhase::Judge,
+            round: 0,
+            grant: None,
+            deadline: None,
+        }
+    }
 }
 
 /// How far a tool call is.
@@ -126,6 +154,13 @@ pub struct ToolStep {
 pub enum ToolPhase {
     /// Policy judges it.
     Judge,
+    /// The ledger holds what it may spend.
+    Reserve {
+        /// The commit that made it due.
+        since: Option<u64>,
+        /// The ledger makes it wait.
+        parked: bool,
+    },
     /// It may be executed.
     Ready {
         /// The commit that made it due.
@@ -135,6 +170,8 @@ pub enum ToolPhase {
     Started {
         /// How often.
         attempts: u32,
+        /// When it was started last.
+        at: Timestamp,
     },
     /// What the model is told.
     Done(Body),
@@ -166,10 +203,12 @@ pub enum Entry {
 /// A settlement that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settling {
-    /// The reservation.
-    pub reservation_id: ReservationId,
+    /// The reservation; none where a run ends that has nothing to settle.
+    pub reservation_id: Option<ReservationId>,
     /// What was spent.
     pub spent: Amounts,
+    /// The run ended with it.
+    pub ends_run: bool,
     /// The commit that made it due.
     pub since: u64,
 }
@@ -224,9 +263,53 @@ impl Run {
             _ => None,
         })
     }
+
+    /// Every reservation that the run waits for.
+    pub fn awaits(&self) -> Vec<ReservationId> {
+        let Some(run_id) = self.info().map(|info| info.run_id) else {
+            return vec![];
+        };
+        match &self.step {
+            Step::Reserve { .. } => vec![reservation_id(run_id, self.turn, None, self.round)],
+            Step::Tools { calls, .. } => (calls.iter())
+                .filter(|step| matches!(step.phase, ToolPhase::Reserve { .. }))
+                .map(|step| reservation_id(run_id, self.turn, Some(&step.call.id), step.round))
+                .collect(),
+            _ => vec![],
+        }
+    }
+
+    /// Every reservation that it holds, or whose settlement it has made due.
+    pub fn knows(&self) -> Vec<ReservationId> {
+        let tools = match &self.step {
+            Step::Tools { calls, .. } => calls.as_slice(),
+            _ => &[],
+        };
+        let grants = self
+            .grant
+            .iter()
+            .chain(tools.iter().filter_map(|step| step.grant.as_ref()));
+        let settling = self
+            .settling
+            .iter()
+            .filter_map(|settling| settling.reservation_id);
+        grants
+            .map(|grant| grant.reservation_id)
+            .chain(settling)
+            .collect()
+    }
 }
 
-/// The id of the reservation for a run's turn.
-pub fn reservation_id(run_id: RunId, turn: u32, lapses: u32) -> ReservationId {
-    ReservationId::derive(&[&run_id.to_string(), &turn.to_string(), &lapses.to_string()])
+/// The id of the reservation for a step of a run's turn: its model call, or one of its tool calls.
+pub fn reservation_id(
+    run_id: RunId,
+    turn: u32,
+    call_id: Option<&str>,
+    round: u32,
+) -> ReservationId {
+    let (run_id, turn, round) = (run_id.to_string(), turn.to_string(), round.to_string());
+    match call_id {
+        None => ReservationId::derive(&[&run_id, &turn, &round]),
+        Some(call_id) => ReservationId::derive(&[&run_id, &turn, &round, "tool", call_id]),
+    }
 }

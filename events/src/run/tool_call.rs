@@ -1,6 +1,7 @@
 //! Tool calls: started on the log before they take effect, recorded once.
 
-use super::{Run, RunEvent, ToolCompleted, ToolFailed, ToolPhase, ToolStarted};
+use super::{ReservationLapsed, Run, RunEvent, ToolCompleted, ToolFailed, ToolPhase, ToolStarted};
+use crate::time::Timestamp;
 
 /// What a tool gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,15 +12,33 @@ pub enum ToolOutcome {
     Failed(ToolFailed),
 }
 
-/// Records that the tool is about to take effect. No event: there is nothing to execute (any more).
-pub fn start_tool(run: &Run, turn: u32, call_id: &str, version: &str) -> Vec<RunEvent> {
+/// Records that the tool is about to take effect, or that what was held for it lapsed, so that it
+/// asks again. No event: there is nothing to execute (any more).
+pub fn start_tool(
+    run: &Run,
+    turn: u32,
+    call_id: &str,
+    version: &str,
+    now: Timestamp,
+) -> Vec<RunEvent> {
     let Some(step) = executable(run, turn, call_id) else {
         return vec![];
     };
     let attempt = match &step.phase {
-        ToolPhase::Ready { .. } => 1,
-        ToolPhase::Started { attempts } => attempts + 1,
-        ToolPhase::Judge | ToolPhase::Done(_) => return vec![],
+        ToolPhase::Ready { .. } => match &step.grant {
+            Some(grant) if !grant.covers_call_at(now) => {
+                let lapsed = ReservationLapsed {
+                    turn,
+                    call_id: Some(call_id.to_owned()),
+                    reservation_id: grant.reservation_id,
+                };
+                return vec![lapsed.into()];
+            }
+            _ => 1,
+        },
+        // It may have taken effect: it is never started as if it had not, whatever is held.
+        ToolPhase::Started { attempts, .. } => attempts + 1,
+        ToolPhase::Judge | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => return vec![],
     };
     let started = ToolStarted {
         turn,

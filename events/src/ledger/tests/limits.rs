@@ -63,21 +63,21 @@ fn limits_below_what_is_used_block_and_undo_nothing() {
 #[test]
 fn a_run_brings_its_limits_once() {
     let scope = Scope::Run(run());
-    let own = |name| Ask {
+    let brings = |name| Ask {
         own_limits: vec![
-            (scope.clone(), tokens_only(350)),
-            (user(), Limits::default()),
+            own(scope.clone(), tokens_only(350)),
+            own(user(), Limits::default()),
         ],
         ..asking(name)
     };
     let story = given(&[])
-        .reserve(&own("a"))
+        .reserve(&brings("a"))
         .then(&["limits-set", "budget-reserved"])
         .tokens(&scope, LIFE, 200, 0)
-        .reserve(&own("b"))
+        .reserve(&brings("b"))
         .then(&["budget-reserved"])
         .tokens(&scope, LIFE, 350, 0)
-        .reserve(&own("c"))
+        .reserve(&brings("c"))
         .refused(scope.clone(), "tokens", 110);
     assert!(
         story.ledger.account(&user(), LIFE).is_none(),
@@ -88,12 +88,12 @@ fn a_run_brings_its_limits_once() {
 #[test]
 fn what_a_run_brings_is_checked_before_it_is_set() {
     let scope = Scope::Run(run());
-    let own = Ask {
-        own_limits: vec![(scope.clone(), tokens_only(109))],
+    let brings = Ask {
+        own_limits: vec![own(scope.clone(), tokens_only(109))],
         ..asking("a")
     };
     let story = given(&[])
-        .reserve(&own)
+        .reserve(&brings)
         .refused(scope.clone(), "tokens", 110);
     assert!(story.ledger.account(&scope, LIFE).is_none());
 }
@@ -101,12 +101,12 @@ fn what_a_run_brings_is_checked_before_it_is_set() {
 #[test]
 fn limits_that_somebody_set_are_not_replaced_by_a_runs_own() {
     let scope = Scope::Run(run());
-    let own = Ask {
-        own_limits: vec![(scope.clone(), tokens_only(1_000_000))],
+    let brings = Ask {
+        own_limits: vec![own(scope.clone(), tokens_only(1_000_000))],
         ..asking("a")
     };
     given(&[(scope.clone(), 150)])
-        .reserve(&own)
+        .reserve(&brings)
         .then(&["budget-reserved"])
         .tokens(&scope, LIFE, 150, 0);
 }
@@ -115,17 +115,17 @@ fn limits_that_somebody_set_are_not_replaced_by_a_runs_own() {
 #[test]
 fn limits_that_are_brought_count_what_the_scope_holds_already() {
     let scope = Scope::Run(run());
-    let own = Ask {
-        own_limits: vec![(scope.clone(), tokens_only(350))],
+    let brings = Ask {
+        own_limits: vec![own(scope.clone(), tokens_only(350))],
         ..asking("b")
     };
     given(&[])
         .reserve(&asking("a"))
-        .reserve(&own)
+        .reserve(&brings)
         .then(&["limits-set", "budget-reserved"])
         .tokens(&scope, LIFE, 350, 0);
     let too_little = Ask {
-        own_limits: vec![(scope.clone(), tokens_only(300))],
+        own_limits: vec![own(scope.clone(), tokens_only(300))],
         ..asking("b")
     };
     given(&[])

@@ -14,7 +14,7 @@ fn lowered(limits: Limits, ask: &Ask) -> Result<(u64, Amounts), &'static str> {
                 .expect("it is held");
             Ok((held.max_output_tokens, held.amounts))
         }
-        Err(refusal) => Err(refusal.unit),
+        Err(refusal) => Err(refusal.shortage.unit.as_str()),
     }
 }
 

@@ -10,7 +10,7 @@ mod windows;
 use super::*;
 use crate::aggregate::{Aggregate, Event, Position};
 use crate::catalog::Price;
-use crate::command::{SetLimits, Settle};
+use crate::command::{RunRef, SetLimits, Settle};
 use crate::ids::{ReservationId, RunId};
 use crate::time::Timestamp;
 
@@ -64,7 +64,10 @@ impl Story {
                 scope,
                 window,
                 limits,
+                on_exhausted: None,
+                thresholds: None,
             },
+            self.now,
         );
         self.record(events)
     }
@@ -84,8 +87,9 @@ impl Story {
             reservation_id: id(name),
             run_id: run(),
             spent,
+            ends_run: false,
         };
-        let events = super::settle(&self.ledger, &settle);
+        let events = super::settle(&self.ledger, &settle, self.now);
         self.record(events)
     }
 
@@ -109,8 +113,9 @@ impl Story {
     #[track_caller]
     fn refused(self, scope: Scope, unit: &str, needed: u64) -> Self {
         let refusal = self.decided.as_ref().expect_err("it was to be refused");
+        let short = &refusal.shortage;
         assert_eq!(
-            (&refusal.scope, refusal.unit, refusal.needed),
+            (&short.scope, short.unit.as_str(), short.needed),
             (&scope, unit, needed)
         );
         self
@@ -164,16 +169,40 @@ fn tokens(tokens: u64) -> Amounts {
 fn asking(name: &str) -> Ask {
     Ask {
         reservation_id: id(name),
-        run_id: run(),
-        turn: 1,
+        step: Some(step_of(run())),
         scopes: vec![Scope::Tenant, user(), Scope::Run(run())],
         own_limits: vec![],
+        model: Some("small".into()),
         input_tokens: 100,
         max_output_tokens: 100,
         min_output_tokens: 10,
         time_ms: 60_000,
         min_time_ms: 1_000,
+        extra_cost_usd_micros: 0,
+        tool_calls: 0,
         price: Price::default(),
+        cheaper: vec![],
         hold_ms: 90_000,
+    }
+}
+
+fn own(scope: Scope, limits: Limits) -> OwnLimits {
+    OwnLimits {
+        scope,
+        limits,
+        on_exhausted: OnExhausted::Reject,
+    }
+}
+
+/// The first turn of a run.
+fn step_of(run_id: RunId) -> RunStep {
+    RunStep {
+        run: RunRef {
+            run_id,
+            first_seq: 1,
+            last_seq: 1,
+        },
+        turn: 1,
+        call_id: None,
     }
 }

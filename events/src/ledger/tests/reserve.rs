@@ -10,8 +10,8 @@ fn without_limits_everything_is_held_and_recorded() {
         held.amounts,
         Amounts {
             tokens: 200,
-            cost_usd_micros: 0,
-            time_ms: 60_000
+            time_ms: 60_000,
+            ..Amounts::default()
         }
     );
     assert_eq!(
@@ -61,7 +61,7 @@ fn a_refusal_says_the_figures() {
         .settle("a", tokens(120))
         .reserve(&asking("b"))
         .reserve(&asking("c"));
-    let refusal = story.decided.expect_err("nothing is left");
+    let refusal = story.decided.expect_err("nothing is left").shortage;
     assert_eq!(
         (refusal.limit, refusal.spent, refusal.reserved),
         (300, 120, 180)

@@ -38,9 +38,14 @@ fn what_nobody_holds_is_not_settled() {
 fn more_than_was_held_is_spent_and_called_an_overrun() {
     let story = holding()
         .settle("a", tokens(1_100))
-        .then(&["budget-settled", "budget-overrun"])
+        .then(&[
+            "budget-settled",
+            "budget-overrun",
+            "threshold-reached",
+            "threshold-reached",
+        ])
         .tokens(&user(), LIFE, 0, 1_100);
-    let Ok([_, LedgerEvent::BudgetOverrun(overrun)]) = story.decided.as_deref() else {
+    let Ok([_, LedgerEvent::BudgetOverrun(overrun), ..]) = story.decided.as_deref() else {
         panic!("an overrun comes second")
     };
     assert_eq!(overrun.excess, tokens(900));
@@ -55,6 +60,7 @@ fn an_overrun_in_one_unit_does_not_hide_behind_another() {
         tokens: 1,
         cost_usd_micros: 5,
         time_ms: 60_001,
+        ..Amounts::default()
     };
     let story = holding()
         .settle("a", spent)
@@ -65,9 +71,9 @@ fn an_overrun_in_one_unit_does_not_hide_behind_another() {
     assert_eq!(
         overrun.excess,
         Amounts {
-            tokens: 0,
             cost_usd_micros: 5,
-            time_ms: 1
+            time_ms: 1,
+            ..Amounts::default()
         }
     );
 }
@@ -75,7 +81,10 @@ fn an_overrun_in_one_unit_does_not_hide_behind_another() {
 #[test]
 fn nothing_expires_before_its_time() {
     let story = holding().after(89_999);
-    assert_eq!(story.ledger.next_expiry(), Some(story.now.plus_millis(1)));
+    assert_eq!(
+        story.ledger.next_due(story.now),
+        Some(story.now.plus_millis(1))
+    );
     story.expire().then(&[]).tokens(&user(), LIFE, 200, 0);
 }
 
@@ -85,7 +94,7 @@ fn what_is_held_too_long_goes_back_once() {
         .after(90_000)
         .expire()
         .then(&["reservation-expired"]);
-    assert_eq!(story.ledger.next_expiry(), None);
+    assert_eq!(story.ledger.next_due(story.now), None);
     assert!(story.ledger.expired(id("a")).is_some());
     story.tokens(&user(), LIFE, 0, 0).expire().then(&[]);
 }

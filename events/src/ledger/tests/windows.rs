@@ -44,7 +44,12 @@ fn every_window_of_a_scope_counts() {
     let story = used(story.after(HOUR_MS), "b").tokens(&user(), Window::Day, 0, 400);
     let story = story.after(HOUR_MS).reserve(&asking("c"));
     assert_eq!(
-        story.decided.as_ref().expect_err("the day is over").window,
+        story
+            .decided
+            .as_ref()
+            .expect_err("the day is over")
+            .shortage
+            .window,
         Window::Day
     );
     let story = used(story.after(24 * HOUR_MS), "d").tokens(&user(), Window::Month, 0, 600);
@@ -54,6 +59,7 @@ fn every_window_of_a_scope_counts() {
             .decided
             .as_ref()
             .expect_err("the month is over")
+            .shortage
             .window,
         Window::Month
     );

@@ -82,7 +82,7 @@ fn a_call_that_was_not_published_yet_still_comes_after_the_end_and_settles() {
 fn a_grant_that_no_call_was_made_for_goes_back_at_once() {
     let story = given([started(), admitted()])
         .asked(|run| pause(run, None))
-        .when(|run| record_reservation(run, 1, Ok(granted(1, 0))))
+        .when(|run| record_reservation(run, 1, None, Reserved::Granted(granted(1, 0))))
         .due(&[])
         .when(cancelled)
         .due(&["settle 0"]);
@@ -97,7 +97,7 @@ fn a_lapse_after_the_end_only_settles() {
         .then(&["reservation-lapsed"])
         .due(&["settle 0"])
         .is(Status::Cancelled);
-    assert_eq!((story.run.step, story.run.lapses), (Step::Idle, 0));
+    assert_eq!((story.run.step, story.run.round), (Step::Idle, 0));
 }
 
 /// The ledger reserved and the run ended before it learned of it: the budget role has to give it
@@ -106,7 +106,7 @@ fn a_lapse_after_the_end_only_settles() {
 fn a_grant_after_the_end_is_not_recorded() {
     let story = given([started(), admitted()])
         .when(cancelled)
-        .when(|run| record_reservation(run, 1, Ok(granted(1, 0))))
+        .when(|run| record_reservation(run, 1, None, Reserved::Granted(granted(1, 0))))
         .then_nothing();
     assert!(story.run.grant.is_none() && story.run.settling.is_empty());
 }
@@ -116,7 +116,8 @@ fn whatever_follows_the_end_it_stays_ended() {
     let mut ends = vec![];
     ends.push(given(calling()).when(cancelled));
     ends.push(
-        given([started(), admitted()]).when(|run| record_reservation(run, 1, Err(refusal()))),
+        given([started(), admitted()])
+            .when(|run| record_reservation(run, 1, None, Reserved::Refused(refusal()))),
     );
     ends.push(
         given(calling())

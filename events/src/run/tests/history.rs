@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, ModelInfo, Price};
 use crate::command::{Budget, StartRun};
 use crate::envelope::Actor;
 use crate::ids::{ReservationId, RunId};
-use crate::ledger::{Amounts, Refusal, Scope, Window};
+use crate::ledger::{Amounts, OnExhausted, Refusal, Scope, Shortage, Unit, Window};
 use crate::model::{FinishReason, ToolCall, Usage};
 use crate::time::Timestamp;
 
@@ -33,7 +33,13 @@ pub(super) fn catalog() -> Catalog {
     Catalog {
         default_model: MODEL.into(),
         models: [(MODEL.to_owned(), model())].into(),
+        ..Catalog::default()
     }
+}
+
+/// What the turn's model call asks.
+pub(super) fn asks(run: &Run, turn: u32) -> Option<crate::ledger::Ask> {
+    ask(run, turn, None, &catalog()).expect("the model is known")
 }
 
 pub(super) fn new_run(command: StartRun) -> NewRun {
@@ -47,6 +53,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
             budget: None,
             policy_context: None,
         },
+        parent: None,
         user: Actor {
             user: "ada".into(),
             roles: vec![],
@@ -111,17 +118,18 @@ pub(super) fn admitted() -> Vec<RunEvent> {
     ]
 }
 
-pub(super) fn reservation(turn: u32, lapses: u32) -> ReservationId {
-    reservation_id(run_id(), turn, lapses)
+pub(super) fn reservation(turn: u32, round: u32) -> ReservationId {
+    reservation_id(run_id(), turn, None, round)
 }
 
-pub(super) fn granted(turn: u32, lapses: u32) -> Granted {
+pub(super) fn granted(turn: u32, round: u32) -> Granted {
     Granted {
-        reservation_id: reservation(turn, lapses),
+        reservation_id: reservation(turn, round),
         amounts: Amounts {
             tokens: 2_000,
             cost_usd_micros: 900,
             time_ms: 300_000,
+            ..Amounts::default()
         },
         max_output_tokens: 1_000,
         expires_at: Timestamp::from_millis(1_795_353_377_328).plus_millis(900_000),
@@ -140,6 +148,8 @@ pub(super) fn grant(turn: u32) -> Vec<RunEvent> {
     vec![
         ReservationGranted {
             turn,
+            call_id: None,
+            time_limited: false,
             reservation_id,
             amounts,
             max_output_tokens,
@@ -151,15 +161,55 @@ pub(super) fn grant(turn: u32) -> Vec<RunEvent> {
 }
 
 pub(super) fn refusal() -> Refusal {
-    Refusal {
+    shortage(OnExhausted::Reject).into()
+}
+
+pub(super) fn shortage(on_exhausted: OnExhausted) -> Shortage {
+    Shortage {
         scope: Scope::User("ada".into()),
         window: Window::Day,
-        unit: "tokens",
+        unit: Unit::Tokens,
         limit: 1_000,
         spent: 700,
         reserved: 200,
         needed: 150,
+        on_exhausted,
     }
+}
+
+/// What the ledger holds for a tool call.
+pub(super) fn tool_granted(turn: u32, call_id: &str, round: u32) -> Granted {
+    Granted {
+        reservation_id: reservation_id(run_id(), turn, Some(call_id), round),
+        amounts: Amounts {
+            time_ms: 60_000,
+            tool_calls: 1,
+            ..Amounts::default()
+        },
+        max_output_tokens: 0,
+        ..granted(turn, 0)
+    }
+}
+
+pub(super) fn tool_grant(turn: u32, call_id: &str) -> Vec<RunEvent> {
+    let Granted {
+        reservation_id,
+        amounts,
+        max_output_tokens,
+        expires_at,
+        ledger_seq,
+    } = tool_granted(turn, call_id, 0);
+    let granted = ReservationGranted {
+        turn,
+        call_id: Some(call_id.into()),
+        time_limited: false,
+        reservation_id,
+        amounts,
+        max_output_tokens,
+        expires_at,
+        ledger_seq,
+    };
+    vec![granted.into()]
 }
 
 /// An answer of 120 tokens that cost 30 micro-dollars and took 50 ms.
@@ -252,6 +302,13 @@ pub(super) fn wanting(calls: &[&str]) -> Vec<Vec<RunEvent>> {
 
 /// A run whose tools may be executed.
 pub(super) fn ready(calls: &[&str]) -> Vec<Vec<RunEvent>> {
+    let mut commits = allowed(calls);
+    commits.extend(calls.iter().map(|id| tool_grant(1, id)));
+    commits
+}
+
+/// A run whose tools policy has allowed.
+pub(super) fn allowed(calls: &[&str]) -> Vec<Vec<RunEvent>> {
     let mut commits = wanting(calls);
     commits.push(
         calls

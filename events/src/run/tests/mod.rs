@@ -15,7 +15,7 @@ mod tools;
 
 use super::*;
 use crate::aggregate::{Aggregate, Event, Position};
-use crate::command::Due;
+use crate::command::{Due, Reserve};
 use crate::time::Timestamp;
 use history::*;
 
@@ -132,6 +132,10 @@ fn names(due: &[Due]) -> Vec<String> {
     use crate::command::Command;
     let name = |due: &Due| match &due.command {
         Command::ExecuteTool(execute) => format!("tool {}", execute.call_id),
+        Command::Reserve(Reserve {
+            call_id: Some(call_id),
+            ..
+        }) => format!("reserve {call_id}"),
         Command::Settle(settle) => format!("settle {}", settle.spent.tokens),
         command => command.verb().to_owned(),
     };

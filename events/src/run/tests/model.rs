@@ -32,13 +32,15 @@ fn an_answer_without_tools_ends_the_run() {
         tokens: 120,
         cost_usd_micros: 30,
         time_ms: 50,
+        ..Amounts::default()
     };
-    let reservation_id = reservation(1, 0);
+    let reservation_id = Some(reservation(1, 0));
     assert_eq!(
         story.run.settling,
         [Settling {
             reservation_id,
             spent,
+            ends_run: true,
             since: 40
         }]
     );

@@ -11,6 +11,7 @@ pub(super) struct Play {
     pub(super) queue: VecDeque<Due>,
     pub(super) settled: Vec<crate::command::Settle>,
     pub(super) granted: u32,
+    pub(super) ended: u32,
     ids: BTreeSet<String>,
 }
 
@@ -24,6 +25,7 @@ impl Play {
             queue: VecDeque::new(),
             settled: vec![],
             granted: 0,
+            ended: 0,
             ids: BTreeSet::new(),
         };
         play.take(|run| start(run, new_run(hello()), &catalog()).expect("it is valid"));
@@ -64,25 +66,32 @@ impl Play {
                 let points = run.points_to_judge().into_iter();
                 record_policy(run, points.map(|point| judged(point, true)).collect())
             }),
-            Command::Reserve(reserve) => self.reserve(reserve.turn),
+            Command::Reserve(reserve) => self.reserve(reserve.turn, reserve.call_id),
             Command::CallModel(call) => self.call(call.turn),
             Command::ExecuteTool(execute) => {
                 let (turn, call_id) = (execute.turn, execute.call_id);
-                self.take(|run| start_tool(run, turn, &call_id, "1.0.0"));
+                self.take(|run| start_tool(run, turn, &call_id, "1.0.0", at(0)));
                 self.take(|run| record_tool(run, result_of(turn, &call_id)));
             }
             Command::Settle(settle) => self.settled.push(settle),
+            Command::EndRun(_) => self.ended += 1,
             other => panic!("{other:?} is no command of a run"),
         }
     }
 
-    fn reserve(&mut self, turn: u32) {
+    fn reserve(&mut self, turn: u32, call_id: Option<String>) {
+        let call_id = call_id.as_deref();
+        let asks = ask(&self.story.run, turn, call_id, &catalog()).expect("the model is known");
         // The ledger is not asked for a run that does not wait.
-        if ask(&self.story.run, turn, &model()).is_some() {
-            let lapses = self.story.run.lapses;
-            self.granted += 1;
-            self.take(|run| record_reservation(run, turn, Ok(granted(turn, lapses))));
+        if asks.is_none() {
+            return;
         }
+        self.granted += 1;
+        let granted = match call_id {
+            None => granted(turn, self.story.run.round),
+            Some(call_id) => tool_granted(turn, call_id, 0),
+        };
+        self.take(|run| record_reservation(run, turn, call_id, Reserved::Granted(granted)));
     }
 
     fn call(&mut self, turn: u32) {
@@ -106,6 +115,10 @@ impl Play {
         assert_eq!(ids.len(), self.settled.len(), "each once");
         assert_eq!(ids.len(), self.granted as usize, "each that was granted");
         assert_eq!(self.story.run.grant, None);
+        // The ledger learns once that the run is no longer in flight, if it ever was.
+        let ends = self.settled.iter().filter(|settle| settle.ends_run).count();
+        let in_flight = usize::from(self.granted > 0);
+        assert_eq!(ends + self.ended as usize, in_flight);
     }
 }
 
@@ -114,8 +127,9 @@ fn a_run_comes_to_its_answer() {
     let mut play = Play::new();
     let steps = play.steps(usize::MAX);
     assert_eq!(play.story.run.status, Status::Completed);
-    assert_eq!((play.story.run.turn, play.granted), (3, 3));
-    // Three turns of policy, reservation, call and settlement, two judgements of tools, three tools.
-    assert_eq!(steps, 17);
+    assert_eq!((play.story.run.turn, play.granted), (3, 6));
+    // Three turns of policy, reservation, call and settlement, two judgements of tools, and three
+    // tools with reservation and settlement.
+    assert_eq!(steps, 23);
     play.assert_settled();
 }

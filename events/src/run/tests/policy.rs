@@ -94,7 +94,7 @@ fn a_denied_tool_is_an_answer_to_the_model() {
             judged(tool_point(1, "a"), true),
         ]))
         .then(&["policy-decided", "policy-decided"])
-        .due(&["tool a"])
+        .due(&["reserve a"])
         .is(Status::Running);
     assert_eq!(
         story.run.tool_step(1, "b").map(|step| step.phase.clone()),
@@ -115,11 +115,11 @@ fn when_every_tool_is_denied_the_model_is_asked_again() {
 fn tools_may_be_judged_one_by_one() {
     given(wanting(&["a", "b"]))
         .when(says(vec![judged(tool_point(1, "b"), true)]))
-        .due(&["tool b"])
+        .due(&["reserve b"])
         .when(says(vec![
             judged(tool_point(1, "a"), true),
             judged(tool_point(1, "b"), true),
         ]))
         .then(&["policy-decided"])
-        .due(&["tool a"]);
+        .due(&["reserve a"]);
 }

@@ -1,17 +1,17 @@
 //! What a turn asks of the ledger, and what it learns.
 
 use super::*;
-use crate::catalog::ModelInfo;
-use crate::ledger::{Limits, Scope};
+use crate::catalog::{Catalog, ModelInfo};
+use crate::ledger::{Limits, OnExhausted, OwnLimits, Scope};
 
 fn learns(turn: u32, reserved: Reserved) -> impl FnOnce(&Run) -> Vec<RunEvent> {
-    move |run| record_reservation(run, turn, reserved)
+    move |run| record_reservation(run, turn, None, reserved)
 }
 
 #[test]
 fn it_asks_in_every_scope_with_the_limits_that_it_brings() {
     let story = given([started_as(with_budget(5_000)), admitted()]);
-    let ask = ask(&story.run, 1, &model()).expect("it is due");
+    let ask = asks(&story.run, 1).expect("it is due");
     let run = Scope::Run(run_id());
     let scopes = [
         Scope::Tenant,
@@ -25,7 +25,12 @@ fn it_asks_in_every_scope_with_the_limits_that_it_brings() {
         tokens: Some(5_000),
         ..Limits::default()
     };
-    assert_eq!(ask.own_limits, [(run, limits)]);
+    let own = OwnLimits {
+        scope: run,
+        limits,
+        on_exhausted: OnExhausted::Reject,
+    };
+    assert_eq!(ask.own_limits, [own]);
     assert_eq!(ask.reservation_id, reservation(1, 0));
     assert_eq!(ask.input_tokens, story.run.context_tokens());
     assert_eq!(ask.max_output_tokens, 1_000);
@@ -34,13 +39,22 @@ fn it_asks_in_every_scope_with_the_limits_that_it_brings() {
 #[test]
 fn the_answer_is_bounded_by_the_room_in_the_models_context() {
     let story = given([started(), admitted()]);
-    let mut model = model();
-    model.context_tokens = story.run.context_tokens() + 100;
-    let room = |model: &ModelInfo| ask(&story.run, 1, model).map(|ask| ask.max_output_tokens);
-    assert_eq!(room(&model), Some(100));
-    model.context_tokens = 10;
+    let room = |context_tokens| {
+        let model = ModelInfo {
+            context_tokens,
+            ..model()
+        };
+        let models = [(MODEL.to_owned(), model)].into();
+        let catalog = Catalog {
+            models,
+            ..catalog()
+        };
+        let asked = ask(&story.run, 1, None, &catalog).expect("the model is known");
+        asked.map(|ask| ask.max_output_tokens)
+    };
+    assert_eq!(room(story.run.context_tokens() + 100), Some(100));
     assert_eq!(
-        room(&model),
+        room(10),
         Some(16),
         "the provider says that the prompt is too long"
     );
@@ -54,15 +68,15 @@ fn nothing_is_asked_before_or_after_the_turn_waits() {
         given(calling()),
         given(wanting(&["a"])),
     ] {
-        assert_eq!(ask(&story.run, 1, &model()), None);
+        assert_eq!(asks(&story.run, 1), None);
     }
-    assert_eq!(ask(&given([started(), admitted()]).run, 2, &model()), None);
+    assert_eq!(asks(&given([started(), admitted()]).run, 2), None);
 }
 
 #[test]
 fn a_grant_makes_the_call_due() {
     let story = given([started(), admitted()])
-        .when(learns(1, Ok(granted(1, 0))))
+        .when(learns(1, Reserved::Granted(granted(1, 0))))
         .then(&["reservation-granted"])
         .due(&["call"]);
     let grant = story.run.grant.expect("it is held");
@@ -74,7 +88,7 @@ fn a_grant_makes_the_call_due() {
 #[test]
 fn a_refusal_ends_the_run_and_says_the_figures() {
     let story = given([started(), admitted()])
-        .when(learns(1, Err(refusal())))
+        .when(learns(1, Reserved::Refused(refusal())))
         .then(&["reservation-refused", "failed"])
         .due(&[])
         .is(Status::Failed);
@@ -97,17 +111,17 @@ fn a_refusal_ends_the_run_and_says_the_figures() {
 #[test]
 fn the_ledgers_word_is_taken_once_and_only_by_the_turn_that_waits() {
     given(calling())
-        .when(learns(1, Ok(granted(1, 0))))
+        .when(learns(1, Reserved::Granted(granted(1, 0))))
         .then_nothing();
     given(calling())
-        .when(learns(1, Err(refusal())))
+        .when(learns(1, Reserved::Refused(refusal())))
         .then_nothing()
         .is(Status::Running);
     given([started(), admitted()])
-        .when(learns(2, Ok(granted(2, 0))))
+        .when(learns(2, Reserved::Granted(granted(2, 0))))
         .then_nothing();
     given([started()])
-        .when(learns(1, Ok(granted(1, 0))))
+        .when(learns(1, Reserved::Granted(granted(1, 0))))
         .then_nothing();
 }
 
@@ -119,14 +133,14 @@ fn a_lapse_settles_nothing_and_asks_again_under_another_id() {
         .due(&["settle 0", "reserve"]);
     assert_eq!(story.run.grant, None);
     assert_eq!(
-        ask(&story.run, 1, &model()).map(|ask| ask.reservation_id),
+        asks(&story.run, 1).map(|ask| ask.reservation_id),
         Some(reservation(1, 1))
     );
     story
         .clone()
-        .when(learns(1, Ok(granted(1, 0))))
+        .when(learns(1, Reserved::Granted(granted(1, 0))))
         .then_nothing()
-        .when(learns(1, Ok(granted(1, 1))))
+        .when(learns(1, Reserved::Granted(granted(1, 1))))
         .then(&["reservation-granted"])
         .due(&["call"]);
 }

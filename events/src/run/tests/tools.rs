@@ -4,7 +4,7 @@ use super::*;
 use crate::body::Body;
 
 fn starts(call_id: &str) -> impl FnOnce(&Run) -> Vec<RunEvent> + '_ {
-    move |run| start_tool(run, 1, call_id, "1.0.0")
+    move |run| start_tool(run, 1, call_id, "1.0.0", at(0))
 }
 
 fn gives(outcome: ToolOutcome) -> impl FnOnce(&Run) -> Vec<RunEvent> {
@@ -20,7 +20,7 @@ fn a_call_is_started_then_recorded_and_the_model_is_asked_again() {
         .due(&[])
         .when(gives(result_of(1, "a")))
         .then(&["tool-completed"])
-        .due(&["evaluate"]);
+        .due(&["settle 0", "evaluate"]);
     assert_eq!(story.run.turn, 2);
     let said = Entry::Tool {
         call_id: "a".into(),
@@ -37,7 +37,7 @@ fn an_error_is_an_answer_to_the_model() {
         .when(starts("a"))
         .when(gives(error_of(1, "a")))
         .then(&["tool-failed"])
-        .due(&["evaluate"])
+        .due(&["settle 0", "evaluate"])
         .is(Status::Running);
     let Some(Entry::Tool { text, .. }) = story.run.entries.last() else {
         panic!("it was told")
@@ -53,14 +53,17 @@ fn parallel_calls_end_in_any_order_and_the_model_hears_them_in_its_own() {
         ["b", "c", "a"],
         ["b", "a", "c"],
     ] {
-        let mut story = given(ready(&["a", "b", "c"])).due(&["tool a", "tool b", "tool c"]);
+        let mut story =
+            given(allowed(&["a", "b", "c"])).due(&["reserve a", "reserve b", "reserve c"]);
         for call_id in order {
             assert_eq!(story.run.turn, 1);
             story = story
+                .record(tool_grant(1, call_id))
+                .due(&[&format!("tool {call_id}")])
                 .when(starts(call_id))
                 .when(gives(result_of(1, call_id)));
         }
-        let story = story.due(&["evaluate"]);
+        let story = story.due(&["settle 0", "evaluate"]);
         let heard = |entry: &Entry| match entry {
             Entry::Tool { call_id, .. } => Some(call_id.clone()),
             _ => None,
@@ -107,7 +110,7 @@ fn what_was_not_judged_or_does_not_exist_is_not_started() {
         .when(gives(result_of(2, "a")))
         .then_nothing();
     given(ready(&["a"]))
-        .when(|run| start_tool(run, 2, "a", "1.0.0"))
+        .when(|run| start_tool(run, 2, "a", "1.0.0", at(0)))
         .then_nothing();
 }
 
