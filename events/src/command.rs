@@ -309,6 +309,9 @@ pub struct CallModel {
     pub run: RunRef,
     /// Its turn.
     pub turn: u32,
+    /// How often the turn had asked the ledger anew: a command of an earlier round is over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round: u32,
 }
 
 /// `tool.execute`: execute one tool call of a run's turn.
@@ -320,6 +323,13 @@ pub struct ExecuteTool {
     pub turn: u32,
     /// The call within the turn.
     pub call_id: String,
+    /// How often the call had asked the ledger anew: a command of an earlier round is over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round: u32,
+}
+
+fn is_zero(round: &u32) -> bool {
+    *round == 0
 }
 
 /// A body that cannot be read.

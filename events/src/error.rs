@@ -36,6 +36,12 @@ pub enum DomainError {
         /// The run that is going.
         run: String,
     },
+    /// A limit leaves too little.
+    #[error("{figures}")]
+    BudgetExhausted {
+        /// Which limit, what is left of it, and what to do.
+        figures: String,
+    },
     /// A field does not hold what it must.
     #[error("{field}: {reason}")]
     Invalid {
@@ -61,6 +67,7 @@ impl DomainError {
             Self::NotFound { .. } => "not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::SessionBusy { .. } => "session_busy",
+            Self::BudgetExhausted { .. } => "budget_exhausted",
             Self::Invalid { .. } => "invalid",
         }
     }
@@ -70,6 +77,7 @@ impl DomainError {
         match self {
             Self::NotFound { .. } => 404,
             Self::WrongState { .. } | Self::SessionBusy { .. } => 409,
+            Self::BudgetExhausted { .. } => 429,
             Self::Invalid { .. } => 422,
         }
     }

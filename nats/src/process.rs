@@ -6,17 +6,17 @@
 use std::time::Duration;
 
 use nexus_events::command::{Due, RunRef};
-use nexus_events::run::{Run, RunEvent, Step, react, reservation_id};
+use nexus_events::run::{Run, RunEvent, react};
 use nexus_events::{
     Aggregate, AggregateId, CommandId, DomainError, ReservationId, RunId, SessionId, Tenant,
 };
 use serde::Serialize;
 
 use crate::inbound::Delivery;
-use crate::publish::{Parent, publish_due as publish_all};
+use crate::publish::{self, CommandMeta, Parent};
 use crate::store::{Cause, Done, Guard, ReadHint, Store, StoreError};
 use crate::worker::Failure;
-use crate::{Bus, trace};
+use crate::{Bus, timer, trace};
 
 /// What became of a decision on a run.
 #[derive(Debug)]
@@ -29,8 +29,9 @@ pub struct Advanced {
     pub first_seq: u64,
     /// The run's session, where it exists.
     pub session_id: Option<SessionId>,
-    /// The reservation that the run's turn waits for.
-    pub awaits: Option<ReservationId>,
+    /// The run has ended.
+    pub ended: bool,
+    awaits: Vec<ReservationId>,
     reservations: Vec<ReservationId>,
 }
 
@@ -38,6 +39,11 @@ impl Advanced {
     /// Whether the run holds the reservation, or has made its settlement due.
     pub fn run_knows(&self, reservation: ReservationId) -> bool {
         self.reservations.contains(&reservation)
+    }
+
+    /// Whether a step of the run waits for the reservation.
+    pub fn run_awaits(&self, reservation: ReservationId) -> bool {
+        self.awaits.contains(&reservation)
     }
 }
 
@@ -166,7 +172,30 @@ pub async fn publish_due(bus: &Bus, delivery: &Delivery, due: Vec<Due>) -> Resul
         traceparent: trace::outgoing(envelope.traceparent.as_deref()),
         source: source(delivery),
     };
-    publish_all(bus, &envelope.tenant, due, &parent).await?;
+    publish_all(bus, &envelope.tenant, due, &parent).await
+}
+
+/// Publishes what is due now, and sets a timer for what is due later.
+async fn publish_all(
+    bus: &Bus,
+    tenant: &Tenant,
+    due: Vec<Due>,
+    parent: &Parent,
+) -> Result<(), Failure> {
+    let (later, now): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.at.is_some());
+    for due in later {
+        let Some(at) = due.at else { continue };
+        let mut meta = CommandMeta::new(due.id, parent.source);
+        meta.correlation = parent.correlation;
+        meta.causation = parent.causation.clone();
+        // One timer a step: set again, it takes the place of the one before.
+        let name = format!("due.{}", meta.id);
+        let set = timer::schedule(bus, tenant, &name, at, &due.command, &meta).await;
+        set.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    }
+    if !now.is_empty() {
+        publish::publish_due(bus, tenant, now, parent).await?;
+    }
     Ok(())
 }
 
@@ -203,22 +232,14 @@ async fn advance(
     } else {
         react(state, done.seq, done.guard.seq)
     };
-    let held = state.grant.iter().map(|grant| grant.reservation_id);
     let advanced = Advanced {
         seq: done.seq,
         nothing_recorded,
         first_seq: done.guard.first_seq,
         session_id: state.info().map(|info| info.session.id),
-        awaits: matches!(state.step, Step::Reserve { .. })
-            .then(|| reservation_id(run_id, state.turn, state.lapses)),
-        reservations: held
-            .chain(
-                state
-                    .settling
-                    .iter()
-                    .map(|settling| settling.reservation_id),
-            )
-            .collect(),
+        ended: state.status.is_terminal(),
+        awaits: state.awaits(),
+        reservations: state.knows(),
     };
     // Publishing takes a round trip: others may use the run meanwhile.
     drop(done);

@@ -190,3 +190,33 @@ impl From<Shortage> for Refusal {
         }
     }
 }
+
+impl Refusal {
+    /// The figures and what to do, for people.
+    pub fn describe(&self) -> String {
+        let Shortage {
+            scope,
+            unit,
+            limit,
+            spent,
+            reserved,
+            needed,
+            ..
+        } = &self.shortage;
+        let of = match scope.id() {
+            id if id.is_empty() => scope.kind().to_owned(),
+            id => format!("{} {id}", scope.kind()),
+        };
+        let left = limit.saturating_sub(spent.saturating_add(*reserved));
+        let figures = format!(
+            "it needs at least {needed} {}, and the {of} has {left} left: \
+             limit {limit}, spent {spent}, reserved {reserved}",
+            unit.as_str()
+        );
+        match (&self.reason, unit) {
+            (Some(reason), _) => format!("{figures}; more was refused: {reason}"),
+            (None, Unit::Runs) => format!("{figures}; raise the limit or wait for a run to end"),
+            (None, _) => format!("{figures}; raise the limit or wait for what is reserved"),
+        }
+    }
+}

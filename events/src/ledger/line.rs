@@ -49,6 +49,7 @@ pub(super) struct Line {
     queues: HashTrieMapSync<(AccountKey, Unit), Queue>,
     answers: HashTrieMapSync<ReservationId, Answer>,
     next_place: u64,
+    last_answer: u64,
 }
 
 impl Line {
@@ -66,6 +67,11 @@ impl Line {
 
     pub(super) fn answers(&self) -> impl Iterator<Item = (&ReservationId, &Answer)> {
         self.answers.iter()
+    }
+
+    /// Sequence of the last commit that answered anybody.
+    pub(super) fn last_answer(&self) -> u64 {
+        self.last_answer
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -121,6 +127,7 @@ impl Line {
         };
         if let Some(step) = waiting.ask.step {
             let answer = Answer { step, refusal, seq };
+            self.last_answer = seq;
             self.answers.insert_mut(id, answer);
         }
     }
@@ -137,7 +144,9 @@ impl Line {
         answers: Vec<(ReservationId, Answer)>,
         next_place: u64,
     ) -> Self {
+        let last_answer = answers.iter().map(|(_, answer)| answer.seq).max();
         let mut line = Self {
+            last_answer: last_answer.unwrap_or_default(),
             answers: answers.into_iter().collect(),
             next_place,
             ..Self::default()

@@ -163,6 +163,28 @@ impl Ledger {
         self.line.answers()
     }
 
+    /// Those that were decided after the commit `seq`, in the order of the log.
+    pub fn answers_after(&self, seq: u64) -> Vec<(ReservationId, &Answer)> {
+        if self.line.last_answer() <= seq {
+            return vec![];
+        }
+        let late = self.line.answers().filter(|(_, answer)| answer.seq > seq);
+        let mut late: Vec<_> = late.map(|(id, answer)| (*id, answer)).collect();
+        late.sort_unstable_by_key(|(id, answer)| (answer.seq, *id));
+        late
+    }
+
+    /// Runs in flight of which a reservation expired: their holder died, and perhaps nobody is left
+    /// to say that they ended.
+    pub fn runs_without_word(&self) -> Vec<RunId> {
+        let expired = self.expired.by_id.values();
+        let runs = expired.filter_map(|gone| gone.run_id);
+        let mut runs: Vec<RunId> = runs.filter(|run| self.is_in_flight(*run)).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    }
+
     /// Whether the run is one of those in flight.
     pub fn is_in_flight(&self, run: RunId) -> bool {
         self.runs.contains_key(&run)

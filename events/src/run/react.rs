@@ -86,6 +86,7 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
                 CallModel {
                     run: reference,
                     turn,
+                    round: run.round,
                 }
                 .into(),
             ));
@@ -117,6 +118,7 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
                             run: reference,
                             turn,
                             call_id,
+                            round: step.round,
                         };
                         out.push(due(what, execute.into()));
                     }

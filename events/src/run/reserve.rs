@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::command::RunRef;
 use crate::error::DomainError;
 use crate::ids::ReservationId;
-use crate::ledger::{Amounts, Ask, Cheaper, OwnLimits, Refusal, RunStep, Scope, Shortage, Unit};
+use crate::ledger::{Amounts, Ask, Cheaper, OwnLimits, Refusal, RunStep, Scope, Shortage};
 use crate::time::Timestamp;
 
 /// Fewer output tokens than this are not worth a call.
@@ -256,7 +256,7 @@ fn is_parked(run: &Run, call_id: Option<&str>) -> bool {
 }
 
 fn refused(run: &Run, turn: u32, call_id: Option<String>, refusal: Refusal) -> Vec<RunEvent> {
-    let message = describe(&refusal);
+    let message = refusal.describe();
     let shortage = refusal.shortage;
     let event = ReservationRefused {
         turn,
@@ -337,33 +337,4 @@ pub fn end_of_time(run: &Run, reservation_id: ReservationId, deadline: Timestamp
     );
     let code = "time_exhausted".to_owned();
     vec![RunFailed { code, message }.into()]
-}
-
-fn describe(refusal: &Refusal) -> String {
-    let Shortage {
-        scope,
-        unit,
-        limit,
-        spent,
-        reserved,
-        needed,
-        ..
-    } = &refusal.shortage;
-    let of = match scope.id() {
-        id if id.is_empty() => scope.kind().to_owned(),
-        id => format!("{} {id}", scope.kind()),
-    };
-    let left = limit.saturating_sub(spent.saturating_add(*reserved));
-    let unit_name = unit.as_str();
-    let figures = format!(
-        "the step needs at least {needed} {unit_name}, and the {of} has {left} left: \
-         limit {limit}, spent {spent}, reserved {reserved}"
-    );
-    match (&refusal.reason, unit) {
-        (Some(reason), _) => format!("{figures}; more was refused: {reason}"),
-        (None, Unit::Runs) => format!("{figures}; raise the limit or wait for a run to end"),
-        (None, _) => {
-            format!("{figures}; raise the limit or wait for what is reserved")
-        }
-    }
 }

@@ -5,40 +5,41 @@ use futures_util::stream;
 use nexus_bus::store::{Cause, ReadHint};
 use nexus_bus::{Delivery, Failure};
 use nexus_bus::{process, trace};
-use nexus_events::command::{Reserve, SetLimits, Settle};
-use nexus_events::ledger::{self, Ledger, LedgerEvent, Refusal};
-use nexus_events::run::{Granted, Reserved, reservation_id};
+use nexus_events::command::{ReleaseBudget, Reserve};
+use nexus_events::ledger::{Answer, Ledger};
+use nexus_events::run::{Reserved, reservation_id};
 use nexus_events::{
-    Aggregate, AggregateId, Command, CommandId, Position, ReservationId, Tenant, Timestamp,
+    AggregateId, Command, CommandId, DomainError, ReservationId, RunId, Tenant, Timestamp,
 };
-
+use serde_json::{Value, json};
 use tracing::Instrument;
 
+use crate::wish::{Verdict, Wish, decide_all, reserved};
 use crate::{BudgetRole, SPEC};
 
 /// Runs that are read or told at a time.
 const RUNS_AT_A_TIME: usize = 64;
 
-/// What one command of the batch wants of the ledger.
-pub(crate) enum Wish {
-    /// Hold this; then tell the run.
-    Reserve(Reserve, ledger::Ask),
-    /// Account for this.
-    Settle(Settle),
-    /// Set these.
-    Limits(SetLimits),
-    /// Return what is overdue.
-    Expire,
-    /// Nothing: the run's turn waits for no reservation (any more).
-    Late(Reserve),
-}
-
 /// A ledger after the batch, as far as its commands need it.
 struct Decided {
     seq: u64,
-    reserved: Vec<Option<Reserved>>,
-    /// For commands that came late: what the ledger still holds for their turn.
-    held: Vec<Vec<ReservationId>>,
+    /// What each command gets.
+    given: Vec<Given>,
+    /// Those who waited and have an answer that this process has not passed on.
+    answers: Vec<(ReservationId, Answer)>,
+    /// Runs of which nobody may be left to say that they ended.
+    without_word: Vec<RunId>,
+}
+
+/// What one command gets.
+struct Given {
+    verdict: Verdict,
+    /// For a run's step: what it learns.
+    reserved: Option<Reserved>,
+    /// For a run's step: what the ledger holds or keeps a place for under its ids.
+    held: Vec<ReservationId>,
+    /// For somebody outside: what he is told.
+    answer: Option<Value>,
 }
 
 impl BudgetRole {
@@ -53,28 +54,36 @@ impl BudgetRole {
         }
         let wishes: Vec<Result<Wish, Failure>> =
             stream::iter(asked).buffered(RUNS_AT_A_TIME).collect().await;
+        let fail_all = |wishes: Vec<Result<Wish, Failure>>, failure: Failure| {
+            let fail = |wish: Result<Wish, Failure>| wish.and(Err(failure.clone()));
+            wishes.into_iter().map(fail).collect()
+        };
         let decided = match self.decide(tenant, batch, &wishes).await {
             Ok(decided) => decided,
-            Err(failure) => {
-                return wishes
-                    .into_iter()
-                    .map(|wish| wish.and(Err(failure.clone())))
-                    .collect();
-            }
+            Err(failure) => return fail_all(wishes, failure),
         };
+        // Before any command of the batch is acknowledged: whoever finds it again does it again.
+        if let Err(failure) = self.pass_on(tenant, batch, &decided).await {
+            return fail_all(wishes, failure);
+        }
         let mut told = Vec::with_capacity(batch.len());
-        let outcomes = decided.reserved.into_iter().zip(decided.held);
-        for ((wish, (reserved, held)), delivery) in wishes.into_iter().zip(outcomes).zip(batch) {
+        for ((wish, given), delivery) in wishes.into_iter().zip(decided.given).zip(batch) {
             // Its own trace goes on with each command, not with the batch.
             let span = trace::command_span(&delivery.envelope, SPEC.name, delivery.command.verb());
-            let telling = self.tell(delivery, wish, reserved, held, decided.seq);
-            told.push(telling.instrument(span));
+            told.push(self.tell(delivery, wish, given).instrument(span));
         }
         let results = stream::iter(told).buffered(RUNS_AT_A_TIME).collect().await;
         if let Err(error) = self.ensure_timer(tenant).await {
-            tracing::warn!(%tenant, %error, "the timer that returns overdue reservations could not be set; the next batch sets it");
+            tracing::warn!(%tenant, %error, "the ledger's timer could not be set; the next batch sets it");
         }
         results
+    }
+
+    async fn wish(&self, delivery: &Delivery) -> Result<Wish, Failure> {
+        match delivery.command.clone() {
+            Command::Reserve(reserve) => self.ask(delivery, reserve).await,
+            _ => Wish::of(delivery),
+        }
     }
 
     /// Decides the batch in order on a copy of the ledger, and records it as one commit.
@@ -85,134 +94,140 @@ impl BudgetRole {
         wishes: &[Result<Wish, Failure>],
     ) -> Result<Decided, Failure> {
         let now = self.bus.now();
-        let mut refusals: Vec<Option<Refusal>> = vec![];
+        let mut verdicts: Vec<Verdict> = vec![];
         let cause = batch_cause(batch, now);
         let decide = |ledger: &Ledger| {
-            let (events, refused) = decide_all(ledger, wishes, now);
-            refusals = refused;
+            let (events, said) = decide_all(ledger, wishes, now);
+            verdicts = said;
             Ok(events)
         };
+        let (id, hint) = (AggregateId::ONLY, ReadHint::UNKNOWN);
         let done = self
             .store
-            .execute(
-                tenant,
-                &AggregateId::ONLY,
-                ReadHint::UNKNOWN,
-                &cause,
-                decide,
-            )
+            .execute(tenant, &id, hint, &cause, decide)
             .await?;
         let state = &done.guard.state;
-        refusals.resize(wishes.len(), None);
-        let reserved = wishes
+        // None were said where the batch had its commit already.
+        verdicts.resize(wishes.len(), Verdict::Decided);
+        let seq = done.guard.seq;
+        let given = wishes
             .iter()
-            .zip(refusals)
-            .map(|(wish, refusal)| match wish {
-                Ok(Wish::Reserve(_, ask)) => refusal
-                    .map(Err)
-                    .or_else(|| granted(state, ask.reservation_id).map(Ok)),
-                _ => None,
-            })
+            .zip(verdicts)
+            .map(|(wish, verdict)| given(state, wish, verdict, seq))
             .collect();
-        let held = wishes
-            .iter()
-            .map(|wish| match wish {
-                Ok(Wish::Late(reserve) | Wish::Reserve(reserve, _)) => held_for(state, reserve),
-                _ => vec![],
-            })
-            .collect();
+        let expires = |wish: &Result<Wish, Failure>| {
+            matches!(wish, Ok(Wish::Order(Command::ExpireReservations(_))))
+        };
+        let answers = state.answers_after(self.told.get(tenant));
         Ok(Decided {
-            seq: done.guard.seq,
-            reserved,
-            held,
+            seq,
+            given,
+            answers: answers
+                .into_iter()
+                .map(|(id, answer)| (id, answer.clone()))
+                .collect(),
+            without_word: if wishes.iter().any(expires) {
+                state.runs_without_word()
+            } else {
+                vec![]
+            },
         })
     }
 
-    async fn wish(&self, delivery: &Delivery) -> Result<Wish, Failure> {
-        match delivery.command.clone() {
-            Command::Reserve(reserve) => self.ask(delivery, reserve).await,
-            Command::Settle(settle) => Ok(Wish::Settle(settle)),
-            Command::SetLimits(limits) => Ok(Wish::Limits(limits)),
-            Command::ExpireReservations(_) => Ok(Wish::Expire),
-            other => Err(Failure::Dead {
-                reason: format!("{} is not a command of the budget role", other.type_name()),
-            }),
-        }
+    /// Passes on what concerns others than the batch's own commands.
+    async fn pass_on(
+        &self,
+        tenant: &Tenant,
+        batch: &[&Delivery],
+        decided: &Decided,
+    ) -> Result<(), Failure> {
+        let Some(delivery) = batch.first() else {
+            return Ok(());
+        };
+        self.wake(delivery, &decided.answers).await?;
+        self.told.set(tenant, decided.seq);
+        self.ask_after(delivery, &decided.without_word).await
     }
 
     async fn tell(
         &self,
         delivery: &Delivery,
         wish: Result<Wish, Failure>,
-        reserved: Option<Reserved>,
-        held: Vec<ReservationId>,
-        seq: u64,
+        given: Given,
     ) -> Result<(), Failure> {
-        match (wish?, reserved) {
+        match (wish?, given.reserved) {
             (Wish::Reserve(reserve, _), Some(reserved)) => {
-                self.tell_run(delivery, &reserve, reserved).await
+                self.tell_run(delivery, &reserve, reserved, given.held)
+                    .await
             }
             (Wish::Reserve(reserve, _) | Wish::Late(reserve), None) => {
-                self.complete(delivery, &reserve, held).await
+                self.complete(delivery, &reserve, given.held).await
             }
-            (Wish::Limits(_), _) => {
-                process::reply(&self.bus, delivery, &serde_json::json!({ "seq": seq })).await;
+            _ => {
+                match given.verdict {
+                    Verdict::Decided => {}
+                    Verdict::Rejected(error) => return Err(Failure::Reject(error)),
+                    Verdict::Refused(refusal) => {
+                        let figures = refusal.describe();
+                        return Err(Failure::Reject(DomainError::BudgetExhausted { figures }));
+                    }
+                }
+                if let Some(answer) = given.answer {
+                    process::reply(&self.bus, delivery, &answer).await;
+                }
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 }
 
-fn decide_all(
-    ledger: &Ledger,
-    wishes: &[Result<Wish, Failure>],
-    now: Timestamp,
-) -> (Vec<LedgerEvent>, Vec<Option<Refusal>>) {
-    let mut draft = ledger.clone();
-    let mut events = vec![];
-    let mut refusals = Vec::with_capacity(wishes.len());
-    for wish in wishes {
-        let decided = match wish {
-            Ok(Wish::Reserve(_, ask)) => ledger::reserve(&draft, ask, now),
-            Ok(Wish::Settle(settle)) => Ok(ledger::settle(&draft, settle)),
-            Ok(Wish::Limits(set)) => Ok(ledger::set_limits(&draft, set)),
-            Ok(Wish::Expire) => Ok(ledger::expire(&draft, now)),
-            Ok(Wish::Late(_)) | Err(_) => Ok(vec![]),
-        };
-        refusals.push(decided.as_ref().err().cloned());
-        for event in decided.unwrap_or_default() {
-            draft.evolve(
-                &event,
-                Position {
-                    time: now,
-                    ..Position::default()
-                },
-            );
-            events.push(event);
+fn given(ledger: &Ledger, wish: &Result<Wish, Failure>, verdict: Verdict, seq: u64) -> Given {
+    let (mut learned, mut held, mut answer) = (None, vec![], None);
+    match wish {
+        Ok(Wish::Reserve(reserve, ask)) => {
+            learned = reserved(ledger, ask.reservation_id, &verdict);
+            held = kept_for(ledger, reserve);
         }
+        Ok(Wish::Late(reserve)) => held = kept_for(ledger, reserve),
+        Ok(Wish::Hold(hold)) => {
+            answer = Some(match ledger.reservation(hold.reservation_id) {
+                Some(held) => json!({
+                    "reservation_id": hold.reservation_id,
+                    "amounts": held.amounts,
+                    "expires_at": held.expires_at,
+                    "seq": seq,
+                }),
+                None => json!({ "reservation_id": hold.reservation_id, "seq": seq }),
+            });
+        }
+        Ok(Wish::Order(Command::ReleaseBudget(ReleaseBudget { reservation_id, .. }))) => {
+            answer = Some(json!({ "reservation_id": reservation_id, "seq": seq }));
+        }
+        Ok(Wish::Order(_)) => answer = Some(json!({ "seq": seq })),
+        Err(_) => {}
     }
-    (events, refusals)
+    Given {
+        verdict,
+        reserved: learned,
+        held,
+        answer,
+    }
 }
 
-/// What the ledger holds for a turn, under the ids of its first tries.
-fn held_for(ledger: &Ledger, reserve: &Reserve) -> Vec<ReservationId> {
-    const TRIES: u32 = 8;
-    (0..TRIES)
-        .map(|lapses| reservation_id(reserve.run.run_id, reserve.turn, lapses))
-        .filter(|id| ledger.reservation(*id).is_some())
+/// What the ledger holds for a step, or keeps a place in a line for, under the ids of its first
+/// rounds.
+fn kept_for(ledger: &Ledger, reserve: &Reserve) -> Vec<ReservationId> {
+    const ROUNDS: u32 = 8;
+    let kept = |id: &ReservationId| {
+        ledger.reservation(*id).is_some()
+            || ledger.waiting(*id).is_some()
+            || ledger.answer(*id).is_some()
+    };
+    let (run_id, call_id) = (reserve.run.run_id, reserve.call_id.as_deref());
+    (0..ROUNDS)
+        .map(|round| reservation_id(run_id, reserve.turn, call_id, round))
+        .filter(kept)
         .collect()
-}
-
-fn granted(ledger: &Ledger, reservation_id: ReservationId) -> Option<Granted> {
-    let held = ledger.reservation(reservation_id)?;
-    Some(Granted {
-        reservation_id,
-        amounts: held.amounts,
-        max_output_tokens: held.max_output_tokens,
-        expires_at: held.expires_at,
-        ledger_seq: held.seq,
-    })
 }
 
 /// A batch's commit is caused by exactly these commands: the same batch again finds its own commit,

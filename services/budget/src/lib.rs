@@ -7,6 +7,7 @@
 mod expiry;
 mod ledger;
 mod runs;
+mod wish;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use nexus_bus::{Bus, Store};
 use nexus_events::Tenant;
 use nexus_events::catalog::Catalog;
 
-use expiry::Timers;
+use expiry::{Timers, Told};
 
 /// What the role takes, and how. `concurrency` is the size of a batch.
 pub const SPEC: RoleSpec = RoleSpec {
@@ -31,6 +32,7 @@ pub struct BudgetRole {
     store: Store,
     catalog: Arc<Catalog>,
     timers: Timers,
+    told: Told,
 }
 
 impl BudgetRole {
@@ -41,6 +43,7 @@ impl BudgetRole {
             store,
             catalog,
             timers: Timers::default(),
+            told: Told::default(),
         }
     }
 }

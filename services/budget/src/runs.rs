@@ -3,37 +3,28 @@
 
 use nexus_bus::process::{self, Advanced};
 use nexus_bus::{Delivery, Failure};
-use nexus_events::command::{Due, Reserve, Settle};
-use nexus_events::ledger::Amounts;
+use nexus_events::command::{Due, EndRun, Reserve, Settle};
+use nexus_events::ledger::{Amounts, Answer};
 use nexus_events::run::{self, Reserved, Run};
-use nexus_events::{CommandId, ReservationId};
+use nexus_events::{Command, CommandId, ReservationId, RunId};
 
 use crate::BudgetRole;
-use crate::ledger::Wish;
+use crate::wish::Wish;
+
+/// Runs that are looked at when reservations expire.
+const MOST_ASKED_AFTER: usize = 256;
 
 impl BudgetRole {
-    /// What the run's turn asks of the ledger.
+    /// What the run's step asks of the ledger.
     pub(crate) async fn ask(&self, delivery: &Delivery, reserve: Reserve) -> Result<Wish, Failure> {
         let run = process::load_run(&self.store, delivery, &reserve.run).await?;
-        let Some(info) = run.state.info() else {
-            return Ok(Wish::Late(reserve));
-        };
-        let Some(model) = self.catalog.get(&info.model) else {
-            // The model was known when the run began, and this worker's configuration lacks it:
-            // another worker may have it.
-            let reason = format!(
-                "model {:?} is not in this worker's configuration",
-                info.model
-            );
-            return Err(Failure::Retry {
-                after: None,
-                reason,
-            });
-        };
-        Ok(match run::ask(&run.state, reserve.turn, model) {
-            Some(ask) => Wish::Reserve(reserve, ask),
-            None => Wish::Late(reserve),
-        })
+        let call_id = reserve.call_id.as_deref();
+        match run::ask(&run.state, reserve.turn, call_id, &self.catalog) {
+            Ok(Some(ask)) => Ok(Wish::Reserve(reserve, Box::new(ask))),
+            Ok(None) => Ok(Wish::Late(reserve)),
+            // The model was known when the run began: another worker may have it.
+            Err(unknown) => Err(Failure::retry(unknown.to_string())),
+        }
     }
 
     pub(crate) async fn tell_run(
@@ -41,15 +32,19 @@ impl BudgetRole {
         delivery: &Delivery,
         reserve: &Reserve,
         reserved: Reserved,
+        held: Vec<ReservationId>,
     ) -> Result<(), Failure> {
-        let held = reserved.as_ref().ok().map(|granted| granted.reservation_id);
-        let record = |run: &Run| Ok(run::record_reservation(run, reserve.turn, reserved.clone()));
+        let call_id = reserve.call_id.as_deref();
+        let record = |run: &Run| {
+            let said = reserved.clone();
+            Ok(run::record_reservation(run, reserve.turn, call_id, said))
+        };
         let done =
             process::decide_run(&self.bus, &self.store, delivery, reserve.run, "", record).await?;
         self.give_back(delivery, reserve, held, &done).await
     }
 
-    /// The turn waits for no reservation. An earlier delivery may have died before it published what
+    /// The step waits for no reservation. An earlier delivery may have died before it published what
     /// came of it, or between the ledger's half and the run's.
     pub(crate) async fn complete(
         &self,
@@ -69,30 +64,83 @@ impl BudgetRole {
         &self,
         delivery: &Delivery,
         reserve: &Reserve,
-        held: impl IntoIterator<Item = ReservationId>,
+        held: Vec<ReservationId>,
         run: &Advanced,
     ) -> Result<(), Failure> {
         let run_id = reserve.run.run_id;
         let due: Vec<Due> = held
             .into_iter()
-            .filter(|id| !run.run_knows(*id) && run.awaits != Some(*id))
+            .filter(|id| !run.run_knows(*id) && !run.run_awaits(*id))
             .map(|reservation_id| {
                 let settle = Settle {
                     reservation_id,
                     run_id,
                     spent: Amounts::default(),
+                    ends_run: run.ended,
                 };
-                let id = CommandId::derive(&reservation_id.to_string(), "give-back");
-                Due {
-                    id,
-                    command: settle.into(),
-                    actor: None,
-                }
+                due(&reservation_id.to_string(), "give-back", settle.into())
             })
             .collect();
         if due.is_empty() {
             return Ok(());
         }
         process::publish_due(&self.bus, delivery, due).await
+    }
+
+    /// Those who waited and have an answer ask again, and are told.
+    pub(crate) async fn wake(
+        &self,
+        delivery: &Delivery,
+        answers: &[(ReservationId, Answer)],
+    ) -> Result<(), Failure> {
+        let again = |(id, answer): &(ReservationId, Answer)| {
+            let step = &answer.step;
+            let reserve = Reserve {
+                run: step.run,
+                turn: step.turn,
+                call_id: step.call_id.clone(),
+            };
+            due(
+                &id.to_string(),
+                &format!("answer/{}", answer.seq),
+                reserve.into(),
+            )
+        };
+        let due: Vec<Due> = answers.iter().map(again).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        process::publish_due(&self.bus, delivery, due).await
+    }
+
+    /// Runs that ended and of which the ledger had no word are no longer in flight.
+    pub(crate) async fn ask_after(
+        &self,
+        delivery: &Delivery,
+        runs: &[RunId],
+    ) -> Result<(), Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let mut ended = vec![];
+        for &run_id in runs.iter().take(MOST_ASKED_AFTER) {
+            let id = run_id.into();
+            let run = process::load_latest::<Run>(&self.store, tenant, &id, 0).await?;
+            if run.state.status.is_terminal() {
+                let end = EndRun { run_id };
+                ended.push(due(&run_id.to_string(), "ended-without-word", end.into()));
+            }
+        }
+        if ended.is_empty() {
+            return Ok(());
+        }
+        process::publish_due(&self.bus, delivery, ended).await
+    }
+}
+
+fn due(cause: &str, what: &str, command: Command) -> Due {
+    Due {
+        id: CommandId::derive(cause, what),
+        command,
+        actor: None,
+        at: None,
     }
 }

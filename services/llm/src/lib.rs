@@ -89,8 +89,9 @@ impl LlmRole {
         let CallModel {
             run: reference,
             turn,
+            round,
         } = command;
-        let outcome = match self.find(delivery, &reference, turn).await? {
+        let outcome = match self.find(delivery, &reference, turn, round).await? {
             Found::Nothing => {
                 return process::complete(&self.bus, &self.store, delivery, reference, "").await;
             }
@@ -113,13 +114,14 @@ impl LlmRole {
         delivery: &Delivery,
         reference: &RunRef,
         turn: u32,
+        round: u32,
     ) -> Result<Found, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
         let state = &run.state;
         let (Some(info), Some(grant)) = (state.info(), &state.grant) else {
             return Ok(Found::Nothing);
         };
-        if grant.turn != turn {
+        if grant.turn != turn || state.round != round {
             return Ok(Found::Nothing);
         }
         if state.status.is_terminal() {
@@ -134,12 +136,12 @@ impl LlmRole {
         if !matches!(state.step, Step::Call { .. }) {
             return Ok(Found::Nothing);
         }
-        if grant.expires_at < self.bus.now().plus_millis(grant.amounts.time_ms) {
+        if !grant.covers_call_at(self.bus.now()) {
             return Ok(Found::Lapsed);
         }
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
-            model: info.model.clone(),
+            model: state.model.clone(),
             tools: info.tools.clone(),
             grant: grant.clone(),
             number: turn,
@@ -204,7 +206,7 @@ impl LlmRole {
         let (took, delivered) = (began.elapsed(), delivery.delivered);
         self.outcome(
             tenant,
-            turn.number,
+            &turn.grant,
             &resolved.model,
             called,
             took,
@@ -216,7 +218,7 @@ impl LlmRole {
     async fn outcome(
         &self,
         tenant: &Tenant,
-        turn: u32,
+        grant: &ReservationGranted,
         model: &provider::ModelInfo,
         called: Called,
         took: Duration,
@@ -226,7 +228,7 @@ impl LlmRole {
             Ok(done) => Some(self.objects.offload(tenant, done.text.clone()).await?),
             Err(_) => None,
         };
-        Ok(outcome::of(turn, model, called, text, took, delivered))
+        Ok(outcome::of(grant, model, called, text, took, delivered))
     }
 }
 

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use nexus_events::Body;
-use nexus_events::run::{LlmAborted, LlmCompleted, LlmFailed, ModelOutcome};
+use nexus_events::run::{LlmAborted, LlmCompleted, LlmFailed, ModelOutcome, ReservationGranted};
 
 use crate::attempts::Called;
 use crate::provider::{Failure, ModelInfo};
 
 /// The outcome of a call. `text` is the answer's text, inline or stored.
 pub(crate) fn of(
-    turn: u32,
+    grant: &ReservationGranted,
     model: &ModelInfo,
     called: Called,
     text: Option<Body>,
     took: Duration,
     delivered: u64,
 ) -> ModelOutcome {
+    let turn = grant.turn;
     let usage = called.usage;
     let cost_usd_micros = model.price.cost_usd_micros(&usage);
     let duration_ms = millis(took);
@@ -47,6 +48,22 @@ pub(crate) fn of(
             cost_usd_micros,
             duration_ms,
         }),
+        Err(Failure::DeadlineExceeded) if grant.time_limited => {
+            let left_ms = grant.amounts.time_ms;
+            ModelOutcome::Failed(LlmFailed {
+                turn,
+                code: "time_exhausted".to_owned(),
+                message: format!(
+                    "model {} was not done within the {left_ms} ms that were left of the budget; \
+                     raise time_ms of the budget, or use a faster model",
+                    model.name
+                ),
+                usage,
+                cost_usd_micros,
+                duration_ms,
+                attempts,
+            })
+        }
         Err(failure) => ModelOutcome::Failed(LlmFailed {
             turn,
             code: failure.code().chars().take(64).collect(),

@@ -89,10 +89,10 @@ pub(crate) fn build(
     input.run = Some(engine::Run {
         id: info.run_id.to_string(),
         turn: Some(run.turn),
-        parent: None,
+        parent: (info.parent.as_ref()).map(|parent| parent.run_id.to_string()),
     });
-    input.model = Some(info.model.clone());
-    input.provider = catalog.get(&info.model).map(|model| model.provider.clone());
+    input.model = Some(run.model.clone());
+    input.provider = catalog.get(&run.model).map(|model| model.provider.clone());
     input.tool = match point {
         PolicyPoint::ToolCall { turn, call_id } => Some(tool_of(run, *turn, call_id)?),
         _ => None,

@@ -2,7 +2,7 @@
 
 use nexus_bus::process;
 use nexus_bus::{Delivery, Failure};
-use nexus_events::command::SignalRun;
+use nexus_events::command::{EndOfTime, SignalRun};
 use nexus_events::run::{self, Run, RunEvent};
 use nexus_events::{DomainError, RunId};
 use serde_json::json;
@@ -32,6 +32,18 @@ impl RunRole {
             &json!({ "run_id": run_id, "seq": done.seq }),
         )
         .await;
+        Ok(())
+    }
+
+    /// The time that a step's budget gave it is over.
+    pub(crate) async fn end_of_time(
+        &self,
+        delivery: &Delivery,
+        end: &EndOfTime,
+    ) -> Result<(), Failure> {
+        let (id, deadline) = (end.reservation_id, end.deadline);
+        let decide = |run: &Run| Ok(run::end_of_time(run, id, deadline));
+        process::decide_run(&self.bus, &self.store, delivery, end.run, "", decide).await?;
         Ok(())
     }
 

@@ -70,6 +70,7 @@ impl Handler for RunRole {
                 .await
             }
             Command::SignalRun(signal) => self.signal(&delivery, signal).await,
+            Command::EndOfTime(end) => self.end_of_time(&delivery, &end).await,
             Command::OpenSession(open) => self.open_session(&delivery, open).await,
             Command::CloseSession(close) => self.close_session(&delivery, close.session_id).await,
             other => Err(Failure::Dead {

@@ -4,8 +4,8 @@ use nexus_bus::process;
 use nexus_bus::trace::TraceParent;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
-use nexus_events::run::{self, NewRun, Run, SessionLink};
-use nexus_events::{Actor, RunId, SessionId};
+use nexus_events::run::{self, NewRun, ParentLink, Run, SessionLink};
+use nexus_events::{Actor, DomainError, RunId, SessionId};
 use serde_json::json;
 
 use crate::RunRole;
@@ -41,6 +41,10 @@ impl RunRole {
                 policy_context: None,
             },
         };
+        let parent = match command.parent_run_id {
+            Some(parent) => self.inherit(delivery, run_id, parent).await?,
+            None => None,
+        };
         let input = std::mem::take(&mut command.input);
         let new = NewRun {
             run_id,
@@ -51,6 +55,7 @@ impl RunRole {
                 .await
                 .map_err(Failure::from)?,
             session,
+            parent,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
         };
@@ -60,6 +65,33 @@ impl RunRole {
         self.accepted(delivery, run_id, session_id, done.first_seq)
             .await;
         Ok(())
+    }
+
+    /// What the run takes over from the one that it works for. A run that was started before keeps
+    /// what it took, whatever became of its parent.
+    async fn inherit(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+        parent: RunId,
+    ) -> Result<Option<ParentLink>, Failure> {
+        if parent == run_id {
+            let reason = "a run is not its own parent";
+            return Err(Failure::Reject(DomainError::invalid(
+                "parent_run_id",
+                reason,
+            )));
+        }
+        if self.exists(delivery, run_id).await? {
+            return Ok(None);
+        }
+        let tenant = &delivery.envelope.tenant;
+        let run = process::load_latest::<Run>(&self.store, tenant, &parent.into(), 0).await?;
+        if run.state.started.is_none() {
+            let id = parent.to_string();
+            return Err(Failure::Reject(DomainError::NotFound { what: "run", id }));
+        }
+        Ok(Some(run::inherit(&run.state).map_err(Failure::Reject)?))
     }
 
     async fn exists(&self, delivery: &Delivery, run_id: RunId) -> Result<bool, Failure> {

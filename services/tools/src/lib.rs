@@ -8,7 +8,7 @@ use std::time::Instant;
 use nexus_bus::{Bus, Store, process};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::command::ExecuteTool;
-use nexus_events::run::{self, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
+use nexus_events::run::{self, RunEvent, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
 use nexus_events::tool::ToolDefinition;
 use nexus_events::{Body, Command, tool};
 
@@ -69,15 +69,27 @@ impl ToolsRole {
             run: reference,
             turn,
             call_id,
+            round,
         } = command;
-        let Some((definition, arguments)) =
-            self.look_up(delivery, &reference, turn, &call_id).await?
-        else {
+        let found = self.look_up(delivery, &reference, turn, &call_id, round);
+        let Some((definition, arguments)) = found.await? else {
             let (bus, store) = (&self.bus, &self.store);
             return process::complete(bus, store, delivery, reference, "outcome").await;
         };
-        let start = |run: &run::Run| Ok(run::start_tool(run, turn, &call_id, definition.version));
+        let now = self.bus.now();
+        let mut lapsed = false;
+        let start = |run: &run::Run| {
+            let events = run::start_tool(run, turn, &call_id, definition.version, now);
+            lapsed = events
+                .iter()
+                .any(|event| matches!(event, RunEvent::ReservationLapsed(_)));
+            Ok(events)
+        };
         process::decide_run(&self.bus, &self.store, delivery, reference, "start", start).await?;
+        if lapsed {
+            // It asks the ledger again; what it may spend comes with another command.
+            return Ok(());
+        }
         let began = Instant::now();
         let result = match BUILTINS.iter().find(|(name, _)| *name == definition.name) {
             Some((_, call)) => call(&arguments),
@@ -127,9 +139,11 @@ impl ToolsRole {
         reference: &nexus_events::command::RunRef,
         turn: u32,
         call_id: &str,
+        round: u32,
     ) -> Result<Option<(&'static ToolDefinition, serde_json::Value)>, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
-        let Some(step) = run.state.tool_step(turn, call_id) else {
+        let step = run.state.tool_step(turn, call_id);
+        let Some(step) = step.filter(|step| step.round == round) else {
             return Ok(None);
         };
         let definition = tool::get(&step.call.name).ok_or_else(|| Failure::Retry {
@@ -137,7 +151,7 @@ impl ToolsRole {
             reason: format!("tool {} is not known to this worker", step.call.name),
         })?;
         match &step.phase {
-            ToolPhase::Judge | ToolPhase::Done(_) => Ok(None),
+            ToolPhase::Judge | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => Ok(None),
             ToolPhase::Started { .. } if !definition.idempotent => Err(Failure::Dead {
                 reason: format!("{} was started and has no outcome", definition.name),
             }),

@@ -232,6 +232,7 @@ impl Models {
                 .map(|r| r.model.name)
                 .unwrap_or_default(),
             models: self.entries.iter().map(info).collect(),
+            ..Catalog::default()
         }
     }
 
