@@ -88,6 +88,8 @@ pub struct BusMetrics {
     pub conflicts: Counter,
     /// Commands that were laid aside, by role.
     pub dead_letters: Family<ByRole, Counter>,
+    /// Whether this process is the active one, by role; of roles that have one only.
+    pub active: Family<ByRole, Gauge>,
     /// Commands that wait, by role.
     pub waiting: Family<ByRole, Gauge>,
     /// Commands in work, by role.
@@ -105,6 +107,7 @@ impl BusMetrics {
             appends: Counter::default(),
             conflicts: Counter::default(),
             dead_letters: Family::default(),
+            active: Family::default(),
             waiting: Family::default(),
             in_work: Family::default(),
             oldest: Family::default(),
@@ -123,6 +126,8 @@ impl BusMetrics {
         registry.register("append_conflicts", help, m.conflicts.clone());
         let help = "Commands laid aside as dead letters, by role";
         registry.register("dead_letters", help, m.dead_letters.clone());
+        let help = "1 where this process is the active one of a role that has one only, by role";
+        registry.register("role_active", help, m.active.clone());
         let help = "Commands that wait to be taken, by role";
         registry.register("queue_waiting_commands", help, m.waiting.clone());
         let help = "Commands taken and not yet settled, by role";

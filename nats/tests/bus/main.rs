@@ -6,6 +6,7 @@
     reason = "a test may fail"
 )]
 
+mod active;
 mod append;
 mod batch;
 mod cluster;
