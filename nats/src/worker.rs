@@ -178,7 +178,7 @@ pub struct RoleSpec {
     /// How long a stopping process waits for what it has begun.
     pub grace: Duration,
     /// One process is given commands and the others stand by: for roles whose processes would only
-    /// meet on the same aggregate. Another takes over at once when the active one stops, and within
+    /// meet on the same aggregate. Another takes over at once when the active one stops, and after
     /// three seconds when it dies; what the dead one had in work comes again after `ack_wait`. Both
     /// may be at work while one takes over, so conflicts happen then, and correctness rests on
     /// expected sequences as ever.
