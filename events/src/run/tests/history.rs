@@ -26,6 +26,7 @@ pub(super) fn model() -> ModelInfo {
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price,
+        tokenizer: None,
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn catalog() -> Catalog {
     Catalog {
         default_model: MODEL.into(),
         models: [(MODEL.to_owned(), model())].into(),
+        ..Catalog::default()
     }
 }
 
