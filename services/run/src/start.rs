@@ -42,6 +42,7 @@ impl RunRole {
             },
         };
         let input = std::mem::take(&mut command.input);
+        let prompt_tokens = self.prompt_tokens(&command, &input).await;
         let new = NewRun {
             run_id,
             command,
@@ -53,6 +54,7 @@ impl RunRole {
             session,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
+            prompt_tokens: prompt_tokens.map_err(Failure::Reject)?,
         };
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
         let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;

@@ -54,6 +54,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
             roles: vec![],
         },
         trace_id: None,
+        prompt_tokens: None,
     }
 }
 
@@ -226,6 +227,7 @@ pub(super) fn result_of(turn: u32, call_id: &str) -> ToolOutcome {
         call_id: call_id.into(),
         output: "42".into(),
         duration_ms: 3,
+        tokens: None,
     })
 }
 
