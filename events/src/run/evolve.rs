@@ -5,11 +5,11 @@ use super::event::{
     LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
     RunParked, RunStarted,
 };
+use super::prompt;
 use super::state::{
-    Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id,
+    Entry, Run, Settling, Started, Status, Step, Told, ToolPhase, ToolStep, reservation_id,
 };
 use crate::aggregate::{Aggregate, AggregateKind, Position};
-use crate::body::Body;
 use crate::ids::ReservationId;
 use crate::ledger::Amounts;
 use crate::model::Usage;
@@ -37,23 +37,24 @@ impl Run {
         (!self.paused).then_some(seq)
     }
 
-    fn say(&mut self, entry: Entry) {
+    /// Takes what was said; its tokens where they were counted, else its bytes bound them.
+    fn say(&mut self, entry: Entry, tokens: Option<u64>) {
         // Roles, separators and names cost a few tokens a message in every chat template.
-        const ENVELOPE_BYTES: u64 = 16;
-        let bytes = match &entry {
+        const ENVELOPE_TOKENS: u64 = 16;
+        let tokens = tokens.unwrap_or_else(|| match &entry {
             Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
             // Counted by the provider, in the usage beside it.
             Entry::Assistant { .. } => 0,
-        };
-        self.new_context_bytes = self
-            .new_context_bytes
-            .saturating_add(bytes.saturating_add(ENVELOPE_BYTES));
+        });
+        self.new_context_tokens = self
+            .new_context_tokens
+            .saturating_add(tokens.saturating_add(ENVELOPE_TOKENS));
         self.entries.push(entry);
     }
 
     fn next_turn(&mut self, seq: u64) {
         for signal in std::mem::take(&mut self.signals) {
-            self.say(Entry::User(signal));
+            self.say(Entry::User(signal.input), signal.tokens);
         }
         self.turn += 1;
         self.round = 0;
@@ -137,13 +138,12 @@ impl Run {
     }
 
     fn start(&mut self, event: &RunStarted, at: Position) {
-        let overhead = super::prompt_overhead_bytes(&event.agent, &event.tools);
         self.known_context_tokens = event
             .session
             .previous
             .map_or(0, |previous| previous.context_tokens);
-        self.new_context_bytes = overhead;
-        self.say(Entry::User(event.input.clone()));
+        self.new_context_tokens = prompt::first_tokens(event);
+        self.entries.push(Entry::User(event.input.clone()));
         self.status = Status::Pending;
         self.model = event.model.clone();
         self.turn = 1;
@@ -194,11 +194,12 @@ impl Run {
     fn answered(&mut self, done: &LlmCompleted, seq: u64) {
         self.charge(&done.usage, done.cost_usd_micros, done.duration_ms, seq);
         self.known_context_tokens = done.usage.total_tokens();
-        self.new_context_bytes = 0;
-        self.say(Entry::Assistant {
+        self.new_context_tokens = 0;
+        let said = Entry::Assistant {
             text: done.text.clone(),
             tool_calls: done.tool_calls.clone(),
-        });
+        };
+        self.say(said, None);
         if done.tool_calls.is_empty() {
             // `RunCompleted` follows in the same commit, unless somebody spoke meanwhile.
             if !self.signals.is_empty() {
@@ -323,7 +324,7 @@ impl Run {
     }
 
     /// Records what a tool said, and settles what it spent.
-    fn tool_done(&mut self, turn: u32, call_id: &str, told: Body, duration_ms: u64, seq: u64) {
+    fn tool_done(&mut self, turn: u32, call_id: &str, told: Told, duration_ms: u64, seq: u64) {
         self.work_ms = self.work_ms.saturating_add(duration_ms);
         let held = self
             .tool_step_mut(turn, call_id)
@@ -352,12 +353,13 @@ impl Run {
             return;
         }
         for step in std::mem::take(calls) {
-            if let ToolPhase::Done(text) = step.phase {
-                self.say(Entry::Tool {
+            if let ToolPhase::Done(told) = step.phase {
+                let said = Entry::Tool {
                     call_id: step.call.id,
                     name: step.call.name,
-                    text,
-                });
+                    text: told.text,
+                };
+                self.say(said, told.tokens);
             }
         }
         self.next_turn(seq);
@@ -452,14 +454,17 @@ impl Aggregate for Run {
                 self.tool(started.turn, &started.call_id, phase, seq);
             }
             RunEvent::ToolCompleted(done) => {
-                let output = done.output.clone();
-                self.tool_done(done.turn, &done.call_id, output, done.duration_ms, seq);
+                let told = Told {
+                    text: done.output.clone(),
+                    tokens: done.tokens,
+                };
+                self.tool_done(done.turn, &done.call_id, told, done.duration_ms, seq);
             }
             RunEvent::ToolFailed(failed) => {
                 let told = format!("error: {}", failed.message).into();
                 self.tool_done(failed.turn, &failed.call_id, told, failed.duration_ms, seq);
             }
-            RunEvent::RunSignalled(signal) => self.signals.push(signal.input.clone()),
+            RunEvent::RunSignalled(signal) => self.signals.push(signal.clone()),
             RunEvent::RunPaused(_) => self.paused = true,
             RunEvent::RunResumed(_) => self.resume(at),
             RunEvent::RunCompleted(_) => self.end(Status::Completed, at),

@@ -270,9 +270,11 @@ fn catalog() -> Catalog {
         context_tokens: 32_000,
         max_output_tokens: 1_000,
         price,
+        tokenizer: None,
     };
     Catalog {
         default_model: MODEL.to_owned(),
         models: [(MODEL.to_owned(), model)].into(),
+        ..Catalog::default()
     }
 }

@@ -4,6 +4,7 @@
 mod control;
 mod session;
 mod start;
+mod tokens;
 
 use std::sync::Arc;
 

@@ -46,6 +46,7 @@ impl RunRole {
             None => None,
         };
         let input = std::mem::take(&mut command.input);
+        let prompt_tokens = self.prompt_tokens(&command, &input).await;
         let new = NewRun {
             run_id,
             command,
@@ -58,6 +59,7 @@ impl RunRole {
             parent,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
+            prompt_tokens: prompt_tokens.map_err(Failure::Reject)?,
         };
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
         let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;

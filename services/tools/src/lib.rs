@@ -3,10 +3,12 @@
 
 mod calculator;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use nexus_bus::{Bus, Store, process};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_events::catalog::{Catalog, Tokenizer};
 use nexus_events::command::ExecuteTool;
 use nexus_events::run::{self, RunEvent, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
 use nexus_events::tool::ToolDefinition;
@@ -53,14 +55,24 @@ const BUILTINS: &[(&str, Builtin)] = &[("calculator", calculator::call)];
 pub struct ToolsRole {
     bus: Bus,
     store: Store,
+    catalog: Arc<Catalog>,
+}
+
+/// A call that is to be executed.
+struct Found {
+    definition: &'static ToolDefinition,
+    arguments: serde_json::Value,
+    /// Of the models that may read the result.
+    tokenizers: Vec<Tokenizer>,
 }
 
 impl ToolsRole {
-    /// The role over a bus.
-    pub fn new(store: Store) -> Self {
+    /// The role over a bus, with the models that read what tools give.
+    pub fn new(store: Store, catalog: Arc<Catalog>) -> Self {
         Self {
             bus: store.bus().clone(),
             store,
+            catalog,
         }
     }
 
@@ -72,7 +84,12 @@ impl ToolsRole {
             round,
         } = command;
         let found = self.look_up(delivery, &reference, turn, &call_id, round);
-        let Some((definition, arguments)) = found.await? else {
+        let Some(Found {
+            definition,
+            arguments,
+            tokenizers,
+        }) = found.await?
+        else {
             let (bus, store) = (&self.bus, &self.store);
             return process::complete(bus, store, delivery, reference, "outcome").await;
         };
@@ -100,12 +117,14 @@ impl ToolsRole {
         let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let outcome = match result {
             Ok(output) => {
-                let output = Body::from(output.to_string());
+                let output = output.to_string();
+                let tokens = nexus_tokens::most(&tokenizers, &[&output]).await;
                 ToolOutcome::Completed(ToolCompleted {
                     turn,
                     call_id,
-                    output,
+                    output: Body::from(output),
                     duration_ms,
+                    tokens,
                 })
             }
             Err(ToolError { code, message }) => {
@@ -132,7 +151,7 @@ impl ToolsRole {
         Ok(())
     }
 
-    /// The tool and its arguments; none when there is nothing to execute (any more).
+    /// The call; none when there is nothing to execute (any more).
     async fn look_up(
         &self,
         delivery: &Delivery,
@@ -140,7 +159,7 @@ impl ToolsRole {
         turn: u32,
         call_id: &str,
         round: u32,
-    ) -> Result<Option<(&'static ToolDefinition, serde_json::Value)>, Failure> {
+    ) -> Result<Option<Found>, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
         let step = run.state.tool_step(turn, call_id);
         let Some(step) = step.filter(|step| step.round == round) else {
@@ -156,7 +175,13 @@ impl ToolsRole {
                 reason: format!("{} was started and has no outcome", definition.name),
             }),
             ToolPhase::Ready { .. } | ToolPhase::Started { .. } => {
-                Ok(Some((definition, step.call.arguments.clone())))
+                let tokenizers = (run.state.info())
+                    .map(|info| self.catalog.tokenizers(&info.agent.name, &info.model));
+                Ok(Some(Found {
+                    definition,
+                    arguments: step.call.arguments.clone(),
+                    tokenizers: tokenizers.unwrap_or_default(),
+                }))
             }
         }
     }

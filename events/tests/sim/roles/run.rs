@@ -39,6 +39,7 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
         session,
         user,
         trace_id: None,
+        prompt_tokens: None,
     };
     let catalog = world.catalog.clone();
     control(world, id, run_id, |run| {
@@ -70,6 +71,6 @@ pub(crate) fn resume(world: &mut World, id: &CommandId, command: ControlRun) -> 
 pub(crate) fn signal(world: &mut World, id: &CommandId, command: SignalRun) -> Step<()> {
     let SignalRun { run_id, input } = command;
     control(world, id, run_id, |run| {
-        run::signal(run, input.as_str().into())
+        run::signal(run, input.as_str().into(), None)
     })
 }

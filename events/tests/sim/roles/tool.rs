@@ -45,6 +45,7 @@ pub(crate) fn execute(world: &mut World, id: &CommandId, command: ExecuteTool) -
             call_id,
             output,
             duration_ms,
+            tokens: None,
         })
     };
     world.point("after the tool took effect")?;

@@ -119,6 +119,7 @@ mod tests {
             max_turns: 4,
             metadata: [("a".to_owned(), "b".to_owned())].into(),
             trace_id: None,
+            prompt_tokens: None,
         }
         .into()
     }
