@@ -52,15 +52,40 @@ pub struct Position {
     pub time: Timestamp,
 }
 
+/// How an aggregate's state is kept beside the log, so that reading a long one back does not begin
+/// at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSpec {
+    /// What [`Aggregate::save`] writes, and what a fold makes of the events: a change of either is
+    /// another version, and snapshots of any other are not read.
+    pub version: u32,
+    /// After how many commits a new one is made.
+    pub every_commits: u64,
+}
+
 /// An aggregate's state: nothing but a fold of its events.
 pub trait Aggregate: Default + Clone + Debug + Send + Sync + 'static {
     /// The token in its subject.
     const KIND: AggregateKind;
+    /// How its state is kept; for aggregates that stay short, not at all. One that is kept is cloned
+    /// with each snapshot, so its state should be cheap to clone.
+    const SNAPSHOT: Option<SnapshotSpec> = None;
     /// Its events.
     type Event: Event;
 
     /// Takes one event into the state. It never refuses: what was recorded is so.
     fn evolve(&mut self, event: &Self::Event, at: Position);
+
+    /// The whole state, for [`Aggregate::restore`]; nothing when it cannot be kept now.
+    fn save(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The state that was saved; nothing when the bytes are not one. What is restored must be what
+    /// the fold had made: it decides on in its place.
+    fn restore(_bytes: &[u8]) -> Option<Self> {
+        None
+    }
 }
 
 /// The events of one aggregate.

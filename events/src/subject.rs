@@ -13,6 +13,8 @@ pub const ALL_EVENTS: &str = "nexus.*.evt.>";
 pub const ALL_DEAD_LETTERS: &str = "nexus.*.dlq.>";
 /// Every chunk of every stored body.
 pub const ALL_OBJECTS: &str = "nexus.*.obj.>";
+/// Everything that belongs to snapshots of aggregates.
+pub const ALL_SNAPSHOTS: &str = "nexus.*.snap.>";
 /// What the server republishes each accepted commit to, in its mapping language.
 pub const LOG_MAPPING: &str = "nexus.{{wildcard(1)}}.log.>";
 /// Scheduled messages and what they become when due.
@@ -77,6 +79,31 @@ pub fn object_chunk(tenant: &Tenant, digest: &str, index: u32) -> String {
 /// All chunks of a stored body.
 pub fn object_chunks(tenant: &Tenant, digest: &str) -> String {
     format!("nexus.{tenant}.obj.{digest}.*")
+}
+
+/// What says of a snapshot's slot what it holds: of two slots, one is written while the other is
+/// whole.
+pub fn snapshot_head(tenant: &Tenant, kind: AggregateKind, id: &AggregateId, slot: u8) -> String {
+    format!("nexus.{tenant}.snap.{}.{id}.head.{slot}", kind.as_str())
+}
+
+/// One chunk of a slot.
+pub fn snapshot_part(
+    tenant: &Tenant,
+    kind: AggregateKind,
+    id: &AggregateId,
+    slot: u8,
+    index: u32,
+) -> String {
+    format!(
+        "nexus.{tenant}.snap.{}.{id}.part.{slot}.{index}",
+        kind.as_str()
+    )
+}
+
+/// All chunks of a slot.
+pub fn snapshot_parts(tenant: &Tenant, kind: AggregateKind, id: &AggregateId, slot: u8) -> String {
+    format!("nexus.{tenant}.snap.{}.{id}.part.{slot}.*", kind.as_str())
 }
 
 /// What a tenant's own reply subjects begin with.
@@ -175,6 +202,15 @@ mod tests {
         assert_eq!(
             parse_events(&log(&tenant, AggregateKind::Ledger, &id)),
             parse_events(&subject)
+        );
+        let ledger = (&tenant, AggregateKind::Ledger, &AggregateId::ONLY);
+        assert_eq!(
+            snapshot_head(ledger.0, ledger.1, ledger.2, 0),
+            "nexus.acme.snap.ledger.main.head.0"
+        );
+        assert_eq!(
+            snapshot_part(ledger.0, ledger.1, ledger.2, 1, 7),
+            snapshot_parts(ledger.0, ledger.1, ledger.2, 1).replace('*', "7")
         );
         let parsed = parse_command(&command(&tenant, "run", "start")).unwrap();
         assert_eq!(

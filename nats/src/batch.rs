@@ -52,13 +52,14 @@ pub async fn run_batch_role<H: BatchHandler>(
         }
     }
     let Line {
-        puller,
+        mut puller,
         desk,
         waiting,
         ..
     } = line;
     give_back(&desk, waiting).await;
     give_back(&desk, puller.stop().await.into_iter().map(Taken::new)).await;
+    puller.hand_over().await;
     // Acknowledgements on their way out; a lost one means one more delivery, no more.
     let _ = timeout(Duration::from_secs(2), bus.client().flush()).await;
     info!(role = spec.name, "role stopped");
@@ -141,7 +142,7 @@ impl Line {
         }
     }
 
-    /// Waits for what is away, and keeps what waits alive.
+    /// Waits for what is away, and keeps alive what waits, or still arrives.
     async fn pause(&mut self, delay: Duration) {
         let mut over = std::pin::pin!(sleep(delay));
         loop {
@@ -153,6 +154,7 @@ impl Line {
                         self.desk.in_progress(taken).await;
                     }
                 }
+                message = self.puller.next(0) => self.waiting.push_back(Taken::new(message)),
             }
         }
     }

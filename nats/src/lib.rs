@@ -16,6 +16,7 @@ pub mod inbound;
 pub mod js;
 pub mod metrics;
 pub mod objects;
+mod pin;
 pub mod process;
 pub mod publish;
 mod pull;

@@ -68,6 +68,13 @@ pub struct Handled {
     pub outcome: &'static str,
 }
 
+/// What became of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Snapshots {
+    /// `written`, `failed`, `used` or `ignored`.
+    pub outcome: &'static str,
+}
+
 /// One label: the role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByRole {
@@ -88,6 +95,10 @@ pub struct BusMetrics {
     pub conflicts: Counter,
     /// Commands that were laid aside, by role.
     pub dead_letters: Family<ByRole, Counter>,
+    /// Snapshots of long aggregates, by what became of them.
+    pub snapshots: Family<Snapshots, Counter>,
+    /// Whether this process is the active one, by role; of roles that have one only.
+    pub active: Family<ByRole, Gauge>,
     /// Commands that wait, by role.
     pub waiting: Family<ByRole, Gauge>,
     /// Commands in work, by role.
@@ -105,6 +116,8 @@ impl BusMetrics {
             appends: Counter::default(),
             conflicts: Counter::default(),
             dead_letters: Family::default(),
+            snapshots: Family::default(),
+            active: Family::default(),
             waiting: Family::default(),
             in_work: Family::default(),
             oldest: Family::default(),
@@ -123,6 +136,10 @@ impl BusMetrics {
         registry.register("append_conflicts", help, m.conflicts.clone());
         let help = "Commands laid aside as dead letters, by role";
         registry.register("dead_letters", help, m.dead_letters.clone());
+        let help = "Snapshots of long aggregates, by what became of them";
+        registry.register("snapshots", help, m.snapshots.clone());
+        let help = "1 where this process is the active one of a role that has one only, by role";
+        registry.register("role_active", help, m.active.clone());
         let help = "Commands that wait to be taken, by role";
         registry.register("queue_waiting_commands", help, m.waiting.clone());
         let help = "Commands taken and not yet settled, by role";
@@ -139,6 +156,10 @@ impl BusMetrics {
             outcome,
         };
         self.commands.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn snapshot(&self, outcome: &'static str) {
+        self.snapshots.get_or_create(&Snapshots { outcome }).inc();
     }
 
     pub(crate) fn took(&self, role: &str, duration: Duration) {

@@ -145,6 +145,35 @@ pub async fn next_decisive(
     .await
 }
 
+/// The last message of `subject`, as the leader has it. A stream that does not exist is an answer
+/// and not waited for.
+///
+/// # Errors
+/// [`ReadError`].
+pub(crate) async fn last_decisive(
+    bus: &Bus,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<Stored>, ReadError> {
+    retried(bus, stream, || async {
+        let handle = (bus.jetstream().get_stream_no_info(stream).await)
+            .map_err(|error| ApiError::Away(error.to_string()))?;
+        match handle.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(from_leader(message))),
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound => Ok(None),
+                RawMessageErrorKind::JetStream(refusal) => Err(ApiError::Refused {
+                    status: u16::try_from(refusal.code()).unwrap_or(u16::MAX),
+                    err_code: u16::try_from(refusal.error_code().0).unwrap_or(0),
+                    description: refusal.to_string(),
+                }),
+                _ => Err(ApiError::Away(error.to_string())),
+            },
+        }
+    })
+    .await
+}
+
 async fn retried<T, F: Future<Output = Result<T, ApiError>>>(
     bus: &Bus,
     stream: &str,

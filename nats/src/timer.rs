@@ -116,6 +116,7 @@ pub async fn run_relay(bus: Bus, shutdown: CancellationToken) {
         name: "timer-relay".to_owned(),
         filter_subjects: vec![subject::ALL_TIMERS_DUE.to_owned()],
         ack_wait: ACK_WAIT,
+        single_active: false,
     };
     let mut puller = Puller::new(bus.clone(), consumer, RELAYED_AT_ONCE);
     info!("timer relay started");

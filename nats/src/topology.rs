@@ -17,6 +17,9 @@ pub const DEAD_LETTERS: &str = "NEXUS_DLQ";
 pub const TIMERS: &str = "NEXUS_TMR";
 /// Bodies that are too large for an event, by digest.
 pub const OBJECTS: &str = "NEXUS_OBJ";
+/// States of long aggregates: a cache beside the truth. It may be emptied, and need not be backed
+/// up.
+pub const SNAPSHOTS: &str = "NEXUS_SNP";
 
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
@@ -73,6 +76,9 @@ pub struct StreamSpec {
     pub duplicate_window: u64,
     /// How many consumers it may have.
     pub max_consumers: u32,
+    /// Of one subject; older ones make room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_msgs_per_subject: Option<u32>,
     /// Read by sequence or subject without a consumer.
     pub allow_direct: bool,
     /// No single message is ever deleted.
@@ -150,6 +156,13 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             name: OBJECTS,
             description: "Large bodies by digest, in chunks",
             subjects: vec![subject::ALL_OBJECTS.to_owned()],
+            ..base.clone()
+        },
+        StreamSpec {
+            name: SNAPSHOTS,
+            description: "States of long aggregates; only saves time",
+            subjects: vec![subject::ALL_SNAPSHOTS.to_owned()],
+            max_msgs_per_subject: Some(1),
             ..base
         },
     ]
@@ -167,6 +180,7 @@ fn base(replicas: usize) -> StreamSpec {
         discard: "old",
         duplicate_window: nanos(DUPLICATE_WINDOW),
         max_consumers: MAX_CONSUMERS,
+        max_msgs_per_subject: None,
         allow_direct: true,
         deny_delete: false,
         deny_purge: false,

@@ -177,6 +177,12 @@ pub struct RoleSpec {
     pub ack_wait: Duration,
     /// How long a stopping process waits for what it has begun.
     pub grace: Duration,
+    /// One process is given commands and the others stand by: for roles whose processes would only
+    /// meet on the same aggregate. Another takes over at once when the active one stops, and after
+    /// three seconds when it dies; what the dead one had in work comes again after `ack_wait`. Both
+    /// may be at work while one takes over, so conflicts happen then, and correctness rests on
+    /// expected sequences as ever.
+    pub single_active: bool,
 }
 
 impl RoleSpec {
@@ -190,6 +196,7 @@ impl RoleSpec {
             max_attempts: 8,
             ack_wait: Duration::from_secs(10),
             grace: Duration::from_secs(10),
+            single_active: false,
         }
     }
 
@@ -203,6 +210,7 @@ impl RoleSpec {
                 .map(|r| subject::commands_of(r))
                 .collect(),
             ack_wait: self.ack_wait,
+            single_active: self.single_active,
         }
     }
 
@@ -259,6 +267,7 @@ pub async fn run_role<H: Handler>(
         );
         work.shutdown().await;
     }
+    puller.hand_over().await;
     // Acknowledgements on their way out; a lost one means one more delivery, no more.
     let _ = timeout(Duration::from_secs(2), bus.client().flush()).await;
     info!(role = spec.name, "role stopped");

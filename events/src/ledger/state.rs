@@ -5,15 +5,19 @@ use rpds::{HashTrieMapSync, HashTrieSetSync, RedBlackTreeSetSync};
 use serde::{Deserialize, Serialize};
 
 use super::line::{Answer, Line, Waiting};
+use super::snapshot;
 use super::{
     Account, AccountKey, Amounts, BudgetReserved, LedgerEvent, LimitsSet, Scope, Unit, Window,
 };
-use crate::aggregate::{Aggregate, AggregateKind, Position};
+use crate::aggregate::{Aggregate, AggregateKind, Position, SnapshotSpec};
 use crate::ids::{ReservationId, RunId};
 use crate::time::Timestamp;
 
 /// How long a settlement may be late and still find what it belongs to.
 const REMEMBER_EXPIRED_MS: u64 = 7 * 24 * 3_600_000;
+
+/// A tail of as many commits is read in a tenth of a second; saving takes some ten milliseconds.
+const SNAPSHOT_EVERY_COMMITS: u64 = 2_048;
 
 /// Limits, reservations and spend of a tenant.
 #[derive(Clone, Debug, Default)]
@@ -350,6 +354,18 @@ impl Ledger {
 impl Aggregate for Ledger {
     const KIND: AggregateKind = AggregateKind::Ledger;
     type Event = LedgerEvent;
+    const SNAPSHOT: Option<SnapshotSpec> = Some(SnapshotSpec {
+        version: snapshot::VERSION,
+        every_commits: SNAPSHOT_EVERY_COMMITS,
+    });
+
+    fn save(&self) -> Option<Vec<u8>> {
+        self.to_bytes()
+    }
+
+    fn restore(bytes: &[u8]) -> Option<Self> {
+        Self::from_bytes(bytes)
+    }
 
     fn evolve(&mut self, event: &LedgerEvent, at: Position) {
         match event {

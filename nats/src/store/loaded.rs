@@ -3,12 +3,13 @@
 //! not begin at the beginning, or a stream with a hole, is noticed instead of trusted.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use nexus_events::aggregate::DecodeError;
 use nexus_events::{Aggregate, CommandId, Commit, Position};
+use serde::{Deserialize, Serialize};
 
 use crate::read::Stored;
 
@@ -33,6 +34,22 @@ pub struct Loaded<A> {
     /// False while events are being folded: a panic in a fold leaves it false.
     sound: bool,
     commits: VecDeque<(CommandId, u64)>,
+    /// Commits folded since the last snapshot.
+    unsaved: u64,
+    /// Alive while a snapshot is being written.
+    saving: Weak<()>,
+}
+
+/// What is known of an aggregate's commits without their events: what a snapshot holds beside the
+/// state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Trail {
+    /// Sequence of the last commit.
+    pub(super) seq: u64,
+    /// Sequence of the first commit.
+    pub(super) first_seq: u64,
+    /// The last commits by their command, the latest at the end.
+    pub(super) commits: VecDeque<(CommandId, u64)>,
 }
 
 /// Why a stored commit cannot follow what is loaded.
@@ -57,6 +74,8 @@ impl<A: Aggregate> Loaded<A> {
             verified: None,
             sound: true,
             commits: VecDeque::new(),
+            unsaved: 0,
+            saving: Weak::new(),
         }
     }
 
@@ -75,7 +94,41 @@ impl<A: Aggregate> Loaded<A> {
     }
 
     pub(super) fn reset(&mut self) {
+        let saving = std::mem::take(&mut self.saving);
         *self = Self::empty(Arc::clone(&self.subject));
+        self.saving = saving;
+    }
+
+    /// What is known of its commits.
+    pub(super) fn trail(&self) -> Trail {
+        Trail {
+            seq: self.seq,
+            first_seq: self.first_seq,
+            commits: self.commits.clone(),
+        }
+    }
+
+    /// Goes on from a state that was folded before.
+    pub(super) fn resume(&mut self, state: A, trail: Trail) {
+        self.reset();
+        self.state = state;
+        self.seq = trail.seq;
+        self.first_seq = trail.first_seq;
+        self.commits = trail.commits;
+        let surplus = self.commits.len().saturating_sub(REMEMBERED);
+        self.commits.drain(..surplus);
+    }
+
+    /// Whether it is time for a snapshot: then it counts as made, and no other is made while what
+    /// is given back lives.
+    pub(super) fn due(&mut self, every_commits: u64) -> Option<Arc<()>> {
+        if self.unsaved < every_commits.max(1) || self.saving.strong_count() > 0 {
+            return None;
+        }
+        let saving = Arc::new(());
+        self.saving = Arc::downgrade(&saving);
+        self.unsaved = 0;
+        Some(saving)
     }
 
     pub(super) fn verified_within(&self, longest: Duration) -> bool {
@@ -115,6 +168,7 @@ impl<A: Aggregate> Loaded<A> {
             self.commits.pop_front();
         }
         self.commits.push_back((commit.causation.clone(), seq));
+        self.unsaved += 1;
         self.seq = seq;
         if self.first_seq == 0 {
             self.first_seq = seq;

@@ -7,6 +7,8 @@ mod cache;
 mod error;
 mod hint;
 mod loaded;
+mod slots;
+mod snapshot;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -218,6 +220,7 @@ impl Store {
                 guard.0.fold(&commit, seq);
                 guard.0.known = true;
                 guard.0.verified = Some(Instant::now());
+                self.keep(guard);
                 Ok(Written::Appended(seq, commit.events))
             }
             Err(ExecuteError::Append(AppendError::Conflict { .. })) => Ok(Written::Conflict),
@@ -285,7 +288,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Reads what follows the state, a page at a time.
+    /// Reads what follows the state; where there is none that can be gone on from, that of a
+    /// snapshot if there is one.
     async fn catch_up<A: Aggregate>(
         &self,
         guard: &mut Guard<A>,
@@ -293,9 +297,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         if !guard.is_sound() || !guard.known {
             guard.0.reset();
+            self.resume(guard).await?;
         }
+        self.read_on(guard, first_seq).await
+    }
+
+    /// Reads what follows the state, a page at a time; from `first_seq` where there is none yet.
+    async fn read_on<A: Aggregate>(
+        &self,
+        guard: &mut Guard<A>,
+        first_seq: u64,
+    ) -> Result<(), StoreError> {
         let subject = Arc::clone(&guard.subject);
-        let mut from = if guard.known {
+        let mut from = if guard.seq > 0 {
             guard.seq + 1
         } else {
             first_seq.max(1)
@@ -307,7 +321,8 @@ impl Store {
                 match guard.0.apply(stored) {
                     // The hint was wrong: begin at the beginning.
                     Err(Break::NotTheFirst) if from > 1 && from == first_seq => {
-                        return Box::pin(self.catch_up(guard, 1)).await;
+                        guard.0.reset();
+                        return Box::pin(self.read_on(guard, 1)).await;
                     }
                     applied => applied.map_err(|broken| broken.at(stored, guard.seq))?,
                 }
@@ -319,7 +334,7 @@ impl Store {
         }
         // A hint that points behind the end finds nothing, which says nothing.
         if guard.seq == 0 && first_seq > 1 {
-            return Box::pin(self.catch_up(guard, 1)).await;
+            return Box::pin(self.read_on(guard, 1)).await;
         }
         guard.0.known = true;
         guard.0.verified = Some(Instant::now());

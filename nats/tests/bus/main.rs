@@ -6,6 +6,7 @@
     reason = "a test may fail"
 )]
 
+mod active;
 mod append;
 mod batch;
 mod cluster;
@@ -14,6 +15,7 @@ mod measure;
 mod objects;
 mod proxy;
 mod restart;
+mod snapshot;
 mod store;
 mod support;
 mod timer;

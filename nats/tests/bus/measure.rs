@@ -13,7 +13,7 @@ use nexus_bus::{
 use crate::support::{Stand, Sum, add, cancel, cause, send, sum_id, tenant, until};
 use crate::worker::{Running, SPEC};
 
-fn percentiles(mut times: Vec<Duration>) -> String {
+pub(crate) fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     format!("p50 {:?}, p99 {:?}", at(0.5), at(0.99))

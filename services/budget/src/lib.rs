@@ -23,6 +23,7 @@ use expiry::{Timers, Told};
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 256,
     prefetch: 256,
+    single_active: true,
     ..RoleSpec::new("budget", &["budget"])
 };
 

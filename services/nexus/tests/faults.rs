@@ -90,10 +90,10 @@ fn one_outcome_a_step(events: &[Value]) {
         let data = &event["data"];
         let step = match kind {
             "nexus.run.started.v1" | "nexus.run.completed.v1" => kind.to_owned(),
-            "nexus.run.llm-completed.v1" | "nexus.run.reservation-granted.v1" => {
-                format!("{kind} {}", data["turn"])
+            "nexus.run.llm-completed.v1" => format!("{kind} {}", data["turn"]),
+            "nexus.run.tool-completed.v1" | "nexus.run.reservation-granted.v1" => {
+                format!("{kind} {} {}", data["turn"], data["call_id"])
             }
-            "nexus.run.tool-completed.v1" => format!("{kind} {} {}", data["turn"], data["call_id"]),
             "nexus.run.policy-decided.v1" => format!("{kind} {}", data["point"]),
             _ => continue,
         };

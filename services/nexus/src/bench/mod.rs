@@ -5,8 +5,12 @@
 //! A measurement is a file with its arguments and a `run`, a variant of [`Bench`], and a report with
 //! a fixed shape.
 
+mod bare;
+mod budget;
+mod budget_report;
 mod direct;
 mod error;
+mod holds;
 mod lag;
 mod load;
 mod machine;
@@ -36,6 +40,8 @@ pub(crate) struct BenchArgs {
 enum Bench {
     /// Whole governed runs: rates, times, CPU, memory and bytes
     Runs(runs::RunsArgs),
+    /// Reservations on one hot ledger and on many: rates, times, CPU
+    Budget(budget::BudgetArgs),
     /// An OpenAI-compatible server that answers at once, for measuring and trying out
     ModelServer(model_server::ModelServerArgs),
 }
@@ -44,6 +50,7 @@ enum Bench {
 pub(crate) async fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.what {
         Bench::Runs(args) => Box::pin(runs::run(args)).await,
+        Bench::Budget(args) => Box::pin(budget::run(args)).await,
         Bench::ModelServer(args) => model_server::serve(args).await,
     };
     match outcome {

@@ -108,23 +108,14 @@ impl RunsReport {
         out.push_str(&heading("By program"));
         out.push_str(&self.programs().render(style));
         if !self.machine.optimised {
-            let warning = "This program was built without optimisation: these are not its figures.";
-            out.push_str(&format!("\n{}\n", style.paint(Tone::Warn, warning)));
+            out.push_str(&format!("\n{}\n", style.paint(Tone::Warn, UNOPTIMISED)));
         }
         out
     }
 
     fn setup(&self) -> Sheet {
-        let machine = &self.machine;
         let mut sheet = Sheet::default();
-        let what = format!(
-            "{} cores, {}, {}, load {:.2} before",
-            machine.cores,
-            machine.cpu,
-            bytes(machine.memory_bytes),
-            machine.load_before
-        );
-        sheet.line("machine", Cell::plain(what));
+        sheet.line("machine", Cell::plain(machine_line(&self.machine)));
         let platform = if self.own_platform {
             "its own, instant model"
         } else {
@@ -232,8 +223,23 @@ impl RunsReport {
     }
 }
 
+/// What is said of figures that mean nothing.
+pub(super) const UNOPTIMISED: &str =
+    "This program was built without optimisation: these are not its figures.";
+
+/// Where it was measured, in a line.
+pub(super) fn machine_line(machine: &Machine) -> String {
+    format!(
+        "{} cores, {}, {}, load {:.2} before",
+        machine.cores,
+        machine.cpu,
+        bytes(machine.memory_bytes),
+        machine.load_before
+    )
+}
+
 /// Microseconds as milliseconds, with the digits that mean something.
-fn millis(us: u64) -> String {
+pub(super) fn millis(us: u64) -> String {
     let ms = us as f64 / 1000.0;
     let decimals = match us {
         0..10_000 => 2,

@@ -17,6 +17,11 @@ impl Samples {
             .push(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Takes others in.
+    pub(crate) fn join(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -106,6 +106,13 @@ impl Platform {
         self.start_role(role);
     }
 
+    /// kill -9, and leave it.
+    pub(crate) fn stop_role(&mut self, role: &'static str) {
+        let mut child = self.processes.remove(role).expect("the role runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
