@@ -16,10 +16,7 @@ use crate::time::Timestamp;
 
 events! {
     /// What a run records.
-    #[expect(
-        clippy::large_enum_variant,
-        reason = "the large one is the first of every run; a box would be one more allocation for each"
-    )]
+    #[expect(clippy::large_enum_variant, reason = "a run starts once")]
     RunEvent {
         /// It began.
         RunStarted(RunStarted) = "nexus.run.started.v1",

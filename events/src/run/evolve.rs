@@ -110,12 +110,17 @@ impl Run {
         }
     }
 
-    /// The run ended: its last settlement says so, or a word of its own where there is none.
+    /// The run ended: what it settles last says so, or a word of its own where there is nothing. All
+    /// of it does, for it is handled in any order: what still waits for the run may be served because
+    /// of the first, and brings the run into flight again.
     fn leave_flight(&mut self, seq: u64) {
-        match self.settling.last_mut().filter(|last| last.since == seq) {
-            Some(last) => last.ends_run = true,
-            None if self.in_flight => self.settle_reservation(None, Amounts::default(), seq),
-            None => {}
+        let mut says_so = false;
+        for settling in self.settling.iter_mut().filter(|last| last.since == seq) {
+            settling.ends_run = true;
+            says_so = true;
+        }
+        if !says_so && self.in_flight {
+            self.settle_reservation(None, Amounts::default(), seq);
         }
         self.in_flight = false;
     }
@@ -392,7 +397,8 @@ impl Run {
                             wake(since);
                         }
                         ToolPhase::Ready { since } => {
-                            if wake(since) {
+                            let slept = wake(since);
+                            if slept {
                                 step.deadline = anew(&step.grant);
                             }
                         }
