@@ -188,6 +188,8 @@ pub fn set_limits(ledger: &Ledger, set: &SetLimits) -> Vec<LedgerEvent> {
                     scope,
                     window,
                     limits,
+                    previous: ledger.account(&set.scope, set.window).map(|had| had.limits),
+                    by: None,
                 }
                 .into(),
             ]
@@ -206,6 +208,8 @@ fn new_limits(ledger: &Ledger, ask: &Ask) -> impl Iterator<Item = LimitsSet> {
             scope: scope.clone(),
             window: Window::Lifetime,
             limits: *limits,
+            previous: None,
+            by: None,
         })
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amounts, Limits, Scope, Window};
 use crate::aggregate::events;
+use crate::envelope::Actor;
 use crate::ids::{ReservationId, RunId};
 use crate::time::Timestamp;
 
@@ -33,6 +34,28 @@ pub struct LimitsSet {
     pub window: Window,
     /// The limits.
     pub limits: Limits,
+    /// What they were, where the scope had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Limits>,
+    /// Who set them: a commit of many commands has no single actor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+impl LedgerEvent {
+    /// The event with who asked for it, where it is one that people ask for. Whoever names nobody
+    /// acts as the bus's own user.
+    #[must_use]
+    pub fn asked_by(mut self, actor: &Actor) -> Self {
+        if let Self::LimitsSet(set) = &mut self {
+            let mut by = actor.clone();
+            if by.user.is_empty() {
+                by.user = "bus".to_owned();
+            }
+            set.by = Some(by);
+        }
+        self
+    }
 }
 
 /// A call may spend this much: it holds in all of its scopes.

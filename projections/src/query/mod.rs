@@ -14,7 +14,8 @@ mod sessions;
 
 pub(crate) use budgets::amounts;
 
-pub use audit::{AuditFilter, AuditRow};
+pub use crate::audit::AuditRow;
+pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding, ReservationRow};
 pub use calls::{LlmCallRow, ToolCallRow};
 pub use policies::BundleRow;

@@ -9,7 +9,7 @@ use nexus_events::command::{Reserve, SetLimits, Settle};
 use nexus_events::ledger::{self, Ledger, LedgerEvent, Refusal};
 use nexus_events::run::{Granted, Reserved, reservation_id};
 use nexus_events::{
-    Aggregate, AggregateId, Command, CommandId, Position, ReservationId, Tenant, Timestamp,
+    Actor, Aggregate, AggregateId, Command, CommandId, Position, ReservationId, Tenant, Timestamp,
 };
 
 use tracing::Instrument;
@@ -25,8 +25,8 @@ pub(crate) enum Wish {
     Reserve(Reserve, ledger::Ask),
     /// Account for this.
     Settle(Settle),
-    /// Set these.
-    Limits(SetLimits),
+    /// Set these, as this actor wants.
+    Limits(SetLimits, Actor),
     /// Return what is overdue.
     Expire,
     /// Nothing: the run's turn waits for no reservation (any more).
@@ -132,7 +132,7 @@ impl BudgetRole {
         match delivery.command.clone() {
             Command::Reserve(reserve) => self.ask(delivery, reserve).await,
             Command::Settle(settle) => Ok(Wish::Settle(settle)),
-            Command::SetLimits(limits) => Ok(Wish::Limits(limits)),
+            Command::SetLimits(limits) => Ok(Wish::Limits(limits, delivery.envelope.actor.clone())),
             Command::ExpireReservations(_) => Ok(Wish::Expire),
             other => Err(Failure::Dead {
                 reason: format!("{} is not a command of the budget role", other.type_name()),
@@ -155,7 +155,7 @@ impl BudgetRole {
             (Wish::Reserve(reserve, _) | Wish::Late(reserve), None) => {
                 self.complete(delivery, &reserve, held).await
             }
-            (Wish::Limits(_), _) => {
+            (Wish::Limits(..), _) => {
                 process::reply(&self.bus, delivery, &serde_json::json!({ "seq": seq })).await;
                 Ok(())
             }
@@ -176,7 +176,10 @@ fn decide_all(
         let decided = match wish {
             Ok(Wish::Reserve(_, ask)) => ledger::reserve(&draft, ask, now),
             Ok(Wish::Settle(settle)) => Ok(ledger::settle(&draft, settle)),
-            Ok(Wish::Limits(set)) => Ok(ledger::set_limits(&draft, set)),
+            Ok(Wish::Limits(set, by)) => {
+                let set = ledger::set_limits(&draft, set).into_iter();
+                Ok(set.map(|event| event.asked_by(by)).collect())
+            }
             Ok(Wish::Expire) => Ok(ledger::expire(&draft, now)),
             Ok(Wish::Late(_)) | Err(_) => Ok(vec![]),
         };
@@ -237,7 +240,7 @@ fn batch_cause(batch: &[&Delivery], now: Timestamp) -> Cause {
             .filter(|_| single)
             .and_then(|envelope| envelope.traceparent.clone()),
         actor: first
-            .filter(|_| single)
+            .filter(|envelope| single && !envelope.actor.user.is_empty())
             .map(|envelope| envelope.actor.clone()),
         now,
         source: "nexus/budget",

@@ -73,6 +73,7 @@ impl Identity {
             actor: Actor {
                 user,
                 roles: vec![],
+                source: None,
             },
         })
     }

@@ -50,6 +50,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
         user: Actor {
             user: "ada".into(),
             roles: vec![],
+            source: None,
         },
         trace_id: None,
     }

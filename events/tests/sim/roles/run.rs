@@ -15,6 +15,7 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
     let user = Actor {
         user: super::super::client::user_of(run_id),
         roles: vec![],
+        source: None,
     };
     let session = match command.session_id {
         Some(session_id) if session_id != run_id.own_session() => {
