@@ -141,6 +141,8 @@ fn new_limits(ledger: &Ledger, ask: &Ask) -> Vec<LimitsSet> {
             on_exhausted: own.on_exhausted,
             thresholds: Default::default(),
             brought_by: run,
+            previous: None,
+            by: None,
         })
         .collect()
 }

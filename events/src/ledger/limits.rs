@@ -30,6 +30,8 @@ pub fn set_limits(ledger: &Ledger, set: &SetLimits, now: Timestamp) -> Vec<Ledge
         on_exhausted: after.on_exhausted,
         thresholds: after.thresholds,
         brought_by: None,
+        previous: known.map(|known| known.limits),
+        by: None,
     };
     with_those_who_wait(
         ledger,
@@ -81,6 +83,8 @@ pub fn grant(
             on_exhausted: account.on_exhausted,
             thresholds: account.thresholds,
             brought_by: None,
+            previous: Some(account.limits),
+            by: None,
         }
         .into(),
     );

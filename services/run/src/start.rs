@@ -108,17 +108,14 @@ impl RunRole {
     }
 }
 
-/// Who acts. A client that reached the bus has proved to it that it may; one that names nobody acts
-/// as the bus's own user.
+/// Who acts, as runs and sessions keep it. A client that reached the bus has proved to it that it
+/// may; one that names nobody acts as the bus's own user.
 pub(crate) fn actor(delivery: &Delivery) -> Actor {
-    let actor = &delivery.envelope.actor;
+    let mut actor = delivery.envelope.actor.clone().without_source();
     if actor.user.is_empty() {
-        return Actor {
-            user: "bus".to_owned(),
-            roles: actor.roles.clone(),
-        };
+        actor.user = "bus".to_owned();
     }
-    actor.clone()
+    actor
 }
 
 /// The run's id: the caller's, or what its key names, or what this command always gives.

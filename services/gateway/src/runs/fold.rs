@@ -107,6 +107,7 @@ mod tests {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
+                source: None,
             },
             agent: AgentRef {
                 name: "default".into(),
