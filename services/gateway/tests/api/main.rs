@@ -4,6 +4,7 @@
 
 mod audit;
 mod bad_input;
+mod budgets;
 mod isolation;
 mod listeners;
 mod outages;
