@@ -122,6 +122,7 @@ pub(crate) mod testing {
             max_turns: 4,
             metadata: Default::default(),
             trace_id: None,
+            prompt_tokens: None,
         }
     }
 

@@ -251,6 +251,7 @@ impl World {
                     vec![
                         RunSignalled {
                             input: "and \0 this".into(),
+                            tokens: None,
                         }
                         .into(),
                     ],
@@ -306,6 +307,7 @@ impl World {
             max_turns: 16,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            prompt_tokens: None,
         };
         self.run_as(run, vec![started.into()]);
         if self.strange {
@@ -509,6 +511,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
@@ -519,6 +522,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }

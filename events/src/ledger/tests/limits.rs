@@ -20,6 +20,8 @@ fn limits_say_what_they_were_and_who_asked() {
         scope: user(),
         window: LIFE,
         limits: tokens_only(5),
+        on_exhausted: None,
+        thresholds: None,
     };
     let mut recorded = vec![];
     for (limit, asks) in [(5, "root"), (7, "")] {
@@ -28,7 +30,9 @@ fn limits_say_what_they_were_and_who_asked() {
             user: asks.into(),
             ..Actor::default()
         };
-        let event = set_limits(&ledger, &set).remove(0).asked_by(&actor);
+        let event = set_limits(&ledger, &set, Timestamp::default())
+            .remove(0)
+            .asked_by(&actor);
         ledger.evolve(&event, Position::default());
         let LedgerEvent::LimitsSet(set) = event else {
             unreachable!("{event:?}")
