@@ -251,6 +251,7 @@ impl World {
                     vec![
                         RunSignalled {
                             input: "and \0 this".into(),
+                            tokens: None,
                         }
                         .into(),
                     ],
@@ -304,6 +305,7 @@ impl World {
             }),
             parent: run.parent.clone(),
             max_turns: 16,
+            prompt_tokens: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         };
@@ -450,7 +452,7 @@ impl World {
             let id = ask.reservation_id;
             match ledger::reserve(&self.ledgers[&run.tenant], &ask, self.now) {
                 Ok(events) => self.ledger(&run.tenant, events, None),
-                Err(refusal) => return self.refused(run, Some(call.id.clone()), refusal),
+                Err(refusal) => return self.too_little(run, Some(call.id.clone()), refusal),
             }
             self.held_or_parked(run, Some(call.id.clone()), id);
             if matches!(run.step, Step::Parked) {
@@ -509,6 +511,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
@@ -519,6 +522,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
