@@ -305,6 +305,7 @@ impl World {
             }),
             parent: run.parent.clone(),
             max_turns: 16,
+            prompt_tokens: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
             prompt_tokens: None,
@@ -452,7 +453,7 @@ impl World {
             let id = ask.reservation_id;
             match ledger::reserve(&self.ledgers[&run.tenant], &ask, self.now) {
                 Ok(events) => self.ledger(&run.tenant, events, None),
-                Err(refusal) => return self.refused(run, Some(call.id.clone()), refusal),
+                Err(refusal) => return self.too_little(run, Some(call.id.clone()), refusal),
             }
             self.held_or_parked(run, Some(call.id.clone()), id);
             if matches!(run.step, Step::Parked) {
