@@ -70,12 +70,18 @@ impl Rate {
             reservations: times.len(),
             per_second: times.len() as f64 / length.as_secs_f64().max(f64::EPSILON),
             held: times.quantiles(),
-            cpu_us: cpu.iter().map(|(name, cpu)| (name.clone(), each(cpu))).collect(),
+            cpu_us: cpu
+                .iter()
+                .map(|(name, cpu)| (name.clone(), each(cpu)))
+                .collect(),
         }
     }
 
     fn platform_cpu_us(&self) -> u64 {
-        let platform = self.cpu_us.iter().filter(|(name, _)| *name != LOAD_GENERATOR);
+        let platform = self
+            .cpu_us
+            .iter()
+            .filter(|(name, _)| *name != LOAD_GENERATOR);
         platform.map(|(_, us)| us).sum()
     }
 }
@@ -132,7 +138,10 @@ impl BudgetReport {
         ];
         for (name, rate) in phases {
             let time = |of: fn(&Quantiles) -> u64| {
-                rate.held.as_ref().map(|held| millis(of(held))).unwrap_or_default()
+                rate.held
+                    .as_ref()
+                    .map(|held| millis(of(held)))
+                    .unwrap_or_default()
             };
             let cells = [
                 name,
