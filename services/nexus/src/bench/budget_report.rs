@@ -199,10 +199,10 @@ bare bus    101,234 messages a second stored and acknowledged, nobody reading
 cold start  95.0 ms after 1,000,000 reservations
 memory      nexus 100.0 MiB
 
-RESERVATIONS                  A SECOND      P50      P95      P99  CPU EACH    N
-at a given rate, one ledger      1,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
-1024 in flight, one ledger      21,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
-1024 in flight, 1,000 ledgers    9,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+RESERVATIONS                   A SECOND      P50      P95      P99  CPU EACH    N
+at a given rate, one ledger       1,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+1024 in flight, one ledger       21,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+1024 in flight, 1,000 ledgers     9,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
 ";
         assert_eq!(report.render(Style::PLAIN), expected);
     }
