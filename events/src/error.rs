@@ -36,6 +36,12 @@ pub enum DomainError {
         /// The run that is going.
         run: String,
     },
+    /// Whoever asks may not.
+    #[error("{reason}")]
+    Forbidden {
+        /// Why, and who may.
+        reason: String,
+    },
     /// A limit leaves too little.
     #[error("{figures}")]
     BudgetExhausted {
@@ -67,6 +73,7 @@ impl DomainError {
             Self::NotFound { .. } => "not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::SessionBusy { .. } => "session_busy",
+            Self::Forbidden { .. } => "forbidden",
             Self::BudgetExhausted { .. } => "budget_exhausted",
             Self::Invalid { .. } => "invalid",
         }
@@ -77,6 +84,7 @@ impl DomainError {
         match self {
             Self::NotFound { .. } => 404,
             Self::WrongState { .. } | Self::SessionBusy { .. } => 409,
+            Self::Forbidden { .. } => 403,
             Self::BudgetExhausted { .. } => 429,
             Self::Invalid { .. } => 422,
         }

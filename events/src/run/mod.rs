@@ -1,5 +1,6 @@
 //! One agent run: turns of a model, the tools that it calls, and what each may spend.
 
+mod approval;
 mod control;
 mod event;
 mod evolve;
@@ -11,6 +12,7 @@ mod start;
 mod state;
 mod tool_call;
 
+pub use approval::{decide_approval, escalate_approval, expire_approval, subject_of};
 pub use control::{cancel, pause, resume, signal};
 pub use event::*;
 pub use model_call::{ModelOutcome, record_model};
@@ -22,7 +24,8 @@ pub use reserve::{
 };
 pub(crate) use start::check_labels;
 pub use start::{NewRun, StartLimits, start, validate};
-pub use state::{Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id};
+pub use state::{
+    Answered, Approved, Pending,Entry, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id};
 pub use tool_call::{ToolOutcome, record_tool, start_tool};
 
 use crate::error::DomainError;

@@ -2,6 +2,7 @@
 //! outcome is recorded once.
 
 mod calculator;
+mod redact;
 
 use std::time::Instant;
 
@@ -55,6 +56,14 @@ pub struct ToolsRole {
     store: Store,
 }
 
+/// What is to be executed.
+struct Execution {
+    definition: &'static ToolDefinition,
+    arguments: serde_json::Value,
+    /// Fields that policy leaves out of arguments and result.
+    redact: Vec<String>,
+}
+
 impl ToolsRole {
     /// The role over a bus.
     pub fn new(store: Store) -> Self {
@@ -72,7 +81,12 @@ impl ToolsRole {
             round,
         } = command;
         let found = self.look_up(delivery, &reference, turn, &call_id, round);
-        let Some((definition, arguments)) = found.await? else {
+        let Some(Execution {
+            definition,
+            arguments,
+            redact,
+        }) = found.await?
+        else {
             let (bus, store) = (&self.bus, &self.store);
             return process::complete(bus, store, delivery, reference, "outcome").await;
         };
@@ -99,7 +113,8 @@ impl ToolsRole {
         };
         let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let outcome = match result {
-            Ok(output) => {
+            Ok(mut output) => {
+                redact::redact(&mut output, &redact);
                 let output = Body::from(output.to_string());
                 ToolOutcome::Completed(ToolCompleted {
                     turn,
@@ -140,7 +155,7 @@ impl ToolsRole {
         turn: u32,
         call_id: &str,
         round: u32,
-    ) -> Result<Option<(&'static ToolDefinition, serde_json::Value)>, Failure> {
+    ) -> Result<Option<Execution>, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
         let step = run.state.tool_step(turn, call_id);
         let Some(step) = step.filter(|step| step.round == round) else {
@@ -151,12 +166,22 @@ impl ToolsRole {
             reason: format!("tool {} is not known to this worker", step.call.name),
         })?;
         match &step.phase {
-            ToolPhase::Judge | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => Ok(None),
+            ToolPhase::Judge
+            | ToolPhase::Approve
+            | ToolPhase::Reserve { .. }
+            | ToolPhase::Done(_) => Ok(None),
             ToolPhase::Started { .. } if !definition.idempotent => Err(Failure::Dead {
                 reason: format!("{} was started and has no outcome", definition.name),
             }),
             ToolPhase::Ready { .. } | ToolPhase::Started { .. } => {
-                Ok(Some((definition, step.call.arguments.clone())))
+                let redact = step.duties.redact.clone();
+                let mut arguments = step.call.arguments.clone();
+                redact::redact(&mut arguments, &redact);
+                Ok(Some(Execution {
+                    definition,
+                    arguments,
+                    redact,
+                }))
             }
         }
     }
