@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::connect::Bus;
 use crate::js::{self, ApiError, WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_IN_FLIGHT};
 use crate::read::{self, ReadError};
-use crate::topology::SNAPSHOTS;
+use crate::topology::{EVENTS, SNAPSHOTS};
 
 const FORMAT: u32 = 1;
 const SLOTS: u8 = 2;
@@ -67,6 +67,8 @@ pub(super) enum SlotError {
     TooLarge { bytes: usize },
     #[error("another process writes one")]
     Claimed,
+    #[error("another process wrote a later one, up to {seq}")]
+    Overtaken { seq: u64 },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("{subject} was not taken")]
@@ -154,6 +156,7 @@ impl Slots {
         }
         let digest = hex::encode(Sha256::digest(&body));
         let slots = self.heads(bus).await?;
+        self.check_latest(bus, &slots, version, seq).await?;
         let slot = free(&slots, bus.now(), version, seq).ok_or(SlotError::Claimed)?;
         let mut head = Head {
             format: FORMAT,
@@ -174,6 +177,25 @@ impl Slots {
         }
         head.whole = true;
         self.put_head(bus, slot.number, &head, head.claim).await?;
+        Ok(())
+    }
+
+    /// A later snapshot of this log must not be lost for this one. One that is ahead of the log may.
+    async fn check_latest(
+        &self,
+        bus: &Bus,
+        slots: &[Slot],
+        version: u32,
+        seq: u64,
+    ) -> Result<(), SlotError> {
+        let log = subject::events(&self.tenant, self.kind, &self.id);
+        let later = |head: &&Head| head.version == version && head.seq > seq;
+        for head in slots.iter().filter_map(Slot::whole).filter(later) {
+            let there = read::next_decisive(bus, EVENTS, &log, head.seq).await?;
+            if there.is_some_and(|stored| stored.seq == head.seq) {
+                return Err(SlotError::Overtaken { seq: head.seq });
+            }
+        }
         Ok(())
     }
 
@@ -231,7 +253,7 @@ fn free(slots: &[Slot], now: Timestamp, version: u32, seq: u64) -> Option<&Slot>
     slots.iter().min_by_key(|slot| match slot.whole() {
         None => (0, 0),
         Some(head) if head.version != version => (1, head.seq),
-        // Of a log that has since been put back to an earlier state.
+        // Ahead of the log, which was put back to an earlier state.
         Some(head) if head.seq > seq => (2, head.seq),
         Some(head) => (3, head.seq),
     })

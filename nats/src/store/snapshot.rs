@@ -118,11 +118,8 @@ impl Store {
                     debug!(subject = &*subject, seq, "snapshot written");
                 }
                 Ok(false) => debug!(subject = &*subject, seq, "no state to keep now"),
-                Err(SlotError::Claimed) => {
-                    debug!(
-                        subject = &*subject,
-                        seq, "another process writes a snapshot"
-                    );
+                Err(error @ (SlotError::Claimed | SlotError::Overtaken { .. })) => {
+                    debug!(subject = &*subject, seq, %error, "no snapshot was needed");
                 }
                 Err(error) => {
                     metrics::bus().snapshot("failed");

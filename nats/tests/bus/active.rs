@@ -218,11 +218,9 @@ async fn when_it_is_killed_another_takes_over_and_no_command_is_lost() {
     assert!(took < Duration::from_secs(10), "it took {took:?}");
     until_empty(&stand.bus).await;
     assert_eq!((dead.handled(), standby.handler.handled()), (1, 40));
-    assert_eq!(
-        standby.handler.again.load(Ordering::SeqCst),
-        20,
-        "what was in work came again"
-    );
+    // And perhaps what was on its way to it when it died.
+    let again = standby.handler.again.load(Ordering::SeqCst);
+    assert!(again >= 20, "of 20 in work {again} came again");
     standby.stop().await;
     assert_eq!(messages(&stand.bus, topology::DEAD_LETTERS).await, 0);
 }
@@ -319,11 +317,8 @@ async fn a_queue_of_a_version_without_the_group_goes_on_where_it_was() {
     let handled = [first.handler.handled(), second.handler.handled()];
     assert!(handled == [20, 0] || handled == [0, 20], "{handled:?}");
     let again = |p: &Process| p.handler.again.load(Ordering::SeqCst);
-    assert_eq!(
-        again(&first) + again(&second),
-        10,
-        "deliveries are counted on"
-    );
+    let again = again(&first) + again(&second);
+    assert!(again >= 10, "deliveries are counted on: {again} of 10");
     first.kill().await;
     second.stop().await;
     // And back.
