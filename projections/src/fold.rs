@@ -108,6 +108,7 @@ pub(crate) mod testing {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
+                source: None,
             },
             agent: AgentRef {
                 name: "default".into(),

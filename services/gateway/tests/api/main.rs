@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+mod audit;
 mod bad_input;
+mod budgets;
 mod isolation;
 mod listeners;
 mod outages;

@@ -136,14 +136,17 @@ pub(crate) fn catalog() -> Catalog {
         context_tokens: 8_192,
         max_output_tokens: 1_024,
         price: Price::default(),
+        tokenizer: None,
     };
     let names = ["large", "small"];
     Catalog {
         default_model: "small".to_owned(),
+        agents: BTreeMap::new(),
         models: names
             .map(|name| (name.to_owned(), info.clone()))
             .into_iter()
             .collect(),
+        ..Catalog::default()
     }
 }
 
