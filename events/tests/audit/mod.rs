@@ -87,18 +87,25 @@ impl Audit {
         self.compare(ledger);
     }
 
-    /// Nobody waits for what is there: to whoever is first in a line, his account has too little. A
-    /// window that has passed took its spend with it, which only counts where time is looked at.
+    /// Nobody waits for what is there: for whoever is first in a line, his account has too little. What
+    /// the end of a window gives back is given out when somebody looks at the time.
     pub(crate) fn nobody_waits_in_vain(&self, now: Option<Timestamp>) {
         for (id, waits) in self.lines.heads() {
             let (scope, window, unit) = &waits.line;
+            if now.is_none() && *window != Window::Lifetime {
+                continue;
+            }
             let in_flight = |run: &RunId| self.in_flight.contains_key(run);
             let needed = match unit {
                 Unit::Runs => u64::from(!waits.run.as_ref().is_some_and(in_flight)),
                 _ => waits.needed,
             };
             let left = match self.own(scope, *window) {
-                None => waits.brings(),
+                None => match waits.brings() {
+                    // The account went with the run that waits: it ended, and gives up.
+                    None => continue,
+                    brings => brings,
+                },
                 Some(mut own) => {
                     now.into_iter().for_each(|now| own.roll(window.number(now)));
                     own.limits.left(own.used()).get(*unit)

@@ -401,6 +401,9 @@ mod tests {
             scope,
             window: Window::Day,
             limits,
+            on_exhausted: Default::default(),
+            thresholds: Default::default(),
+            brought_by: None,
             previous: Some(Limits { tokens, ..limits }),
             by,
         }

@@ -254,6 +254,7 @@ impl World {
                     vec![
                         RunSignalled {
                             input: "and \0 this".into(),
+                            tokens: None,
                         }
                         .into(),
                     ],
@@ -308,8 +309,10 @@ impl World {
             }),
             parent: run.parent.clone(),
             max_turns: 16,
+            prompt_tokens: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            prompt_tokens: None,
         };
         self.run_as(run, vec![started.into()]);
         if self.strange {
@@ -454,7 +457,7 @@ impl World {
             let id = ask.reservation_id;
             match ledger::reserve(&self.ledgers[&run.tenant], &ask, self.now) {
                 Ok(events) => self.ledger(&run.tenant, events, None),
-                Err(refusal) => return self.refused(run, Some(call.id.clone()), refusal),
+                Err(refusal) => return self.too_little(run, Some(call.id.clone()), refusal),
             }
             self.held_or_parked(run, Some(call.id.clone()), id);
             if matches!(run.step, Step::Parked) {
@@ -513,6 +516,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
@@ -523,6 +527,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }

@@ -11,11 +11,13 @@ use nexus_bus::{
 use nexus_devstack::testing::TestNats;
 use nexus_events::catalog::{Catalog, ModelInfo, Price, Tokenizer};
 use nexus_events::command::{ExecuteTool, RunRef, StartRun};
+use nexus_events::ledger::Amounts;
 use nexus_events::model::{FinishReason, ToolCall, Usage};
 use nexus_events::run::{
-    self, Entry, LlmCompleted, NewRun, PolicyDecided, PolicyPoint, Run, RunEvent, SessionLink,
+    self, Entry, LlmCompleted, NewRun, PolicyDecided, PolicyPoint, ReservationGranted, Run,
+    RunEvent, SessionLink,
 };
-use nexus_events::{Actor, Command, RunId, Tenant};
+use nexus_events::{Actor, Command, RunId, Tenant, Timestamp};
 use nexus_tools::{SPEC, ToolsRole};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,7 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
             budget: None,
             policy_context: None,
         },
+        parent: None,
         user: Actor::default(),
         trace_id: None,
         prompt_tokens: Some(200),
@@ -86,7 +89,17 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         duration_us: 1,
         error: None,
     };
-    events.extend([answer.into(), allowed.into()]);
+    let granted = ReservationGranted {
+        turn,
+        call_id: Some("a".to_owned()),
+        reservation_id: run::reservation_id(run_id, turn, Some("a"), 0),
+        amounts: Amounts::default(),
+        time_limited: false,
+        max_output_tokens: 0,
+        expires_at: Timestamp::from_millis(i64::from(u32::MAX) * 1_000),
+        ledger_seq: 1,
+    };
+    events.extend([answer.into(), allowed.into(), granted.into()]);
     events
 }
 
@@ -123,6 +136,7 @@ async fn a_result_is_recorded_with_its_tokens() {
         run,
         turn: 1,
         call_id: "a".to_owned(),
+        round: 0,
     });
     let meta = CommandMeta::new("execute".parse().unwrap(), "test");
     publish_command(&bus, &tenant, &command, &meta)
