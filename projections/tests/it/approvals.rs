@@ -107,6 +107,7 @@ fn begun() -> Vec<RunEvent> {
         max_turns: 4,
         metadata: Default::default(),
         trace_id: None,
+        prompt_tokens: None,
     };
     let call = |id: &str| ToolCall {
         id: id.into(),
