@@ -33,6 +33,19 @@ impl Price {
     }
 }
 
+impl Price {
+    /// How many tokens of answer this much money buys after the prompt is paid; without end where
+    /// they are free.
+    pub fn affordable_output(&self, input_tokens: u64, cost_usd_micros: u64) -> u64 {
+        if self.output == 0 {
+            return u64::MAX;
+        }
+        let prompt = u128::from(input_tokens) * u128::from(self.input);
+        let money = (u128::from(cost_usd_micros) * 1_000_000).saturating_sub(prompt);
+        u64::try_from(money / u128::from(self.output)).unwrap_or(u64::MAX)
+    }
+}
+
 /// How a model's text becomes tokens, by the name that OpenAI gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Tokenizer {

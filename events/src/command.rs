@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Actor;
-use crate::ids::{CommandId, ReservationId, RunId, SessionId};
+use crate::ids::{ApprovalId, CommandId, ReservationId, RunId, SessionId};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
 use crate::time::Timestamp;
@@ -273,6 +273,68 @@ pub struct EndRun {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpireReservations {}
 
+/// `approval.decide`: a person's answer to a question of policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecideApproval {
+    /// The run that waits.
+    pub run_id: RunId,
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// The answer.
+    pub answer: Answer,
+    /// Why, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Digest of what the person saw: the answer is refused where something else is asked by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// With `approve`: what the tool is to be called with instead. Policy sees it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<serde_json::Value>,
+}
+
+/// A person's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It may go ahead.
+    Approve,
+    /// It may not.
+    Deny,
+}
+
+/// `approval.ring`: time has passed without an answer. Sent by a timer on the bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RingApproval {
+    /// The run that waits.
+    pub run: RunRef,
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// What is to be done.
+    pub ring: Ring,
+}
+
+/// What time does to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ring {
+    /// Further roles may answer.
+    Escalate,
+    /// The answer is no.
+    Expire,
+}
+
+impl Ring {
+    /// As in ids.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Escalate => "escalate",
+            Self::Expire => "expire",
+        }
+    }
+}
+
 /// `policy.evaluate`: judge what the run is about to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvaluatePolicy {
@@ -515,6 +577,10 @@ commands! {
     EndRun(EndRun) = "budget" "end" "nexus.budget.end.v1" internal,
     /// Return what was held too long.
     ExpireReservations(ExpireReservations) = "budget" "expire" "nexus.budget.expire.v1" internal,
+    /// Answer a question of policy.
+    DecideApproval(DecideApproval) = "approval" "decide" "nexus.approval.decide.v1" public,
+    /// Time has passed without an answer.
+    RingApproval(RingApproval) = "approval" "ring" "nexus.approval.ring.v1" internal,
     /// Judge a run's next step.
     EvaluatePolicy(EvaluatePolicy) = "policy" "evaluate" "nexus.policy.evaluate.v1" internal,
     /// Publish a bundle.

@@ -38,6 +38,12 @@ pub enum DomainError {
         /// The run that is going.
         run: String,
     },
+    /// Whoever asks may not.
+    #[error("{reason}")]
+    Forbidden {
+        /// Why, and who may.
+        reason: String,
+    },
     /// A limit leaves too little.
     #[error("{}", .0.describe())]
     BudgetExhausted(Box<Refusal>),
@@ -66,6 +72,7 @@ impl DomainError {
             Self::NotFound { .. } => "not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::SessionBusy { .. } => "session_busy",
+            Self::Forbidden { .. } => "forbidden",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::Invalid { .. } => "invalid",
         }
@@ -76,6 +83,7 @@ impl DomainError {
         match self {
             Self::NotFound { .. } => 404,
             Self::WrongState { .. } | Self::SessionBusy { .. } => 409,
+            Self::Forbidden { .. } => 403,
             Self::BudgetExhausted(_) => 429,
             Self::Invalid { .. } => 422,
         }

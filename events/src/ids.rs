@@ -78,6 +78,11 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
+    /// A question to people: may this go ahead?
+    ApprovalId,
+    "approval id"
+);
+uuid_id!(
     /// One agent run.
     RunId,
     "run id"

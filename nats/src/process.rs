@@ -258,7 +258,7 @@ async fn advance(
 /// Who handles a command, for `source` of what it publishes.
 fn source(delivery: &Delivery) -> &'static str {
     match delivery.command.role() {
-        "run" | "session" => "nexus/run",
+        "run" | "session" | "approval" => "nexus/run",
         "budget" => "nexus/budget",
         "policy" => "nexus/policy",
         "llm" => "nexus/llm",

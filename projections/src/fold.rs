@@ -135,6 +135,9 @@ pub(crate) mod testing {
             bundle: "builtin".into(),
             duration_us: 1,
             error: None,
+            void: None,
+            approval: None,
+            obligations: Default::default(),
         }
     }
 

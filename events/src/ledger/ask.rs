@@ -120,13 +120,8 @@ impl Ask {
 
     /// How many tokens of answer this much money buys after the rest is paid.
     pub(super) fn affordable_output(&self, cost_usd_micros: u64) -> u64 {
-        if self.price.output == 0 {
-            return self.max_output_tokens;
-        }
-        let prompt = u128::from(self.input_tokens) * u128::from(self.price.input);
         let money = cost_usd_micros.saturating_sub(self.extra_cost_usd_micros);
-        let money = (u128::from(money) * 1_000_000).saturating_sub(prompt);
-        u64::try_from(money / u128::from(self.price.output)).unwrap_or(u64::MAX)
+        self.price.affordable_output(self.input_tokens, money)
     }
 
     /// The same with another model.

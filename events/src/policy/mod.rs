@@ -1,5 +1,9 @@
 //! A tenant's policy: which bundles exist, and which one decides.
 
+mod duty;
+
+pub use duty::{ApprovalRequirement, Obligations};
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -9,9 +9,10 @@ use crate::aggregate::events;
 use crate::body::Body;
 use crate::command::Budget;
 use crate::envelope::Actor;
-use crate::ids::{ReservationId, RunId, SessionId};
+use crate::ids::{ApprovalId, ReservationId, RunId, SessionId};
 use crate::ledger::{Amounts, OwnLimits, Scope, Shortage, Unit, Window};
 use crate::model::{FinishReason, ToolCall, Usage};
+use crate::policy::{ApprovalRequirement, Obligations};
 use crate::time::Timestamp;
 
 events! {
@@ -24,6 +25,18 @@ events! {
         PolicyDecided(PolicyDecided) = "nexus.run.policy-decided.v1",
         /// The ledger holds what its next model call may spend.
         ReservationGranted(ReservationGranted) = "nexus.run.reservation-granted.v1",
+        /// People are asked whether a step may go ahead.
+        ApprovalRequested(ApprovalRequested) = "nexus.run.approval-requested.v1",
+        /// One of them agreed.
+        ApprovalGranted(ApprovalGranted) = "nexus.run.approval-granted.v1",
+        /// One of them did not.
+        ApprovalDenied(ApprovalDenied) = "nexus.run.approval-denied.v1",
+        /// Nobody answered in time.
+        ApprovalExpired(ApprovalExpired) = "nexus.run.approval-expired.v1",
+        /// Further roles may answer.
+        ApprovalEscalated(ApprovalEscalated) = "nexus.run.approval-escalated.v1",
+        /// An approver changed what a tool is called with; policy sees it again.
+        ToolArgumentsChanged(ToolArgumentsChanged) = "nexus.run.tool-arguments-changed.v1",
         /// A step waits until budget returns, or until a person grants more.
         RunParked(RunParked) = "nexus.run.parked.v1",
         /// A cheaper model is taken from here on.
@@ -196,6 +209,117 @@ pub struct PolicyDecided {
     /// What went wrong; then the judgement is a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What people had agreed to is good no more: the bundle or what is to be done has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void: Option<ApprovalId>,
+    /// Not allowed yet: people are asked first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRequirement>,
+    /// What whoever goes ahead must keep to.
+    #[serde(default, skip_serializing_if = "Obligations::is_empty")]
+    pub obligations: Obligations,
+}
+
+/// People are asked whether a step may go ahead. The answer is good for exactly this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalRequested {
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// The step.
+    pub point: PolicyPoint,
+    /// The tool that is to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// What it is to be called with; absent where it is too long to be asked with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<serde_json::Value>,
+    /// Digest of the run, the step and its arguments.
+    pub subject: String,
+    /// Digest of the bundle that asked.
+    pub bundle: String,
+    /// Why, for people.
+    pub reasons: Vec<String>,
+    /// Who started the run, and may not answer.
+    pub requester: String,
+    /// Roles of which an approver must have one.
+    pub roles: Vec<String>,
+    /// How many different people have to agree.
+    pub count: u32,
+    /// When the answer is no by itself.
+    pub expires_at: Timestamp,
+    /// When further roles may answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
+    /// Those roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalate_to: Vec<String>,
+}
+
+/// One person agreed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalGranted {
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// Who.
+    pub approver: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many more have to agree; policy judges again when none.
+    pub missing: u32,
+}
+
+/// One person did not agree: that is the end of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalDenied {
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// Who.
+    pub approver: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl ApprovalDenied {
+    /// For people and models.
+    pub fn words(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("{} did not approve: {reason}", self.approver),
+            None => format!("{} did not approve", self.approver),
+        }
+    }
+}
+
+/// Nobody answered in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalExpired {
+    /// The question.
+    pub approval_id: ApprovalId,
+}
+
+/// Further roles may answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalEscalated {
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// They may too.
+    pub roles: Vec<String>,
+}
+
+/// An approver changed what a tool is called with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolArgumentsChanged {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// What it is called with instead.
+    pub arguments: serde_json::Value,
+    /// The question that was answered so.
+    pub approval_id: ApprovalId,
+    /// Digest of what is asked from here on.
+    pub subject: String,
 }
 
 /// The ledger holds what the next model call may spend.

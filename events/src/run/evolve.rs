@@ -1,18 +1,21 @@
 //! How each event moves a run. It never refuses: what was recorded is so. But a run that has ended
 //! stays ended, whatever follows.
 
+use super::approval::subject_of;
 use super::event::{
-    LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
+    ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
     RunParked, RunStarted,
 };
 use super::prompt;
 use super::state::{
-    Entry, Run, Settling, Started, Status, Step, Told, ToolPhase, ToolStep, reservation_id,
+    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
+    ToolStep, reservation_id,
 };
 use crate::aggregate::{Aggregate, AggregateKind, Position};
-use crate::ids::ReservationId;
+use crate::ids::{ApprovalId, ReservationId};
 use crate::ledger::Amounts;
 use crate::model::Usage;
+use crate::policy::Obligations;
 use crate::time::Timestamp;
 
 /// How long after its time a step is ended from outside: whoever works on it ends it himself before,
@@ -58,6 +61,7 @@ impl Run {
         }
         self.turn += 1;
         self.round = 0;
+        self.turn_duties = Obligations::default();
         self.step = Step::Judge {
             since: self.since(seq),
             start: false,
@@ -66,6 +70,9 @@ impl Run {
 
     fn end(&mut self, status: Status, at: Position) {
         self.status = status;
+        for id in self.approvals.keys().copied().collect::<Vec<_>>() {
+            self.close(id, "void");
+        }
         let waits = self.awaits();
         match std::mem::take(&mut self.step) {
             // The call is under way, or its command is about to be: whoever handles it says what it
@@ -164,16 +171,34 @@ impl Run {
     }
 
     fn judged(&mut self, decided: &PolicyDecided, seq: u64) {
+        if let Some(answered) = decided.void.and_then(|id| self.answered.get_mut(&id)) {
+            answered.state = "void";
+        }
+        if decided.approval.is_some() {
+            // `ApprovalRequested` follows in the same commit.
+            return;
+        }
         let since = self.since(seq);
+        let duties = &decided.obligations;
+        if decided.allowed
+            && !matches!(decided.point, PolicyPoint::ToolCall { .. })
+            && let Some(model) = &duties.model
+        {
+            self.model = model.clone();
+        }
         match &decided.point {
             PolicyPoint::RunStart if decided.allowed => {
                 self.status = Status::Running;
+                self.duties = duties.clone();
+                self.approved = None;
                 self.step = Step::Judge {
                     since,
                     start: false,
                 };
             }
             PolicyPoint::LlmCall { .. } if decided.allowed => {
+                self.turn_duties = duties.clone();
+                self.approved = None;
                 self.step = Step::Reserve {
                     since,
                     parked: false,
@@ -191,9 +216,97 @@ impl Run {
                     let reasons = decided.reasons.join("; ");
                     ToolPhase::Done(format!("error: denied by policy: {reasons}").into())
                 };
+                if let Some(step) = self.tool_step_mut(*turn, call_id) {
+                    step.duties = duties.clone();
+                }
                 self.tool(*turn, call_id, phase, seq);
             }
         }
+    }
+
+    fn asked(&mut self, asked: &ApprovalRequested, seq: u64) {
+        match &asked.point {
+            PolicyPoint::ToolCall { turn, call_id } => {
+                if let Some(step) = self.tool_step_mut(*turn, call_id) {
+                    step.phase = ToolPhase::Approve;
+                    step.approved = None;
+                }
+            }
+            point => {
+                self.approved = None;
+                self.step = Step::Approve {
+                    start: *point == PolicyPoint::RunStart,
+                };
+            }
+        }
+        let pending = Pending {
+            asked: asked.clone(),
+            roles: asked.roles.clone(),
+            escalated: false,
+            approvers: vec![],
+            since: seq,
+        };
+        self.approvals.insert(asked.approval_id, pending);
+    }
+
+    fn agreed(&mut self, granted: &ApprovalGranted, seq: u64) {
+        let id = granted.approval_id;
+        let Some(pending) = self.approvals.get_mut(&id) else {
+            return;
+        };
+        pending.approvers.push(granted.approver.clone());
+        if granted.missing > 0 {
+            return;
+        }
+        let Some(pending) = self.close(id, "approved") else {
+            return;
+        };
+        let point = pending.asked.point;
+        let approved = Some(Approved {
+            approval_id: id,
+            approvers: pending.approvers,
+            // Of what it is now: an approver may have changed the arguments.
+            subject: subject_of(self, &point),
+            bundle: pending.asked.bundle,
+        });
+        let since = self.since(seq);
+        match point {
+            PolicyPoint::ToolCall { turn, call_id } => {
+                if let Some(step) = self.tool_step_mut(turn, &call_id) {
+                    step.phase = ToolPhase::Judge;
+                    step.approved = approved;
+                }
+                if let Step::Tools { since: due, .. } = &mut self.step {
+                    *due = since;
+                }
+            }
+            point => {
+                self.approved = approved;
+                let start = point == PolicyPoint::RunStart;
+                self.step = Step::Judge { since, start };
+            }
+        }
+    }
+
+    /// The answer to a question about a tool is told to the model; any other ends the run, by the
+    /// event that follows in the same commit.
+    fn declined(&mut self, id: ApprovalId, state: &'static str, words: &str, seq: u64) {
+        let point = self.close(id, state).map(|pending| pending.asked.point);
+        if let Some(PolicyPoint::ToolCall { turn, call_id }) = point {
+            let told = format!("error: {words}").into();
+            self.tool(turn, &call_id, ToolPhase::Done(told), seq);
+        }
+    }
+
+    fn close(&mut self, id: ApprovalId, state: &'static str) -> Option<Pending> {
+        let pending = self.approvals.remove(&id)?;
+        let answered = Answered {
+            state,
+            by: pending.approvers.clone(),
+            point: pending.asked.point.clone(),
+        };
+        self.answered.insert(id, answered);
+        Some(pending)
     }
 
     fn answered(&mut self, done: &LlmCompleted, seq: u64) {
@@ -380,7 +493,7 @@ impl Run {
         // A step that slept has the whole of its time before it.
         let anew = |grant: &Option<ReservationGranted>| deadline(grant.as_ref()?, at.time);
         match &mut self.step {
-            Step::Idle => {}
+            Step::Idle | Step::Approve { .. } => {}
             Step::Judge { since, .. } | Step::Reserve { since, .. } => {
                 wake(since);
             }
@@ -423,6 +536,29 @@ impl Aggregate for Run {
             RunEvent::RunStarted(started) => self.start(started, at),
             RunEvent::PolicyDecided(decided) => self.judged(decided, seq),
             RunEvent::ReservationGranted(grant) => self.granted(grant, at),
+            RunEvent::ApprovalRequested(asked) => self.asked(asked, seq),
+            RunEvent::ApprovalGranted(granted) => self.agreed(granted, seq),
+            RunEvent::ApprovalDenied(denied) => {
+                if let Some(pending) = self.approvals.get_mut(&denied.approval_id) {
+                    pending.approvers = vec![denied.approver.clone()];
+                }
+                self.declined(denied.approval_id, "denied", &denied.words(), seq);
+            }
+            RunEvent::ApprovalExpired(expired) => {
+                let words = "nobody approved it in time";
+                self.declined(expired.approval_id, "expired", words, seq);
+            }
+            RunEvent::ApprovalEscalated(escalated) => {
+                if let Some(pending) = self.approvals.get_mut(&escalated.approval_id) {
+                    pending.escalated = true;
+                    pending.roles.extend(escalated.roles.iter().cloned());
+                }
+            }
+            RunEvent::ToolArgumentsChanged(changed) => {
+                if let Some(step) = self.tool_step_mut(changed.turn, &changed.call_id) {
+                    step.call.arguments = changed.arguments.clone();
+                }
+            }
             RunEvent::RunParked(parked) => self.parked(parked),
             RunEvent::ModelDowngraded(change) => {
                 self.model = change.to.clone();

@@ -1,5 +1,6 @@
 //! One agent run: turns of a model, the tools that it calls, and what each may spend.
 
+mod approval;
 mod control;
 mod event;
 mod evolve;
@@ -12,6 +13,7 @@ mod start;
 mod state;
 mod tool_call;
 
+pub use approval::{decide_approval, escalate_approval, expire_approval, subject_of};
 pub use control::{cancel, pause, resume, signal};
 pub use event::*;
 pub use model_call::{ModelOutcome, record_model};
@@ -25,7 +27,8 @@ pub use reserve::{
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{
-    Entry, Run, Settling, Started, Status, Step, Told, ToolPhase, ToolStep, reservation_id,
+    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
+    ToolStep, reservation_id,
 };
 pub use tool_call::{ToolOutcome, record_tool, start_tool};
 

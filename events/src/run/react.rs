@@ -5,8 +5,8 @@
 
 use super::{ReservationGranted, Run, Step, ToolPhase};
 use crate::command::{
-    CallModel, Command, Due, EndOfTime, EndRun, EvaluatePolicy, ExecuteTool, Reserve, RunRef,
-    Settle,
+    CallModel, Command, Due, EndOfTime, EndRun, EvaluatePolicy, ExecuteTool, Reserve, Ring,
+    RingApproval, RunRef, Settle,
 };
 use crate::ids::CommandId;
 use crate::time::Timestamp;
@@ -60,12 +60,33 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
             }
         })
         .collect();
+    for pending in run.approvals.values().filter(|pending| pending.since == seq) {
+        let approval_id = pending.asked.approval_id;
+        let ring = |ring: Ring, at: Timestamp| Due {
+            at: Some(at),
+            ..due(
+                format!("approval/{approval_id}/{}", ring.as_str()),
+                RingApproval {
+                    run: reference,
+                    approval_id,
+                    ring,
+                }
+                .into(),
+            )
+        };
+        out.extend(pending.asked.escalate_at.map(|at| ring(Ring::Escalate, at)));
+        out.push(ring(Ring::Expire, pending.asked.expires_at));
+    }
     match &run.step {
         Step::Judge { since, start } if is_due(since) => {
             let what = match (start, run.round) {
                 (true, _) => "judge/start".to_owned(),
                 (false, 0) => format!("judge/{turn}"),
                 (false, round) => format!("judge/{turn}/{round}"),
+            };
+            let what = match &run.approved {
+                Some(approved) => format!("{what}/approved/{}", approved.approval_id),
+                None => what,
             };
             out.push(due(what, EvaluatePolicy { run: reference }.into()));
         }
@@ -93,7 +114,11 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
         }
         Step::Tools { since, calls } => {
             if is_due(since) && calls.iter().any(|step| step.phase == ToolPhase::Judge) {
-                let what = format!("judge/{turn}/tools");
+                let mut what = format!("judge/{turn}/tools");
+                let judged = calls.iter().filter(|step| step.phase == ToolPhase::Judge);
+                for approved in judged.filter_map(|step| step.approved.as_ref()) {
+                    what.push_str(&format!("/{}", approved.approval_id));
+                }
                 out.push(due(what, EvaluatePolicy { run: reference }.into()));
             }
             for step in calls {

@@ -5,7 +5,7 @@ use super::{
     RunEvent, RunFailed, RunParked, RunStarted, Status, Step, ToolPhase, reservation_id,
     wrong_state,
 };
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ModelInfo};
 use crate::command::RunRef;
 use crate::error::DomainError;
 use crate::ids::ReservationId;
@@ -123,8 +123,8 @@ pub fn ask(
         input_tokens: 0,
         max_output_tokens: 0,
         min_output_tokens: 0,
-        time_ms: MAX_TOOL_MS,
-        min_time_ms: MIN_TOOL_MS,
+        time_ms: tool_ms(run, turn, call_id),
+        min_time_ms: MIN_TOOL_MS.min(tool_ms(run, turn, call_id)),
         extra_cost_usd_micros: 0,
         tool_calls: 1,
         price: Default::default(),
@@ -137,29 +137,57 @@ pub fn ask(
     let unknown = || UnknownModel(run.model.clone());
     let model = catalog.get(&run.model).ok_or_else(unknown)?;
     let input_tokens = run.context_tokens();
+    let (time_ms, output) = (call_ms(run), capped_output(run, model));
     let room = |context: u64| context.saturating_sub(input_tokens).max(MIN_OUTPUT_TOKENS);
     let cheaper = catalog.cheaper_than(&info.agent.name, &run.model);
     let cheaper = cheaper.into_iter().filter_map(|name| {
         let model = catalog.get(&name)?;
         Some(Cheaper {
             price: model.price,
-            max_output_tokens: model.max_output_tokens.min(room(model.context_tokens)),
+            max_output_tokens: capped_output(run, model).min(room(model.context_tokens)),
             model: name,
         })
     });
     Ok(Some(Ask {
         model: Some(run.model.clone()),
         input_tokens,
-        max_output_tokens: model.max_output_tokens.min(room(model.context_tokens)),
+        max_output_tokens: output.min(room(model.context_tokens)),
         min_output_tokens: MIN_OUTPUT_TOKENS,
-        time_ms: MAX_CALL_MS,
-        min_time_ms: MIN_CALL_MS,
+        time_ms,
+        min_time_ms: MIN_CALL_MS.min(time_ms),
         tool_calls: 0,
         price: model.price,
         cheaper: cheaper.collect(),
-        hold_ms: MAX_CALL_MS + HOLD_MS,
+        hold_ms: time_ms.saturating_add(HOLD_MS),
         ..base
     }))
+}
+
+/// The longest that policy lets the turn's model call take.
+fn call_ms(run: &Run) -> u64 {
+    let all = [&run.duties, &run.turn_duties];
+    let obliged = all.into_iter().filter_map(|duties| duties.timeout_ms);
+    obliged.fold(MAX_CALL_MS, u64::min).max(1)
+}
+
+/// The longest that policy lets a tool call take.
+fn tool_ms(run: &Run, turn: u32, call_id: Option<&str>) -> u64 {
+    let step = call_id.and_then(|call_id| run.tool_step(turn, call_id));
+    let obliged = step.and_then(|step| step.duties.timeout_ms);
+    obliged.unwrap_or(MAX_TOOL_MS).clamp(1, MAX_TOOL_MS)
+}
+
+/// The most tokens of answer that policy lets the turn's model call have.
+fn capped_output(run: &Run, model: &ModelInfo) -> u64 {
+    let all = [&run.duties, &run.turn_duties];
+    all.into_iter().fold(model.max_output_tokens, |most, duties| {
+        let tokens = duties.max_tokens.unwrap_or(u64::MAX);
+        let cost = duties.max_cost_usd_micros;
+        let affordable = cost.map_or(u64::MAX, |cost| {
+            model.price.affordable_output(run.context_tokens(), cost)
+        });
+        most.min(tokens).min(affordable)
+    })
 }
 
 /// What the ledger said.
@@ -205,10 +233,9 @@ pub fn record_reservation(
         // Held for this step once, and lapsed since.
         Reserved::Granted(granted) if wanted != granted.reservation_id => vec![],
         Reserved::Granted(granted) => {
-            let longest = if call_id.is_some() {
-                MAX_TOOL_MS
-            } else {
-                MAX_CALL_MS
+            let longest = match &call_id {
+                Some(call_id) => tool_ms(run, turn, Some(call_id)),
+                None => call_ms(run),
             };
             let event = ReservationGranted {
                 turn,

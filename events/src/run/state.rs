@@ -1,11 +1,16 @@
 //! A run's state: a fold of its events. Each step that is due remembers the commit that made it so
 //! (`since`), which is how a process manager knows what a commit caused without asking anyone.
 
-use super::event::{PolicyPoint, ReservationGranted, RunSignalled, RunStarted};
+use std::collections::BTreeMap;
+
+use super::event::{
+    ApprovalRequested, PolicyPoint, ReservationGranted, RunSignalled, RunStarted,
+};
 use crate::body::Body;
-use crate::ids::{ReservationId, RunId};
+use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
 use crate::model::{ToolCall, Usage};
+use crate::policy::Obligations;
 use crate::time::Timestamp;
 
 /// The state of one run.
@@ -28,6 +33,16 @@ pub struct Run {
     pub in_flight: bool,
     /// What comes next, or is going on.
     pub step: Step,
+    /// Questions to people that are open.
+    pub approvals: BTreeMap<ApprovalId, Pending>,
+    /// Questions that are not.
+    pub answered: BTreeMap<ApprovalId, Answered>,
+    /// People agreed to the start or the model call that is judged now.
+    pub approved: Option<Approved>,
+    /// What policy obliges the whole run to, since its start.
+    pub duties: Obligations,
+    /// What it obliges the turn's model call to.
+    pub turn_duties: Obligations,
     /// What is held for the model call that is due or going on, until it is settled.
     pub grant: Option<ReservationGranted>,
     /// When the time that a budget left it is over.
@@ -100,6 +115,11 @@ pub enum Step {
         /// Whether the start is judged too.
         start: bool,
     },
+    /// People are asked about the start or the next model call.
+    Approve {
+        /// Whether it is the start.
+        start: bool,
+    },
     /// The ledger holds what the model call may spend.
     Reserve {
         /// The commit that made it due.
@@ -128,6 +148,10 @@ pub struct ToolStep {
     pub call: ToolCall,
     /// How far it is.
     pub phase: ToolPhase,
+    /// People agreed to it.
+    pub approved: Option<Approved>,
+    /// What policy obliges it to.
+    pub duties: Obligations,
     /// How often it asked the ledger anew.
     pub round: u32,
     /// What is held for it, until it is settled.
@@ -142,6 +166,8 @@ impl ToolStep {
         Self {
             call,
             phase: ToolPhase::Judge,
+            approved: None,
+            duties: Obligations::default(),
             round: 0,
             grant: None,
             deadline: None,
@@ -154,6 +180,8 @@ impl ToolStep {
 pub enum ToolPhase {
     /// Policy judges it.
     Judge,
+    /// People are asked.
+    Approve,
     /// The ledger holds what it may spend.
     Reserve {
         /// The commit that made it due.
@@ -191,6 +219,45 @@ impl From<String> for Told {
         let (text, tokens) = (text.into(), None);
         Self { text, tokens }
     }
+}
+
+/// A question to people that is open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// What was asked.
+    pub asked: ApprovalRequested,
+    /// Who may answer.
+    pub roles: Vec<String>,
+    /// Further roles were let in.
+    pub escalated: bool,
+    /// Who agreed so far.
+    pub approvers: Vec<String>,
+    /// The commit that asked.
+    pub since: u64,
+}
+
+/// A question that is not open any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// `approved`, `denied`, `expired` or `void`.
+    pub state: &'static str,
+    /// Who answered.
+    pub by: Vec<String>,
+    /// About which step.
+    pub point: PolicyPoint,
+}
+
+/// What people agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approved {
+    /// The question.
+    pub approval_id: ApprovalId,
+    /// Who agreed.
+    pub approvers: Vec<String>,
+    /// To exactly this.
+    pub subject: String,
+    /// Under this bundle.
+    pub bundle: String,
 }
 
 /// Something that was said.
@@ -260,6 +327,27 @@ impl Run {
                 })
                 .collect(),
             _ => vec![],
+        }
+    }
+
+    /// How often people were asked about a step.
+    pub fn questions(&self, point: &PolicyPoint) -> u32 {
+        let open = self.approvals.values().map(|pending| &pending.asked.point);
+        let closed = self.answered.values().map(|answered| &answered.point);
+        open.chain(closed).filter(|asked| *asked == point).count() as u32
+    }
+
+    /// What people agreed to about a step that is judged now.
+    pub fn approved(&self, point: &PolicyPoint) -> Option<&Approved> {
+        match point {
+            PolicyPoint::ToolCall { turn, call_id } => {
+                self.tool_step(*turn, call_id)?.approved.as_ref()
+            }
+            PolicyPoint::RunStart | PolicyPoint::LlmCall { .. } => {
+                let start = *point == PolicyPoint::RunStart;
+                let judged = matches!(self.step, Step::Judge { start: due, .. } if due == start);
+                self.approved.as_ref().filter(|_| judged)
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use nexus_events::ledger::{LedgerEvent, LimitsSet, Scope};
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::{PolicyDecided, PolicyPoint, ReservationRefused, RunEvent};
 use nexus_events::session::SessionEvent;
-use nexus_events::{RunId, SessionId};
+use nexus_events::{ApprovalId, RunId, SessionId};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -49,10 +50,10 @@ impl AuditLogs {
                     .with(details);
             }
             RunEvent::PolicyDecided(decided) => {
-                let action = if decided.allowed {
-                    "policy.allowed"
-                } else {
-                    "policy.denied"
+                let action = match (decided.allowed, &decided.approval) {
+                    (true, _) => "policy.allowed",
+                    (false, Some(_)) => "policy.approval_required",
+                    (false, None) => "policy.denied",
                 };
                 self.about_run(at, run, action)
                     .because(Some(&why(decided)))
@@ -69,6 +70,31 @@ impl AuditLogs {
                 self.steered(at, run, "run.cancelled", &cancelled.reason);
             }
             RunEvent::RunSignalled(_) => self.steered(at, run, "run.signalled", &None),
+            RunEvent::ApprovalRequested(asked) => {
+                self.about_approval(at, run, "approval.requested", asked.approval_id, asked)
+                    .for_run(run)
+                    .because(Some(&asked.reasons.join("; ")));
+            }
+            RunEvent::ApprovalGranted(granted) => {
+                self.about_approval(at, run, "approval.granted", granted.approval_id, granted)
+                    .commanded()
+                    .because(granted.reason.as_deref());
+            }
+            RunEvent::ApprovalDenied(denied) => {
+                self.about_approval(at, run, "approval.denied", denied.approval_id, denied)
+                    .commanded()
+                    .because(denied.reason.as_deref());
+            }
+            RunEvent::ApprovalExpired(expired) => {
+                self.about_approval(at, run, "approval.expired", expired.approval_id, expired);
+            }
+            RunEvent::ApprovalEscalated(escalated) => {
+                self.about_approval(at, run, "approval.escalated", escalated.approval_id, escalated);
+            }
+            RunEvent::ToolArgumentsChanged(changed) => {
+                self.about_approval(at, run, "approval.arguments_changed", changed.approval_id, changed)
+                    .commanded();
+            }
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)
             | RunEvent::ReservationLapsed(_)
@@ -202,6 +228,21 @@ impl AuditLogs {
         self.add(at, action, "run", &run.to_string()).for_run(run)
     }
 
+    /// A question to people, and what became of it.
+    fn about_approval(
+        &mut self,
+        at: &At<'_>,
+        run: RunId,
+        action: &'static str,
+        id: ApprovalId,
+        event: &impl Serialize,
+    ) -> &mut Draft {
+        let mut details = text::json(event);
+        details["run_id"] = text::json(&run);
+        let draft = self.add(at, action, "approval", &id.to_string());
+        draft.with(details)
+    }
+
     fn add(
         &mut self,
         at: &At<'_>,
@@ -304,7 +345,7 @@ fn judgement(decided: &PolicyDecided) -> Value {
         PolicyPoint::LlmCall { turn } => (Some(turn), None),
         PolicyPoint::ToolCall { turn, call_id } => (Some(turn), Some(call_id)),
     };
-    json!({
+    let mut details = json!({
         "point": decided.point.name(),
         "turn": turn,
         "call_id": call_id,
@@ -313,7 +354,18 @@ fn judgement(decided: &PolicyDecided) -> Value {
         "bundle": decided.bundle,
         "duration_us": decided.duration_us,
         "error": decided.error,
-    })
+    });
+    // What most judgements do not say is not said of them: entries are never written otherwise.
+    if let Some(approval) = &decided.approval {
+        details["approval"] = text::json(approval);
+    }
+    if let Some(void) = &decided.void {
+        details["void"] = text::json(void);
+    }
+    if !decided.obligations.is_empty() {
+        details["obligations"] = text::json(&decided.obligations);
+    }
+    details
 }
 
 #[cfg(test)]

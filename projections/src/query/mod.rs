@@ -6,6 +6,7 @@
 
 mod alerts;
 mod applied;
+mod approvals;
 mod audit;
 mod budgets;
 mod calls;
@@ -17,6 +18,10 @@ mod spend;
 
 pub use crate::audit::AuditRow;
 pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
+pub use approvals::{
+    ApprovalAnswer, ApprovalFilter, ApprovalRow, ApprovalStatus, InvalidApprovalStatus,
+    WaitingForApproval, Waits,
+};
 pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};

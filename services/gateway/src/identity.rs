@@ -1,7 +1,7 @@
 //! Who calls. There are no credentials yet, so this is the one module that keys and tokens change.
 //!
 //! Until then everybody who reaches the loopback is the configured user of the configured tenant,
-//! and may say with `Nexus-Tenant` and `Nexus-User` to be another. Where the gateway listens on
+//! and may say with `Nexus-Tenant`, `Nexus-User` and `Nexus-Roles` to be another. Where the gateway listens on
 //! other addresses these headers are refused instead of ignored: whoever relies on them should
 //! learn that they do not hold there. A browser is not "everybody on this machine": a foreign page
 //! that it shows must not act here, so `Host`, `Origin` and `Sec-Fetch-Site` are checked.
@@ -23,7 +23,12 @@ pub(crate) const TENANT_HEADER: &str = "Nexus-Tenant";
 /// Header that names the user.
 pub(crate) const USER_HEADER: &str = "Nexus-User";
 
+/// Header that names the user's roles, separated by commas.
+pub(crate) const ROLES_HEADER: &str = "Nexus-Roles";
+
 const MOST_USER_BYTES: usize = 255;
+const MOST_ROLES: usize = 16;
+const MOST_ROLE_BYTES: usize = 64;
 
 /// Who calls, and for which tenant.
 #[derive(Clone, Debug)]
@@ -69,11 +74,12 @@ impl Identity {
             Some(_) => return Err(invalid(USER_HEADER, &"it must have 1 to 255 bytes")),
             None => self.user.clone(),
         };
+        let roles = self.chosen(headers, ROLES_HEADER)?;
         Ok(Caller {
             tenant,
             actor: Actor {
                 user,
-                roles: vec![],
+                roles: roles.map_or(Ok(vec![]), roles_of)?,
                 source: None,
             },
         })
@@ -136,6 +142,23 @@ impl Identity {
                 .iter()
                 .any(|ours| ours.eq_ignore_ascii_case(host))
     }
+}
+
+fn roles_of(text: &str) -> Result<Vec<String>, ApiError> {
+    let mut roles = vec![];
+    for role in text.split(',').map(str::trim) {
+        if !(1..=MOST_ROLE_BYTES).contains(&role.len()) || roles.len() == MOST_ROLES {
+            let reason = format!(
+                "it must name 1 to {MOST_ROLES} roles of 1 to {MOST_ROLE_BYTES} bytes, \
+                 separated by commas"
+            );
+            return Err(invalid(ROLES_HEADER, &reason));
+        }
+        if !roles.iter().any(|known| known == role) {
+            roles.push(role.to_owned());
+        }
+    }
+    Ok(roles)
 }
 
 /// A `Host` without its port, and an IPv6 address without its brackets.
@@ -213,6 +236,22 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn roles_are_named_on_the_loopback_only_and_are_few() {
+        let named = |roles: &str| headers(&[("nexus-roles", roles)]);
+        let here = identity("127.0.0.1:1");
+        let caller = here.caller(&named("admin, boss,admin")).unwrap();
+        assert_eq!(caller.actor.roles, ["admin", "boss"]);
+        let nobody = here.caller(&HeaderMap::new()).unwrap();
+        assert!(nobody.actor.roles.is_empty());
+        let many: Vec<String> = (0..17).map(|n| format!("r{n}")).collect();
+        for bad in ["", "a,,b", &many.join(","), &"x".repeat(65)] {
+            assert!(here.caller(&named(bad)).is_err(), "{bad:?}");
+        }
+        let refused = identity("0.0.0.0:1").caller(&named("admin")).unwrap_err();
+        assert_eq!(refused.code(), "identity_refused");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod engine;
 
 mod active;
 mod input;
+mod judge;
 mod publish;
 
 use std::sync::Arc;
@@ -17,10 +18,9 @@ use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::Command;
 use nexus_events::catalog::Catalog;
 use nexus_events::command::RunRef;
-use nexus_events::run::{self, PolicyDecided, PolicyPoint, Run};
+use nexus_events::run::{self, PolicyPoint, Run};
 
-use active::{ActiveBundles, BundleInForce};
-use engine::{Decision, Effect};
+use active::ActiveBundles;
 
 /// What the role takes, and how.
 pub const SPEC: RoleSpec = RoleSpec {
@@ -63,7 +63,7 @@ impl PolicyRole {
             let Some(input) = input::build(state, &point, tenant, &self.catalog, left, now) else {
                 continue;
             };
-            let decided = recorded(point, judge(&bundle, &input));
+            let decided = judge::judge(&bundle, state, point, input, &self.catalog);
             let ends_run = !decided.allowed && is_fatal(&decided.point);
             decisions.push(decided);
             if ends_run {
@@ -71,7 +71,7 @@ impl PolicyRole {
             }
         }
         drop(run);
-        let record = |run: &Run| Ok(run::record_policy(run, decisions.clone()));
+        let record = |run: &Run| Ok(run::record_policy(run, decisions.clone(), now));
         process::decide_run(&self.bus, &self.store, delivery, reference, "", record).await?;
         Ok(())
     }
@@ -92,48 +92,4 @@ impl Handler for PolicyRole {
 
 fn is_fatal(point: &PolicyPoint) -> bool {
     !matches!(point, PolicyPoint::ToolCall { .. })
-}
-
-fn judge(bundle: &BundleInForce, input: &engine::Input) -> Decision {
-    match bundle {
-        BundleInForce::Ready(bundle) => bundle.evaluate(input),
-        BundleInForce::Broken { digest, error } => Decision::failed(error.clone(), digest, 0),
-    }
-}
-
-fn recorded(point: PolicyPoint, decision: Decision) -> PolicyDecided {
-    let mut reasons = decision.reasons;
-    let mut error = decision.error.map(|error| error.to_string());
-    let allowed = match decision.effect {
-        // Obligations change what may be done. One that cannot be carried out here is a denial.
-        Effect::Allow if !decision.obligations.is_empty() => {
-            error =
-                Some("the policy sets obligations, which this version does not carry out".into());
-            false
-        }
-        Effect::Allow => true,
-        Effect::Deny => false,
-        Effect::RequireApproval(_) => {
-            error =
-                Some("the policy requires an approval, which this version cannot ask for".into());
-            false
-        }
-    };
-    if let Some(error) = &error
-        && !allowed
-    {
-        reasons.push(error.clone());
-    }
-    if !allowed && reasons.is_empty() {
-        reasons.push("no rule allows it".to_owned());
-    }
-    PolicyDecided {
-        point,
-        allowed,
-        reasons,
-        rules: decision.rules,
-        bundle: decision.bundle_digest,
-        duration_us: decision.duration_us,
-        error,
-    }
 }

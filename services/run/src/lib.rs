@@ -1,6 +1,7 @@
 //! The run role: starts runs, controls them, opens and closes sessions. It performs no effect of its
 //! own; it decides and records.
 
+mod approval;
 mod control;
 mod session;
 mod start;
@@ -19,7 +20,7 @@ use nexus_events::run::StartLimits;
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 128,
     prefetch: 64,
-    ..RoleSpec::new("run", &["run", "session"])
+    ..RoleSpec::new("run", &["run", "session", "approval"])
 };
 
 /// The run role.
@@ -71,6 +72,8 @@ impl Handler for RunRole {
                 .await
             }
             Command::SignalRun(signal) => self.signal(&delivery, signal).await,
+            Command::DecideApproval(decide) => self.decide_approval(&delivery, &decide).await,
+            Command::RingApproval(ring) => self.ring_approval(&delivery, &ring).await,
             Command::EndOfTime(end) => self.end_of_time(&delivery, &end).await,
             Command::OpenSession(open) => self.open_session(&delivery, open).await,
             Command::CloseSession(close) => self.close_session(&delivery, close.session_id).await,

@@ -2,6 +2,7 @@
 //! outcome is recorded once.
 
 mod calculator;
+mod redact;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +63,8 @@ pub struct ToolsRole {
 struct Found {
     definition: &'static ToolDefinition,
     arguments: serde_json::Value,
+    /// Fields that policy leaves out of arguments and result.
+    redact: Vec<String>,
     /// Of the models that may read the result.
     tokenizers: Vec<Tokenizer>,
 }
@@ -87,6 +90,7 @@ impl ToolsRole {
         let Some(Found {
             definition,
             arguments,
+            redact,
             tokenizers,
         }) = found.await?
         else {
@@ -119,7 +123,8 @@ impl ToolsRole {
         };
         let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let outcome = match result {
-            Ok(output) => {
+            Ok(mut output) => {
+                redact::redact(&mut output, &redact);
                 let output = output.to_string();
                 let tokens = nexus_tokens::most(&tokenizers, &[&output]).await;
                 ToolOutcome::Completed(ToolCompleted {
@@ -173,16 +178,23 @@ impl ToolsRole {
             reason: format!("tool {} is not known to this worker", step.call.name),
         })?;
         match &step.phase {
-            ToolPhase::Judge | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => Ok(None),
+            ToolPhase::Judge
+            | ToolPhase::Approve
+            | ToolPhase::Reserve { .. }
+            | ToolPhase::Done(_) => Ok(None),
             ToolPhase::Started { .. } if !definition.idempotent => Err(Failure::Dead {
                 reason: format!("{} was started and has no outcome", definition.name),
             }),
             ToolPhase::Ready { .. } | ToolPhase::Started { .. } => {
+                let redact = step.duties.redact.clone();
+                let mut arguments = step.call.arguments.clone();
+                redact::redact(&mut arguments, &redact);
                 let tokenizers = (run.state.info())
                     .map(|info| self.catalog.tokenizers(&info.agent.name, &info.model));
                 Ok(Some(Found {
                     definition,
-                    arguments: step.call.arguments.clone(),
+                    arguments,
+                    redact,
                     tokenizers: tokenizers.unwrap_or_default(),
                 }))
             }

@@ -100,6 +100,9 @@ pub(super) fn judged(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         bundle: "builtin".into(),
         duration_us: 5,
         error: None,
+        void: None,
+        approval: None,
+        obligations: Default::default(),
     }
 }
 

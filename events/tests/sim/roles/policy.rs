@@ -14,8 +14,8 @@ pub(crate) fn evaluate(world: &mut World, id: &CommandId, mut run: RunRef) -> St
         .map(|point| judge(world, point))
         .collect();
     world.point("after judging")?;
-    record(world, run, id, "", |run, _| {
-        run::record_policy(run, decisions.clone())
+    record(world, run, id, "", |run, now| {
+        run::record_policy(run, decisions.clone(), now)
     })
     .map(|_| ())
 }
@@ -33,5 +33,8 @@ fn judge(world: &mut World, point: PolicyPoint) -> PolicyDecided {
         bundle: "builtin".to_owned(),
         duration_us: 1,
         error: None,
+        void: None,
+        approval: None,
+        obligations: Default::default(),
     }
 }

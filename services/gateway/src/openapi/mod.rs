@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::problem::PROBLEM;
-use crate::identity::{TENANT_HEADER, USER_HEADER};
+use crate::identity::{ROLES_HEADER, TENANT_HEADER, USER_HEADER};
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
@@ -97,7 +97,7 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         }
     }
     if route.path.starts_with("/v1/") {
-        for name in ["tenant", "user"] {
+        for name in ["tenant", "user", "roles"] {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         }
     }
@@ -151,7 +151,11 @@ fn header(name: &str, description: &str) -> Value {
 
 fn identity_parameters() -> Value {
     let description = "Where the gateway listens on the loopback without credentials";
-    json!({ "tenant": header(TENANT_HEADER, description), "user": header(USER_HEADER, description) })
+    json!({
+        "tenant": header(TENANT_HEADER, description),
+        "user": header(USER_HEADER, description),
+        "roles": header(ROLES_HEADER, description),
+    })
 }
 
 fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> Map<String, Value> {

@@ -25,6 +25,12 @@ pub(crate) struct Reason {
     reason: Option<String>,
 }
 
+impl From<Option<String>> for Reason {
+    fn from(reason: Option<String>) -> Self {
+        Self { reason }
+    }
+}
+
 impl Reason {
     /// What was given, checked.
     pub(crate) fn checked(self) -> Result<Option<String>, ApiError> {

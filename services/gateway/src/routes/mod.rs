@@ -1,6 +1,7 @@
 //! Every route, in one list: the router and the OpenAPI document are both made from it, so that
 //! neither can have what the other lacks.
 
+mod approvals;
 mod audit;
 mod budgets;
 mod catalog;
@@ -21,7 +22,7 @@ use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use nexus_events::command::{OpenSession, PublishBundle, StartRun};
 use nexus_projections::query::{
-    AlertRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow, SessionRow,
+    AlertRow, ApprovalRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow, SessionRow,
     SpendPage,
 };
 
@@ -293,6 +294,46 @@ pub(crate) fn all() -> Vec<Route> {
         .query::<spend::SpendQuery>()
         .answer::<SpendPage>(200, "A page of sums, and the sum of all pages")
         .problems(&[503]),
+        get(
+            "/v1/approvals",
+            approvals::list,
+            "listApprovals",
+            "Questions of policy to people, the newest first",
+        )
+        .query::<approvals::ListQuery>()
+        .page::<ApprovalRow>("A page")
+        .problems(&[503]),
+        get(
+            "/v1/approvals/{approval_id}",
+            approvals::get,
+            "getApproval",
+            "One question: what is to be done, who may answer, and who did",
+        )
+        .query::<lists::At>()
+        .answer::<ApprovalRow>(200, "The question")
+        .problems(&[404, 503]),
+        post(
+            "/v1/approvals/{approval_id}/approve",
+            approvals::approve,
+            "approve",
+            "Let it go ahead; policy judges it again with the answer",
+        )
+        .query::<lists::At>()
+        .maybe_body::<approvals::Approval>()
+        .answer::<approvals::ApprovalDone>(200, "The caller agrees, now or before")
+        .answer::<approvals::ApprovalDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 422, 503]),
+        post(
+            "/v1/approvals/{approval_id}/deny",
+            approvals::deny,
+            "deny",
+            "Do not let it",
+        )
+        .query::<lists::At>()
+        .maybe_body::<Reason>()
+        .answer::<approvals::ApprovalDone>(200, "The caller does not agree, now or before")
+        .answer::<approvals::ApprovalDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 503]),
         post(
             "/v1/policies",
             policies::publish,

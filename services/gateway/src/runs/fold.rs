@@ -60,14 +60,17 @@ fn status(run: &Run) -> RunStatus {
         Status::Failed => RunStatus::Failed,
         Status::Cancelled => RunStatus::Cancelled,
         _ if run.paused => RunStatus::Paused,
+        Status::Pending | Status::Running if waits(run) => RunStatus::Waiting,
         Status::Pending | Status::Unborn => RunStatus::Pending,
-        Status::Running if waits(run) => RunStatus::Waiting,
         Status::Running => RunStatus::Running,
     }
 }
 
-/// Whether the ledger makes one of its steps wait.
+/// Whether people or the ledger make one of its steps wait.
 fn waits(run: &Run) -> bool {
+    if !run.approvals.is_empty() {
+        return true;
+    }
     match &run.step {
         Step::Reserve { parked, .. } => *parked,
         Step::Tools { calls, .. } => calls
@@ -84,7 +87,7 @@ fn answered(run: &Run) -> bool {
             calls.iter().any(|call| call.phase != ToolPhase::Judge) || !calls.is_empty()
         }
         Step::Idle => run.status == Status::Completed,
-        Step::Judge { .. } | Step::Reserve { .. } | Step::Call { .. } => false,
+        Step::Judge { .. } | Step::Approve { .. } | Step::Reserve { .. } | Step::Call { .. } => false,
     }
 }
 

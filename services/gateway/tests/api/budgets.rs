@@ -21,6 +21,9 @@ fn decided(point: PolicyPoint) -> PolicyDecided {
         bundle: "builtin".into(),
         duration_us: 1,
         error: None,
+        void: None,
+        approval: None,
+        obligations: Default::default(),
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) struct Connection {
     /// The user to act as, where the gateway takes a caller's word for it
     #[arg(long, env = "NEXUS_USER", global = true, value_name = "USER")]
     pub(crate) user: Option<String>,
+    /// A role of that user, likewise; may be repeated
+    #[arg(
+        long = "role",
+        env = "NEXUS_ROLES",
+        global = true,
+        value_name = "ROLE",
+        value_delimiter = ','
+    )]
+    pub(crate) roles: Vec<String>,
 }
 
 impl std::fmt::Debug for Connection {

@@ -188,7 +188,7 @@ fn advice_for(problem: &Problem) -> Option<&'static str> {
         ("budget_exhausted", _) => "`nexus budgets list` shows what is left and who holds it",
         ("policy_denied", _) => "`nexus audit list` shows the rule that decided",
         (_, 401) => "this gateway wants a credential",
-        (_, 403) => "another --user or --tenant may",
+        (_, 403) => "another --user, --role or --tenant may",
         (_, 404) => "is it another tenant's? see --tenant",
         (_, 413) => "send less at once",
         (_, 429) => "wait a little, then try again",

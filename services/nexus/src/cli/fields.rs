@@ -124,6 +124,49 @@ pub(crate) const BUDGETS: &[Field] = &[
     Field::new("LIMIT", "/limits/time_ms", Millis),
 ];
 
+/// `approvals list`.
+pub(crate) const APPROVALS: &[Field] = &[
+    Field::new("APPROVAL", "/id", Text(ID)),
+    Field::new("STATUS", "/status", Status),
+    Field::new("RUN", "/run_id", Text(ID)),
+    Field::new("BEFORE", "/point", Text(12)),
+    Field::new("TOOL", "/tool", Text(24)),
+    Field::new("ARGUMENTS", "/arguments", Text(48)),
+    Field::new("FOR", "/requester", Text(24)),
+    Field::new("BY ROLE", "/roles", Text(32)),
+    Field::new("PEOPLE", "/count", Count),
+    Field::new("EXPIRES", "/expires_at", Moment),
+];
+
+/// `approvals show`.
+pub(crate) const APPROVAL: &[Field] = &[
+    Field::new("approval", "/id", Text(ID)),
+    Field::new("status", "/status", Status),
+    Field::new("run", "/run_id", Text(ID)),
+    Field::new("before", "/point", Text(12)),
+    Field::new("turn", "/turn", Count),
+    Field::new("tool", "/tool", Text(80)),
+    Field::new("arguments", "/arguments", Text(4_000)),
+    Field::new("because", "/reasons", Text(400)),
+    Field::new("requested by", "/requester", Text(80)),
+    Field::new("by role", "/roles", Text(200)),
+    Field::new("people", "/count", Count),
+    Field::new("asked", "/requested_at", Moment),
+    Field::new("expires", "/expires_at", Moment),
+    Field::new("escalated", "/escalated_at", Moment),
+    Field::new("decided", "/decided_at", Moment),
+    Field::new("policy", "/bundle", Text(71)),
+    Field::new("subject", "/subject", Text(71)),
+];
+
+/// Answers to a question.
+pub(crate) const ANSWERS: &[Field] = &[
+    Field::new("AT", "/at", Moment),
+    Field::new("BY", "/user", Text(40)),
+    Field::new("ANSWER", "/answer", Text(12)),
+    Field::new("REASON", "/reason", Text(80)),
+];
+
 /// Who holds a budget.
 pub(crate) const RESERVATIONS: &[Field] = &[
     Field::new("RESERVATION", "/id", Text(ID)),

@@ -72,6 +72,8 @@ impl Gateway {
         };
         set("nexus-tenant", &connection.tenant)?;
         set("nexus-user", &connection.user)?;
+        let roles = (!connection.roles.is_empty()).then(|| connection.roles.join(","));
+        set("nexus-roles", &roles)?;
         let client = reqwest::Client::builder()
             .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)

@@ -33,6 +33,7 @@ mod view;
 use std::process::ExitCode;
 
 use ask::Asker;
+use ask::approvals::ApprovalsVerb;
 use ask::budgets::BudgetsVerb;
 use ask::catalog::{Catalog, CatalogVerb};
 use ask::policies::PoliciesVerb;
@@ -55,6 +56,8 @@ pub(crate) enum Client {
     Runs(Ask<RunsVerb>),
     /// Conversations: runs in order, with a budget of their own
     Sessions(Ask<SessionsVerb>),
+    /// Questions of policy to people, and their answers
+    Approvals(Ask<ApprovalsVerb>),
     /// Limits, what is held and what was spent
     Budgets(Ask<BudgetsVerb>),
     /// What policy allows, as bundles of Rego
@@ -133,6 +136,10 @@ impl Client {
                 verb.run(&asker).await?;
             }
             Self::Sessions(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Approvals(ask) => {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
             }

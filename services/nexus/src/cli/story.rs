@@ -4,6 +4,7 @@
 //! Deltas are shown as they come and the recorded answer settles what was really said: whatever of
 //! it was not heard is added, and an answer that differs is shown whole.
 
+mod approval;
 mod item;
 mod words;
 
@@ -163,6 +164,12 @@ impl Story {
                 self.granted_calls += 1;
                 vec![words::held(&granted)]
             }
+            RunEvent::ApprovalRequested(asked) => approval::asked(&asked),
+            RunEvent::ApprovalGranted(granted) => vec![approval::granted(&granted)],
+            RunEvent::ApprovalDenied(denied) => vec![approval::denied(&denied)],
+            RunEvent::ApprovalExpired(_) => vec![approval::expired()],
+            RunEvent::ApprovalEscalated(escalated) => vec![approval::escalated(&escalated)],
+            RunEvent::ToolArgumentsChanged(changed) => vec![approval::changed(&changed)],
             RunEvent::RunParked(_) | RunEvent::ModelDowngraded(_) => vec![],
             RunEvent::ReservationRefused(refused) => vec![refusal(&refused)],
             RunEvent::ReservationLapsed(lapsed) => {

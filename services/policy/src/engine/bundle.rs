@@ -136,6 +136,7 @@ impl Bundle {
         supposed.approval = Some(Approval {
             status: "approved".to_owned(),
             approver: Some(format!("not {}", input.user.id)),
+            approvers: vec![format!("not {}", input.user.id)],
         });
         self.evaluate(&supposed).is_allow()
     }

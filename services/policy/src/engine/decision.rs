@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use nexus_events::policy::{ApprovalRequirement, Obligations};
+
 use super::error::DecisionError;
 
 /// A decision and everything that explains it.
@@ -37,58 +39,6 @@ pub enum Effect {
     RequireApproval(ApprovalRequirement),
 }
 
-/// Who must agree, and for how long the question stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApprovalRequirement {
-    /// Roles of which an approver must have one. `admin` unless the policy says otherwise.
-    #[serde(default = "default_roles")]
-    pub roles: Vec<String>,
-    /// How many different people.
-    #[serde(default = "default_count")]
-    pub count: u32,
-    /// Seconds until the question expires.
-    #[serde(default = "default_expires_seconds")]
-    pub expires_seconds: u64,
-}
-
-/// Conditions on what was allowed. A key that is not here denies: nobody would fulfil it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Obligations {
-    /// Tokens that one model call may produce.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_tokens: Option<u64>,
-    /// Cost of the call, in millionths of a US dollar.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_cost_usd_micros: Option<u64>,
-    /// Time for the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    /// The model to use instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// Names of arguments and result fields to leave out of what is recorded.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub redact: Vec<String>,
-}
-
-impl Obligations {
-    /// Every key that a policy may use.
-    pub const KEYS: [&str; 5] = [
-        "max_tokens",
-        "max_cost_usd_micros",
-        "timeout_ms",
-        "model",
-        "redact",
-    ];
-
-    /// Whether there is nothing to keep to.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl Decision {
     /// The denial that stands for a failure: of the evaluation, or of having a bundle at all.
     pub fn failed(error: DecisionError, bundle_digest: &str, duration_us: u64) -> Self {
@@ -107,16 +57,4 @@ impl Decision {
     pub fn is_allow(&self) -> bool {
         self.effect == Effect::Allow
     }
-}
-
-fn default_roles() -> Vec<String> {
-    vec!["admin".to_owned()]
-}
-
-fn default_count() -> u32 {
-    1
-}
-
-fn default_expires_seconds() -> u64 {
-    3600
 }

@@ -153,9 +153,12 @@ pub struct Tool {
 pub struct Approval {
     /// `pending`, `approved`, `denied` or `expired`.
     pub status: String,
-    /// Who decided.
+    /// Who decided; the last one where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,
+    /// Everybody who did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
 }
 
 impl Input {

@@ -1,5 +1,6 @@
 //! Commands that ask the gateway one thing and show the answer, a file a resource.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod catalog;

@@ -99,6 +99,10 @@ pub(super) fn policy(decided: &PolicyDecided, tool_name: impl Fn(&str) -> String
                 .to_owned(),
         );
     }
+    if decided.approval.is_some() {
+        let text = format!("policy   asks people about {point} {because}");
+        return Line::Note(Tone::Warn, text.trim_end().to_owned());
+    }
     let rules = decided.rules.join(", ");
     let text = format!("policy   denies {point} {because} {rules}");
     Line::Note(Tone::Bad, text.trim_end().to_owned())

@@ -1,0 +1,87 @@
+//! What a policy may ask for beside yes and no: that people agree first, and what whoever goes ahead
+//! must keep to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who must agree, and for how long the question stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRequirement {
+    /// Roles of which an approver must have one. `admin` unless the policy says otherwise.
+    #[serde(default = "default_roles")]
+    pub roles: Vec<String>,
+    /// How many different people.
+    #[serde(default = "default_count")]
+    pub count: u32,
+    /// Seconds until the question expires.
+    #[serde(default = "default_expires_seconds")]
+    pub expires_seconds: u64,
+    /// Seconds after which further roles may answer too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_seconds: Option<u64>,
+    /// Those roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalate_to: Vec<String>,
+}
+
+impl Default for ApprovalRequirement {
+    fn default() -> Self {
+        Self {
+            roles: default_roles(),
+            count: default_count(),
+            expires_seconds: default_expires_seconds(),
+            escalate_seconds: None,
+            escalate_to: vec![],
+        }
+    }
+}
+
+fn default_roles() -> Vec<String> {
+    vec!["admin".to_owned()]
+}
+
+fn default_count() -> u32 {
+    1
+}
+
+fn default_expires_seconds() -> u64 {
+    3600
+}
+
+/// Conditions on what was allowed. A key that is not here denies: nobody would fulfil it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Obligations {
+    /// Tokens that one model call may produce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Cost of the call, in millionths of a US dollar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd_micros: Option<u64>,
+    /// Time for the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// The model to use instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Names of arguments that the tool does not get, and of result fields that nobody gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<String>,
+}
+
+impl Obligations {
+    /// Every key that a policy may use.
+    pub const KEYS: [&str; 5] = [
+        "max_tokens",
+        "max_cost_usd_micros",
+        "timeout_ms",
+        "model",
+        "redact",
+    ];
+
+    /// Whether there is nothing to keep to.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
