@@ -88,6 +88,9 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         bundle: "builtin".to_owned(),
         duration_us: 1,
         error: None,
+        approval: None,
+        obligations: Default::default(),
+        void: None,
     };
     let granted = ReservationGranted {
         turn,

@@ -101,7 +101,7 @@ fn it_stays_with_the_cheaper_model() {
 fn policy_may_deny_the_cheaper_model() {
     given([started(), admitted()])
         .when(refused_for(Some("tiny")))
-        .when(|run| record_policy(run, vec![judged(call_point(1), false)]))
+        .when(|run| record_policy(run, vec![judged(call_point(1), false)], at(0)))
         .then(&["policy-decided", "failed"])
         .is(Status::Failed);
 }

@@ -51,6 +51,7 @@ fn catalog() -> Catalog {
             cached_input: 0,
             output: 2_000_000,
         },
+        tokenizer: None,
     };
     let models = ["small", "other"].map(|name| (name.to_owned(), model.clone()));
     Catalog {
@@ -98,6 +99,7 @@ impl Judged {
                 source: None,
             },
             trace_id: None,
+            prompt_tokens: None,
         };
         let mut judged = Self {
             run: Run::default(),
