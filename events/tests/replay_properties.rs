@@ -15,8 +15,8 @@ use proptest::sample::{Index, select};
 /// Events of every type: the fixtures, with turns and calls that meet each other.
 fn events() -> Vec<RunEvent> {
     let mut events = vec![];
-    for name in RunEvent::type_names() {
-        let mut data = fixture(name);
+    let all = RunEvent::type_names().iter();
+    for (name, mut data) in all.flat_map(|name| fixtures(name)) {
         for (turn, call_id) in [(1, "a"), (1, "b"), (2, "a")] {
             set(&mut data, turn, call_id);
             for allowed in [true, false] {
@@ -24,10 +24,10 @@ fn events() -> Vec<RunEvent> {
                     data["allowed"] = allowed.into();
                     events.extend(points(turn, call_id).map(|point| {
                         data["point"] = point;
-                        read(name, &data)
+                        read(&name, &data)
                     }));
                 } else {
-                    events.push(read(name, &data));
+                    events.push(read(&name, &data));
                 }
             }
         }
@@ -36,9 +36,25 @@ fn events() -> Vec<RunEvent> {
     events
 }
 
-fn fixture(name: &str) -> serde_json::Value {
-    let path = format!("{}/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+/// Everything that is kept of a type, the plain one first.
+fn fixtures(type_name: &str) -> Vec<(String, serde_json::Value)> {
+    let folder = format!("{}/fixtures", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| {
+            let rest = name.strip_prefix(type_name);
+            rest.is_some_and(|rest| rest == ".json" || rest.starts_with('+'))
+        })
+        .collect();
+    // '+' comes before '.'.
+    names.sort_by_key(|name| (name.contains('+'), name.clone()));
+    let read = |name: String| {
+        let path = format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+        let data = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        (type_name.to_owned(), data)
+    };
+    names.into_iter().map(read).collect()
 }
 
 fn set(data: &mut serde_json::Value, turn: u32, call_id: &str) {
@@ -149,7 +165,8 @@ proptest! {
 fn any_commits<E: Event>() -> impl Strategy<Value = Vec<Vec<E>>> {
     let events: Vec<E> = E::type_names()
         .iter()
-        .map(|name| read(name, &fixture(name)))
+        .flat_map(|name| fixtures(name))
+        .map(|(name, data)| read(&name, &data))
         .collect();
     vec(vec(select(events), 1..4), 1..10)
 }

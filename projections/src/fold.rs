@@ -123,7 +123,6 @@ pub(crate) mod testing {
             prompt_tokens: None,
             metadata: Default::default(),
             trace_id: None,
-            prompt_tokens: None,
         }
     }
 

@@ -308,7 +308,6 @@ impl World {
             prompt_tokens: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
-            prompt_tokens: None,
         };
         self.run_as(run, vec![started.into()]);
         if self.strange {

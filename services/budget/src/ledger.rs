@@ -156,8 +156,9 @@ impl BudgetRole {
         given: Given,
     ) -> Result<(), Failure> {
         match (wish?, given.reserved) {
-            (Wish::Reserve(reserve, _), Some(reserved)) => {
-                self.tell_run(delivery, &reserve, reserved, given.held)
+            (Wish::Reserve(reserve, ask), Some(reserved)) => {
+                let asked = ask.reservation_id;
+                self.tell_run(delivery, &reserve, asked, reserved, given.held)
                     .await
             }
             (Wish::Reserve(reserve, _) | Wish::Late(reserve), None) => {

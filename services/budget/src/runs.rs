@@ -17,25 +17,43 @@ const MOST_ASKED_AFTER: usize = 256;
 impl BudgetRole {
     /// What the run's step asks of the ledger.
     pub(crate) async fn ask(&self, delivery: &Delivery, reserve: Reserve) -> Result<Wish, Failure> {
-        let run = process::load_run(&self.store, delivery, &reserve.run).await?;
-        let call_id = reserve.call_id.as_deref();
-        match run::ask(&run.state, reserve.turn, call_id, &self.catalog) {
-            Ok(Some(ask)) => Ok(Wish::Reserve(reserve, Box::new(ask))),
-            Ok(None) => Ok(Wish::Late(reserve)),
+        let asks = |run: &Run| {
+            let call_id = reserve.call_id.as_deref();
             // The model was known when the run began: another worker may have it.
-            Err(unknown) => Err(Failure::retry(unknown.to_string())),
+            run::ask(run, reserve.turn, call_id, &self.catalog)
+                .map_err(|unknown| Failure::retry(unknown.to_string()))
+        };
+        let known = process::load_run(&self.store, delivery, &reserve.run).await?;
+        let mut ask = asks(&known.state)?;
+        drop(known);
+        if ask.is_none() {
+            // Late, or read from a cache that has not heard of what the step waits for: whoever is
+            // woken is named by a sequence long before it.
+            let (tenant, id) = (&delivery.envelope.tenant, reserve.run.run_id.into());
+            let first_seq = reserve.run.first_seq;
+            let latest = process::load_latest::<Run>(&self.store, tenant, &id, first_seq).await?;
+            ask = asks(&latest.state)?;
         }
+        Ok(match ask {
+            Some(ask) => Wish::Reserve(reserve, Box::new(ask)),
+            None => Wish::Late(reserve),
+        })
     }
 
     pub(crate) async fn tell_run(
         &self,
         delivery: &Delivery,
         reserve: &Reserve,
+        asked: ReservationId,
         reserved: Reserved,
         held: Vec<ReservationId>,
     ) -> Result<(), Failure> {
         let call_id = reserve.call_id.as_deref();
         let record = |run: &Run| {
+            // The step may have asked anew meanwhile: this is not the answer to that.
+            if !run.awaits().contains(&asked) {
+                return Ok(vec![]);
+            }
             let said = reserved.clone();
             Ok(run::record_reservation(run, reserve.turn, call_id, said))
         };

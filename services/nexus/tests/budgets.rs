@@ -28,7 +28,9 @@ struct Process(Child);
 
 impl Process {
     fn start(platform: &Platform, roles: &[&str]) -> Self {
-        let arguments: Vec<&str> = std::iter::once("role").chain(roles.iter().copied()).collect();
+        let arguments: Vec<&str> = std::iter::once("role")
+            .chain(roles.iter().copied())
+            .collect();
         Self(platform.command(&arguments).spawn().unwrap())
     }
 
@@ -62,7 +64,14 @@ fn model(rules: Vec<Rule>, otherwise: Reply) -> Options {
 async fn reserved_by_one(platform: &Platform, tenant: &str) -> (u64, u64) {
     let request = platform.http().post(platform.url("/v1/runs?wait=30s"));
     let request = request.header("Nexus-Tenant", tenant);
-    let run: Value = request.json(&hello()).send().await.unwrap().json().await.unwrap();
+    let run: Value = request
+        .json(&hello())
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let path = format!("/v1/runs/{}/events?limit=200", run["id"].as_str().unwrap());
     let request = platform.http().get(platform.url(&path));
     let request = request.header("Nexus-Tenant", tenant);
@@ -92,7 +101,10 @@ async fn put(platform: &Platform, path: &str, body: &Value) -> Value {
 async fn tenant_account(platform: &Platform) -> (Value, Vec<Value>) {
     let (status, budget) = platform.get("/v1/budgets/tenant").await;
     assert_eq!(status, 200, "{budget}");
-    let held = budget["reservations"].as_array().cloned().unwrap_or_default();
+    let held = budget["reservations"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     (budget["windows"][0].clone(), held)
 }
 
@@ -109,19 +121,24 @@ async fn of_a_budget_that_fits_a_thousand_calls_a_thousand_go_through() {
     let mut platform = Platform::start(model(vec![], spends_all(1, 1))).await;
     let (prompt, answer) = reserved_by_one(&platform, "probe").await;
     let one = prompt + answer;
-    platform.model.set_script(
-        model(vec![], spends_all(prompt, answer)).script,
-    );
+    platform
+        .model
+        .set_script(model(vec![], spends_all(prompt, answer)).script);
     let limits = json!({ "limits": { "tokens": FITS * one } });
     put(&platform, "/v1/budgets/tenant", &limits).await;
     let workers = ["run", "budget", "policy", "tools", "llm"];
-    let mut others: Vec<Process> = (0..3).map(|_| Process::start(&platform, &workers)).collect();
+    let mut others: Vec<Process> = (0..3)
+        .map(|_| Process::start(&platform, &workers))
+        .collect();
 
     let left = AtomicUsize::new(RUNS);
     let (completed, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let over = Arc::new(AtomicBool::new(false));
     let client = async || {
-        while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+        while left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .is_ok()
+        {
             let (status, run) = platform.post("/v1/runs", &hello()).await;
             assert_eq!(status, 202, "{run}");
             let run = platform.ended(run["run_id"].as_str().unwrap()).await;
@@ -199,13 +216,20 @@ async fn runs_wait_their_turn_when_two_may_be_in_flight() {
     let mut spans = vec![];
     for run in &runs {
         let events = platform.events(run).await;
-        let granted = events.iter().find(|event| event["type"] == "nexus.run.reservation-granted.v1");
+        let granted = events
+            .iter()
+            .find(|event| event["type"] == "nexus.run.reservation-granted.v1");
         let seq = |event: &Value| event["seq"].as_u64().unwrap();
         spans.push((seq(granted.unwrap()), seq(events.last().unwrap())));
     }
     for (granted, _) in &spans {
-        let at_once = spans.iter().filter(|(from, to)| (from..=to).contains(&granted));
-        assert!(at_once.count() <= 2, "more than two were in flight: {spans:?}");
+        let at_once = spans
+            .iter()
+            .filter(|(from, to)| (from..=to).contains(&granted));
+        assert!(
+            at_once.count() <= 2,
+            "more than two were in flight: {spans:?}"
+        );
     }
     until("no run is in flight", || async {
         let (account, held) = tenant_account(&platform).await;
@@ -229,8 +253,13 @@ async fn a_person_grants_more_or_refuses() {
         })
         .await;
         let events = platform.events(&run_id).await;
-        let parked = events.iter().find(|event| event["type"] == "nexus.run.parked.v1");
-        let id = parked.unwrap()["data"]["reservation_id"].as_str().unwrap().to_owned();
+        let parked = events
+            .iter()
+            .find(|event| event["type"] == "nexus.run.parked.v1");
+        let id = parked.unwrap()["data"]["reservation_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         waiting.push((run_id, id));
     }
     platform.kill_and_restart("budget");
@@ -242,7 +271,10 @@ async fn a_person_grants_more_or_refuses() {
         let (status, body) = platform
             .post(&format!("/v1/reservations/{grant}/grant"), &json!({}))
             .await;
-        assert!((200..300).contains(&status) || status == 404, "{status} {body}");
+        assert!(
+            (200..300).contains(&status) || status == 404,
+            "{status} {body}"
+        );
     }
     assert_eq!(platform.ended(granted).await["status"], "completed");
     let reason = json!({ "reason": "not this month" });

@@ -19,6 +19,11 @@ impl RunRole {
         run::validate(&command, &self.catalog, self.limits).map_err(Failure::Reject)?;
         let envelope = &delivery.envelope;
         let run_id = run_id(delivery, &command);
+        // Before it joins its session, which a refused child must not block.
+        let parent = match command.parent_run_id {
+            Some(parent) => self.inherit(delivery, run_id, parent).await?,
+            None => None,
+        };
         let session = match command.session_id {
             Some(session_id) if session_id != run_id.own_session() => {
                 if self.exists(delivery, run_id).await? {
@@ -40,10 +45,6 @@ impl RunRole {
                 budget: None,
                 policy_context: None,
             },
-        };
-        let parent = match command.parent_run_id {
-            Some(parent) => self.inherit(delivery, run_id, parent).await?,
-            None => None,
         };
         let input = std::mem::take(&mut command.input);
         let prompt_tokens = self.prompt_tokens(&command, &input).await;

@@ -91,6 +91,9 @@ impl ToolsRole {
         }) = found.await?
         else {
             let (bus, store) = (&self.bus, &self.store);
+            // What was held may have lapsed, and whoever recorded it may have died before the step
+            // asked again.
+            process::complete(bus, store, delivery, reference, "start").await?;
             return process::complete(bus, store, delivery, reference, "outcome").await;
         };
         let now = self.bus.now();

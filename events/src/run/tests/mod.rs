@@ -2,8 +2,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod cancel;
+mod children;
+mod deadline;
+mod downgrade;
 mod history;
 mod model;
+mod parked;
 mod pause;
 mod play;
 mod policy;

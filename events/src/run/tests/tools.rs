@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::body::Body;
+use crate::ledger::Amounts;
 
 fn starts(call_id: &str) -> impl FnOnce(&Run) -> Vec<RunEvent> + '_ {
     move |run| start_tool(run, 1, call_id, "1.0.0", at(0))
@@ -125,4 +126,129 @@ fn after_the_end_no_tool_is_started_or_recorded() {
         .then_nothing()
         .is(Status::Cancelled);
     ended.when(starts("a")).then_nothing();
+}
+
+/// What the ledger says to a tool call.
+fn hears(call_id: &str, reserved: Reserved) -> impl FnOnce(&Run) -> Vec<RunEvent> + '_ {
+    move |run| record_reservation(run, 1, Some(call_id), reserved)
+}
+
+fn tool_spent(time_ms: u64) -> Amounts {
+    Amounts {
+        time_ms,
+        tool_calls: 1,
+        ..Amounts::default()
+    }
+}
+
+fn settled(story: &Story) -> Vec<(Option<crate::ids::ReservationId>, Amounts, bool)> {
+    let last = story.run.settling.iter();
+    let last = last.filter(|settling| settling.since == story.seq);
+    last.map(|settling| (settling.reservation_id, settling.spent, settling.ends_run))
+        .collect()
+}
+
+#[test]
+fn each_call_asks_for_itself_before_it_runs() {
+    let story = given(allowed(&["a", "b"]))
+        .due(&["reserve a", "reserve b"])
+        .when(starts("a"))
+        .then_nothing();
+    let asked = ask(&story.run, 1, Some("a"), &catalog()).expect("no model is needed");
+    let asked = asked.expect("it waits");
+    assert_eq!(
+        asked.reservation_id,
+        reservation_id(run_id(), 1, Some("a"), 0)
+    );
+    let amounts = (
+        asked.tool_calls,
+        asked.input_tokens,
+        asked.max_output_tokens,
+    );
+    assert_eq!((amounts, asked.time_ms), ((1, 0, 0), 60_000));
+    assert_eq!((asked.model, asked.cheaper.len()), (None, 0));
+    let step = asked.step.expect("it is a run's");
+    assert_eq!((step.turn, step.call_id.as_deref()), (1, Some("a")));
+    let story = story
+        .when(hears("b", Reserved::Granted(tool_granted(1, "b", 0))))
+        .then(&["reservation-granted"])
+        .due(&["tool b"]);
+    assert_eq!(ask(&story.run, 1, Some("b"), &catalog()), Ok(None));
+    story
+        .when(hears("b", Reserved::Granted(tool_granted(1, "b", 0))))
+        .then_nothing();
+}
+
+#[test]
+fn what_it_took_is_settled_with_its_outcome() {
+    let story = given(ready(&["a", "b"]))
+        .when(starts("a"))
+        .when(gives(result_of(1, "a")))
+        .due(&["settle 0"]);
+    let id = reservation_id(run_id(), 1, Some("a"), 0);
+    assert_eq!(settled(&story), [(Some(id), tool_spent(3), false)]);
+    assert!(story.run.knows().contains(&id), "until the ledger has it");
+}
+
+#[test]
+fn a_call_that_comes_too_late_asks_again_under_another_id() {
+    let late = at(0).plus_millis(1_000_000);
+    let story = given(ready(&["a"]))
+        .when(|run| start_tool(run, 1, "a", "1.0.0", late))
+        .then(&["reservation-lapsed"])
+        .due(&["settle 0", "reserve a"]);
+    let again = reservation_id(run_id(), 1, Some("a"), 1);
+    assert_eq!(story.run.awaits(), [again]);
+    story
+        .clone()
+        .when(hears("a", Reserved::Granted(tool_granted(1, "a", 0))))
+        .then_nothing();
+    story
+        .when(hears("a", Reserved::Granted(tool_granted(1, "a", 1))))
+        .then(&["reservation-granted"])
+        .due(&["tool a"])
+        .when(starts("a"))
+        .then(&["tool-started"]);
+}
+
+/// It may have taken effect: it does not begin as if it had not.
+#[test]
+fn a_call_that_was_started_does_not_lapse() {
+    let late = at(0).plus_millis(1_000_000);
+    given(ready(&["a"]))
+        .when(starts("a"))
+        .when(|run| start_tool(run, 1, "a", "1.0.0", late))
+        .then(&["tool-started"]);
+}
+
+#[test]
+fn a_call_without_budget_ends_the_run_and_the_others_give_back_theirs() {
+    let mut commits = allowed(&["a", "b", "c"]);
+    commits.push(tool_grant(1, "a"));
+    commits.push(tool_grant(1, "b"));
+    let story = given(commits).when(starts("b"));
+    let began = story.seq;
+    let story = story
+        .when(hears("c", Reserved::Refused(refusal())))
+        .then(&["reservation-refused", "failed"])
+        .due(&["settle 0", "settle 0"])
+        .is(Status::Failed);
+    let id = |call_id| Some(reservation_id(run_id(), 1, Some(call_id), 0));
+    let elapsed = tool_spent(story.seq - began);
+    assert_eq!(
+        settled(&story),
+        [
+            (id("a"), Amounts::default(), true),
+            (id("b"), elapsed, true)
+        ]
+    );
+    story.when(gives(result_of(1, "b"))).then_nothing();
+}
+
+#[test]
+fn a_call_that_policy_denies_asks_for_nothing() {
+    let mut commits = wanting(&["a"]);
+    commits.push(vec![judged(tool_point(1, "a"), false).into()]);
+    let story = given(commits).due(&["evaluate"]);
+    assert_eq!((story.run.turn, story.run.settling.len()), (2, 1));
 }

@@ -22,9 +22,9 @@ use super::proc::{self, Cpu};
 use super::report::LOAD_GENERATOR;
 use super::stats::Samples;
 use super::{bare, stored};
+use crate::cli::Connection;
 use crate::cli::print;
 use crate::cli::style::Style;
-use crate::cli::Connection;
 
 /// Reservations on one hot ledger and on many: rates, times, CPU
 #[derive(Debug, clap::Args)]
@@ -170,7 +170,9 @@ async fn steady(
         {
             idle.push(take(done, began, &mut times)?);
         }
-        let Some(mut worker) = idle.pop() else { continue };
+        let Some(mut worker) = idle.pop() else {
+            continue;
+        };
         // Timed from when it was due: what waits for a worker counts.
         busy.spawn(async move {
             worker.hold().await?;

@@ -70,12 +70,18 @@ impl Rate {
             reservations: times.len(),
             per_second: times.len() as f64 / length.as_secs_f64().max(f64::EPSILON),
             held: times.quantiles(),
-            cpu_us: cpu.iter().map(|(name, cpu)| (name.clone(), each(cpu))).collect(),
+            cpu_us: cpu
+                .iter()
+                .map(|(name, cpu)| (name.clone(), each(cpu)))
+                .collect(),
         }
     }
 
     fn platform_cpu_us(&self) -> u64 {
-        let platform = self.cpu_us.iter().filter(|(name, _)| *name != LOAD_GENERATOR);
+        let platform = self
+            .cpu_us
+            .iter()
+            .filter(|(name, _)| *name != LOAD_GENERATOR);
         platform.map(|(_, us)| us).sum()
     }
 }
@@ -132,7 +138,10 @@ impl BudgetReport {
         ];
         for (name, rate) in phases {
             let time = |of: fn(&Quantiles) -> u64| {
-                rate.held.as_ref().map(|held| millis(of(held))).unwrap_or_default()
+                rate.held
+                    .as_ref()
+                    .map(|held| millis(of(held)))
+                    .unwrap_or_default()
             };
             let cells = [
                 name,
@@ -190,10 +199,10 @@ bare bus    101,234 messages a second stored and acknowledged, nobody reading
 cold start  95.0 ms after 1,000,000 reservations
 memory      nexus 100.0 MiB
 
-RESERVATIONS                  A SECOND      P50      P95      P99  CPU EACH    N
-at a given rate, one ledger      1,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
-1024 in flight, one ledger      21,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
-1024 in flight, 1,000 ledgers    9,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+RESERVATIONS                   A SECOND      P50      P95      P99  CPU EACH    N
+at a given rate, one ledger       1,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+1024 in flight, one ledger       21,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
+1024 in flight, 1,000 ledgers     9,000  50.0 ms  95.0 ms  99.0 ms   0.10 ms  100
 ";
         assert_eq!(report.render(Style::PLAIN), expected);
     }

@@ -64,7 +64,8 @@ impl Client {
         let inbox = bus.client().new_inbox();
         let heard = bus.client().subscribe(format!("{inbox}.*")).await;
         let mut heard = heard.map_err(|error| BenchError::Bus(error.to_string()))?;
-        let (tell, hear): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let (tell, hear): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let hears = tokio::spawn(async move {
             while let Some(message) = heard.next().await {
                 let number = message.subject.rsplit('.').next();
