@@ -23,6 +23,7 @@ pub(crate) const RUN: &[Field] = &[
     Field::new("status", "/status", Status),
     Field::new("session", "/session_id", Text(ID)),
     Field::new("previous run", "/previous_run_id", Text(ID)),
+    Field::new("works for run", "/parent_run_id", Text(ID)),
     Field::new("user", "/user_id", Text(80)),
     Field::new("agent", "/agent", Text(80)),
     Field::new("agent version", "/agent_version", Text(80)),
@@ -108,20 +109,28 @@ pub(crate) const MESSAGES: &[Field] = &[
     Field::new("TEXT", "/content", Text(100)),
 ];
 
-/// `budgets list` and `budgets show`.
+/// `budgets list` and `budgets show`; columns that say nothing are left out.
 pub(crate) const BUDGETS: &[Field] = &[
     Field::new("SCOPE", "/scope/kind", Text(12)),
     Field::new("ID", "/scope/id", Text(ID)),
     Field::new("WINDOW", "/window", Text(12)),
     Field::new("TOKENS SPENT", "/spent/tokens", Count),
-    Field::new("HELD", "/reserved/tokens", Count),
-    Field::new("LIMIT", "/limits/tokens", Count),
+    Field::new("TOKENS HELD", "/reserved/tokens", Count),
+    Field::new("TOKEN LIMIT", "/limits/tokens", Count),
     Field::new("COST SPENT", "/spent/cost_usd_micros", Usd),
-    Field::new("HELD", "/reserved/cost_usd_micros", Usd),
-    Field::new("LIMIT", "/limits/cost_usd_micros", Usd),
+    Field::new("COST HELD", "/reserved/cost_usd_micros", Usd),
+    Field::new("COST LIMIT", "/limits/cost_usd_micros", Usd),
     Field::new("TIME SPENT", "/spent/time_ms", Millis),
-    Field::new("HELD", "/reserved/time_ms", Millis),
-    Field::new("LIMIT", "/limits/time_ms", Millis),
+    Field::new("TIME HELD", "/reserved/time_ms", Millis),
+    Field::new("TIME LIMIT", "/limits/time_ms", Millis),
+    Field::new("TOOL CALLS", "/spent/tool_calls", Count),
+    Field::new("CALLS HELD", "/reserved/tool_calls", Count),
+    Field::new("CALL LIMIT", "/limits/tool_calls", Count),
+    Field::new("RUNS IN FLIGHT", "/reserved/runs", Count),
+    Field::new("RUN LIMIT", "/limits/runs", Count),
+    Field::new("EXHAUSTED", "/on_exhausted", Text(12)),
+    Field::new("RESETS", "/resets_at", Moment),
+    Field::new("ENDED", "/ended", Flag),
 ];
 
 /// `approvals list`.
@@ -172,10 +181,79 @@ pub(crate) const RESERVATIONS: &[Field] = &[
     Field::new("RESERVATION", "/id", Text(ID)),
     Field::new("RUN", "/run_id", Text(ID)),
     Field::new("TURN", "/turn", Count),
+    Field::new("TOOL CALL", "/call_id", Text(24)),
+    Field::new("MODEL", "/model", Text(24)),
     Field::new("TOKENS", "/amounts/tokens", Count),
     Field::new("COST", "/amounts/cost_usd_micros", Usd),
     Field::new("SINCE", "/since", Moment),
     Field::new("EXPIRES", "/expires_at", Moment),
+];
+
+/// `budgets waiting`, and who waits for a budget.
+pub(crate) const WAITING: &[Field] = &[
+    Field::new("PLACE", "/waits_for/place", Count),
+    Field::new("RESERVATION", "/id", Text(ID)),
+    Field::new("RUN", "/run_id", Text(ID)),
+    Field::new("TOOL CALL", "/call_id", Text(24)),
+    Field::new("FOR", "/waits_for/unit", Text(16)),
+    Field::new("OF", "/waits_for/scope/kind", Text(12)),
+    Field::new("ID", "/waits_for/scope/id", Text(ID)),
+    Field::new("WINDOW", "/waits_for/window", Text(12)),
+    Field::new("NEEDS", "/waits_for/needed", Count),
+    Field::new("LIMIT", "/waits_for/limit", Count),
+    Field::new("SPENT", "/waits_for/spent", Count),
+    Field::new("HELD", "/waits_for/reserved", Count),
+    Field::new("ASKS", "/waits_for/asks_person", Flag),
+    Field::new("SINCE", "/since", Moment),
+];
+
+/// What a run waits for.
+pub(crate) const WAITS_FOR: &[Field] = &[
+    Field::new("RESERVATION", "/reservation_id", Text(ID)),
+    Field::new("TOOL CALL", "/call_id", Text(24)),
+    Field::new("FOR", "/unit", Text(16)),
+    Field::new("OF", "/scope/kind", Text(12)),
+    Field::new("ID", "/scope/id", Text(ID)),
+    Field::new("WINDOW", "/window", Text(12)),
+    Field::new("NEEDS", "/needed", Count),
+    Field::new("LIMIT", "/limit", Count),
+    Field::new("SPENT", "/spent", Count),
+    Field::new("HELD", "/reserved", Count),
+    Field::new("SINCE", "/since", Moment),
+];
+
+/// `budgets spend`.
+pub(crate) const SPEND: &[Field] = &[
+    Field::new("DAY", "/day", Text(10)),
+    Field::new("USER", "/user", Text(32)),
+    Field::new("AGENT", "/agent", Text(24)),
+    Field::new("MODEL", "/model", Text(32)),
+    Field::new("CALLS", "/calls", Count),
+    Field::new("TOOL CALLS", "/tool_calls", Count),
+    Field::new("TOKENS", "/tokens", Count),
+    Field::new("COST", "/cost_usd_micros", Usd),
+    Field::new("TIME", "/time_ms", Millis),
+    Field::new("OVERRUNS", "/overruns", Count),
+    Field::new("LATE", "/late", Count),
+];
+
+/// `budgets alerts`.
+pub(crate) const ALERTS: &[Field] = &[
+    Field::new("TIME", "/created_at", Moment),
+    Field::new("KIND", "/kind", Text(12)),
+    Field::new("SCOPE", "/scope/kind", Text(12)),
+    Field::new("ID", "/scope/id", Text(ID)),
+    Field::new("WINDOW", "/window", Text(12)),
+    Field::new("UNIT", "/unit", Text(16)),
+    Field::new("PERCENT", "/percent", Count),
+    Field::new("SPENT", "/spent", Count),
+    Field::new("LIMIT", "/limit", Count),
+    Field::new("RUN", "/run_id", Text(ID)),
+    Field::new("USER", "/user", Text(24)),
+    Field::new("MODEL", "/model", Text(24)),
+    Field::new("TOO MANY TOKENS", "/excess/tokens", Count),
+    Field::new("TOO MUCH", "/excess/cost_usd_micros", Usd),
+    Field::new("TOO LONG", "/excess/time_ms", Millis),
 ];
 
 /// `policies list`.

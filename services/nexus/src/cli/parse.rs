@@ -1,5 +1,7 @@
 //! Values on the command line that clap does not know by itself.
 
+use nexus_events::ledger::OnExhausted;
+
 /// Dollars with up to six decimals, as micro-dollars, exactly.
 pub(crate) fn usd_micros(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an amount such as 0.05 (at most six decimals)");
@@ -16,6 +18,14 @@ pub(crate) fn usd_micros(text: &str) -> Result<u64, String> {
     format!("{whole}{decimals:0<6}")
         .parse()
         .map_err(|_| wrong())
+}
+
+/// What happens to a step that does not fit.
+pub(crate) fn on_exhausted(text: &str) -> Result<OnExhausted, String> {
+    let known = OnExhausted::ALL
+        .into_iter()
+        .find(|rule| rule.as_str() == text);
+    known.ok_or_else(|| "it is reject, park, downgrade or approve".to_owned())
 }
 
 /// `KEY=VALUE`.

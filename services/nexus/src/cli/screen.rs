@@ -44,6 +44,7 @@ impl<O: Write, E: Write> Screen<O, E> {
                 Line::Text(text) => self.text(&text)?,
                 Line::Break => self.end_line()?,
                 Line::Note(tone, text) => self.remark(tone, &text)?,
+                Line::Word(tone, text) => self.say(tone, &text)?,
             }
         }
         self.out

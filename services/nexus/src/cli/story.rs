@@ -10,7 +10,7 @@ mod words;
 
 use std::collections::HashMap;
 
-use nexus_events::run::{LlmCompleted, RunEvent, RunStarted};
+use nexus_events::run::{LlmCompleted, ReservationGranted, RunEvent, RunStarted};
 use nexus_events::{Body, Timestamp};
 
 use super::exit::Exit;
@@ -28,6 +28,8 @@ pub(crate) enum Line {
     Break,
     /// A remark.
     Note(Tone, String),
+    /// A remark for whoever reads, and be it a log: somebody has to do something.
+    Word(Tone, String),
 }
 
 /// How a run ended.
@@ -58,9 +60,11 @@ pub(crate) struct Story {
     shown: String,
     /// The last turn whose answer was recorded.
     answered: u32,
-    /// Calls that were allowed to spend, and those whose usage is known.
+    /// Model calls that were allowed to spend, and those whose usage is known.
     granted_calls: u32,
     known_calls: u32,
+    /// Calls that wait for budget (the model's without a name), and since when.
+    waits: HashMap<Option<String>, Option<Timestamp>>,
     tool_names: HashMap<String, String>,
 }
 
@@ -160,9 +164,21 @@ impl Story {
         match event {
             RunEvent::RunStarted(started) => self.started(&started),
             RunEvent::PolicyDecided(decided) => vec![policy(&decided, |call| self.tool_name(call))],
-            RunEvent::ReservationGranted(granted) => {
-                self.granted_calls += 1;
-                vec![words::held(&granted)]
+            RunEvent::ReservationGranted(granted) => self.granted(&granted),
+            RunEvent::RunParked(parked) => {
+                self.waits.insert(parked.call_id.clone(), self.latest);
+                let mut lines = self.end_text();
+                lines.push(words::waits(&parked));
+                lines
+            }
+            RunEvent::ModelDowngraded(change) => {
+                let (from, to) = (change.from, change.to);
+                let what = format!("model    {to} from here on: the budget does not fit {from}");
+                vec![Line::Note(Tone::Warn, what)]
+            }
+            RunEvent::ReservationRefused(refused) => {
+                self.waits.remove(&refused.call_id);
+                vec![refusal(&refused)]
             }
             RunEvent::ApprovalRequested(asked) => approval::asked(&asked),
             RunEvent::ApprovalGranted(granted) => vec![approval::granted(&granted)],
@@ -170,10 +186,8 @@ impl Story {
             RunEvent::ApprovalExpired(_) => vec![approval::expired()],
             RunEvent::ApprovalEscalated(escalated) => vec![approval::escalated(&escalated)],
             RunEvent::ToolArgumentsChanged(changed) => vec![approval::changed(&changed)],
-            RunEvent::RunParked(_) | RunEvent::ModelDowngraded(_) => vec![],
-            RunEvent::ReservationRefused(refused) => vec![refusal(&refused)],
             RunEvent::ReservationLapsed(lapsed) => {
-                self.known_calls += 1;
+                self.known_calls += u32::from(lapsed.call_id.is_none());
                 let turn = lapsed.turn;
                 let what = format!("budget   what was held for turn {turn} lapsed; asking again");
                 vec![note(what)]
@@ -239,6 +253,21 @@ impl Story {
             ),
             RunEvent::RunCancelled(cancelled) => self.end("cancelled", None, cancelled.reason),
         }
+    }
+
+    /// A call may spend; if it waited for that, the run goes on.
+    fn granted(&mut self, granted: &ReservationGranted) -> Vec<Line> {
+        let call = granted.call_id.as_deref();
+        self.granted_calls += u32::from(call.is_none());
+        let held = words::held(granted, call.map(|call| self.tool_name(call)));
+        let Some(since) = self.waits.remove(&granted.call_id) else {
+            return vec![note(held)];
+        };
+        let waited = self.latest.zip(since);
+        let waited = waited.map(|(now, since)| duration(now.millis_since(since)));
+        let after = waited.map_or_else(String::new, |waited| format!(" after {waited}"));
+        let what = format!("budget   goes on{after}");
+        vec![Line::Note(Tone::Good, what), note(held)]
     }
 
     fn started(&mut self, started: &RunStarted) -> Vec<Line> {

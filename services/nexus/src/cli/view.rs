@@ -110,6 +110,21 @@ pub(crate) fn rows(answer: &Value) -> &[Value] {
     list.map_or(&[], Vec::as_slice)
 }
 
+/// The fields that some row has something in: a wide table shows what there is. The first `always`
+/// ones stay.
+pub(crate) fn told(fields: &[Field], always: usize, rows: &[Value]) -> Vec<Field> {
+    let says = |field: &Field| {
+        rows.iter().any(|row| {
+            let value = row.pointer(field.at).filter(|value| !is_empty(value));
+            value.is_some_and(|value| value.as_u64() != Some(0) && value.as_bool() != Some(false))
+        })
+    };
+    let kept = fields.iter().enumerate();
+    kept.filter(|(index, field)| *index < always || says(field))
+        .map(|(_, field)| *field)
+        .collect()
+}
+
 /// Rows as a table.
 pub(crate) fn table(fields: &[Field], rows: &[Value], style: Style) -> String {
     let mut table = Table::new(fields.iter().map(|field| (field.title, field.align())));
@@ -180,6 +195,19 @@ INPUT    (70,000 bytes, sha256:ab)
 NEWEST   *
 ";
         assert_eq!(sheet(FIELDS, &row, Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn a_column_that_says_nothing_is_left_out() {
+        let rows = [
+            json!({ "cost": { "tokens": 0, "time_ms": 7 }, "newest": false }),
+            json!({ "cost": { "tokens": 0 } }),
+        ];
+        let titles: Vec<_> = told(FIELDS, 1, &rows)
+            .iter()
+            .map(|field| field.title)
+            .collect();
+        assert_eq!(titles, ["ID", "TIME"]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! `nexus budgets`.
 
-use nexus_events::ledger::Limits;
+use nexus_events::ReservationId;
+use nexus_events::ledger::{Limits, OnExhausted};
 use serde_json::{Value, json};
 
-use super::{Asker, Paging};
+use super::{Asker, Paging, body};
 use crate::cli::error::CliError;
+use crate::cli::format::{count, duration, usd};
 use crate::cli::http::Request;
-use crate::cli::print::hint;
-use crate::cli::view::rows;
+use crate::cli::print::{hint, write};
+use crate::cli::view::{Field, rows, told};
 use crate::cli::{fields, parse};
 
 /// Limits, what is held and what was spent.
@@ -15,39 +17,123 @@ use crate::cli::{fields, parse};
 pub(crate) enum BudgetsVerb {
     /// Every scope that has limits
     List {
+        /// Only tenant, user, agent, session or run
+        #[arg(long, value_name = "KIND", value_parser = KINDS)]
+        scope: Option<String>,
         #[command(flatten)]
         paging: Paging,
     },
-    /// One scope: limits, spend, and who holds it
+    /// One scope: limits, spend, who holds it and who waits
     Show(ScopeArgs),
     /// Set limits; what is not named is lifted
     Set {
         #[command(flatten)]
         scope: ScopeArgs,
-        /// lifetime, hour, day or month
-        #[arg(long, default_value = "lifetime", value_parser = ["lifetime", "hour", "day", "month"])]
-        window: String,
-        /// Tokens, input and output together
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Who waits for budget, in the order of the lines
+    Waiting {
+        /// Of this run
+        #[arg(long, value_name = "RUN")]
+        run: Option<nexus_events::RunId>,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Give one who waits what he waits for, by raising the limit
+    Grant {
+        /// The reservation, as `budgets waiting` names it
+        reservation: ReservationId,
+        /// By how much, in the limit's own unit (micro-dollars, milliseconds); else what is missing
         #[arg(long, value_name = "N")]
-        tokens: Option<u64>,
-        /// Cost, such as 12.50
-        #[arg(long, value_name = "USD", value_parser = parse::usd_micros)]
-        usd: Option<u64>,
-        /// Seconds of model calls and tools
-        #[arg(long, value_name = "N")]
-        seconds: Option<u64>,
+        amount: Option<u64>,
+    },
+    /// Say no to one who waits; its run fails
+    Refuse {
+        /// The reservation, as `budgets waiting` names it
+        reservation: ReservationId,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// What was spent, summed up
+    Spend(SpendArgs),
+    /// Limits that are nearly used up, and calls that spent more than was held
+    Alerts {
+        /// threshold or overrun
+        #[arg(long, value_parser = ["threshold", "overrun"])]
+        kind: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
     },
 }
+
+const KINDS: [&str; 5] = ["tenant", "user", "agent", "session", "run"];
 
 /// Who spends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScopeArgs {
     /// tenant, user, agent, session or run
-    #[arg(value_parser = ["tenant", "user", "agent", "session", "run"])]
+    #[arg(value_parser = KINDS)]
     kind: String,
     /// Which one; the tenant needs none
     #[arg(required_if_eq_any = [("kind", "user"), ("kind", "agent"), ("kind", "session"), ("kind", "run")])]
     id: Option<String>,
+}
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LimitArgs {
+    /// lifetime, hour, day or month
+    #[arg(long, default_value = "lifetime", value_parser = ["lifetime", "hour", "day", "month"])]
+    window: String,
+    /// Tokens, input and output together
+    #[arg(long, value_name = "N")]
+    tokens: Option<u64>,
+    /// Cost, such as 12.50
+    #[arg(long, value_name = "USD", value_parser = parse::usd_micros)]
+    usd: Option<u64>,
+    /// Seconds of model calls and tools
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Tools that may be called
+    #[arg(long, value_name = "N")]
+    tool_calls: Option<u64>,
+    /// Runs that may be in flight at a time
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// What happens to a step that does not fit: reject, park (it waits its turn), downgrade (to the
+    /// agent's next cheaper model) or approve (a person is asked) [default: as before]
+    #[arg(long, value_name = "RULE", value_parser = parse::on_exhausted)]
+    on_exhausted: Option<OnExhausted>,
+    /// Percentages of a limit at which spending is told, such as 50,80,95 [default: as before]
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', num_args = 1..=4)]
+    thresholds: Option<Vec<u8>>,
+}
+
+/// What is summed up.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SpendArgs {
+    /// What is summed up apart: any of day, user, agent and model
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', value_parser = ["day", "user", "agent", "model"])]
+    by: Vec<String>,
+    /// On this day or later, as 2026-11-01 (UTC)
+    #[arg(long, value_name = "DAY")]
+    from: Option<String>,
+    /// On this day or before
+    #[arg(long, value_name = "DAY")]
+    to: Option<String>,
+    /// By this user
+    #[arg(long, value_name = "USER")]
+    spent_by: Option<String>,
+    /// By this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// With this model
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 impl ScopeArgs {
@@ -58,6 +144,30 @@ impl ScopeArgs {
     }
 }
 
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            tokens: self.tokens,
+            cost_usd_micros: self.usd,
+            time_ms: self.seconds.map(|seconds| seconds.saturating_mul(1000)),
+            tool_calls: self.tool_calls,
+            runs: self.runs,
+        }
+    }
+
+    fn body(&self) -> Value {
+        body([
+            ("window", Some(json!(self.window))),
+            ("limits", Some(json!(self.limits()))),
+            ("on_exhausted", self.on_exhausted.map(|rule| json!(rule))),
+            (
+                "thresholds",
+                self.thresholds.as_ref().map(|percents| json!(percents)),
+            ),
+        ])
+    }
+}
+
 impl BudgetsVerb {
     /// Does it.
     ///
@@ -65,41 +175,129 @@ impl BudgetsVerb {
     /// [`CliError`].
     pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         match self {
-            Self::List { paging } => {
-                asker
-                    .list(&["v1", "budgets"], paging.query(), fields::BUDGETS)
+            Self::List { scope, paging } => {
+                let mut query = paging.query();
+                query.push(("scope", scope));
+                let path = ["v1", "budgets"];
+                list(asker, &path, query, fields::BUDGETS, 2)
                     .await
+                    .map(drop)
             }
             Self::Show(scope) => show(asker, &asker.get(&scope.path()).await?),
-            Self::Set {
-                scope,
-                window,
-                tokens,
-                usd,
-                seconds,
+            Self::Set { scope, limits } => set(asker, &scope, &limits).await,
+            Self::Waiting { run, paging } => {
+                let mut query = paging.query();
+                query.push(("status", Some("waiting".to_owned())));
+                query.push(("run_id", run.map(|run| run.to_string())));
+                let path = ["v1", "reservations"];
+                let page = list(asker, &path, query, fields::WAITING, 2).await?;
+                if !asker.output.json && !rows(&page).is_empty() {
+                    hint("let one go on with: nexus budgets grant RESERVATION");
+                }
+                Ok(())
+            }
+            Self::Grant {
+                reservation,
+                amount,
             } => {
-                let limits = Limits {
-                    tokens,
-                    cost_usd_micros: usd,
-                    time_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
-                    ..Limits::default()
-                };
-                let body = json!({ "window": window, "limits": limits });
-                let path = scope.path();
-                let answer: Value = asker.gateway.put(Request::at(&path), &body).await?;
-                let what = if limits.is_unlimited() {
-                    "lifted"
-                } else {
-                    "set"
-                };
-                let who = format!("{} {}", scope.kind, scope.id.as_deref().unwrap_or_default());
-                asker.output.done(
-                    &format!("limits {what} ({window}): {}", who.trim_end()),
-                    &answer,
-                )
+                let body = body([("amount", amount.map(Value::from))]);
+                tell(asker, reservation, "grant", "is granted", &body).await
+            }
+            Self::Refuse {
+                reservation,
+                reason,
+            } => {
+                let body = body([("reason", reason.map(Value::from))]);
+                tell(asker, reservation, "refuse", "is refused", &body).await
+            }
+            Self::Spend(args) => spend(asker, args).await,
+            Self::Alerts { kind, paging } => {
+                let mut query = paging.query();
+                query.push(("kind", kind));
+                let path = ["v1", "budgets", "alerts"];
+                list(asker, &path, query, fields::ALERTS, 2).await.map(drop)
             }
         }
     }
+}
+
+/// A page, without the columns that say nothing.
+async fn list(
+    asker: &Asker,
+    path: &[&str],
+    query: super::Query<'_>,
+    fields: &[Field],
+    always: usize,
+) -> Result<Value, CliError> {
+    let request = Request {
+        path,
+        query: &query,
+        ..Request::default()
+    };
+    let page: Value = asker.gateway.get(request).await?;
+    asker
+        .output
+        .list(&told(fields, always, rows(&page)), &page)?;
+    Ok(page)
+}
+
+async fn set(asker: &Asker, scope: &ScopeArgs, limits: &LimitArgs) -> Result<(), CliError> {
+    let path = scope.path();
+    let request = Request::at(&path);
+    let answer: Value = asker.gateway.put(request, &limits.body()).await?;
+    let what = if limits.limits().is_unlimited() {
+        "lifted"
+    } else {
+        "set"
+    };
+    let who = format!("{} {}", scope.kind, scope.id.as_deref().unwrap_or_default());
+    let sentence = format!("limits {what} ({}): {}", limits.window, who.trim_end());
+    asker.output.done(&sentence, &answer)
+}
+
+async fn tell(
+    asker: &Asker,
+    reservation: ReservationId,
+    verb: &str,
+    then: &str,
+    body: &Value,
+) -> Result<(), CliError> {
+    let path = ["v1", "reservations", &reservation.to_string(), verb];
+    let answer = asker.post(&path, body).await?;
+    let sentence = format!("reservation {reservation} {then}");
+    asker.output.done(&sentence, &answer)
+}
+
+async fn spend(asker: &Asker, args: SpendArgs) -> Result<(), CliError> {
+    let mut query = args.paging.query();
+    query.extend([
+        ("by", (!args.by.is_empty()).then(|| args.by.join(","))),
+        ("from", args.from),
+        ("to", args.to),
+        ("user", args.spent_by),
+        ("agent", args.agent),
+        ("model", args.model),
+    ]);
+    let page = list(asker, &["v1", "spend"], query, fields::SPEND, 0).await?;
+    match page.get("total").map(total) {
+        Some(total) if !asker.output.json && rows(&page).len() > 1 => {
+            write(&format!("\n{total}\n"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The sum of all pages, in one line.
+fn total(sums: &Value) -> String {
+    let sum = |name: &str| sums.get(name).and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "in all   {} calls · {} tool calls · {} tokens · {} · {}",
+        count(sum("calls")),
+        count(sum("tool_calls")),
+        count(sum("tokens")),
+        usd(sum("cost_usd_micros")),
+        duration(sum("time_ms")),
+    )
 }
 
 fn show(asker: &Asker, standing: &Value) -> Result<(), CliError> {
@@ -110,11 +308,206 @@ fn show(asker: &Asker, standing: &Value) -> Result<(), CliError> {
     if rows(windows).is_empty() {
         hint("no limits are set and nothing was spent");
     } else {
-        asker.output.list(fields::BUDGETS, windows)?;
+        let fields = told(fields::BUDGETS, 2, rows(windows));
+        asker.output.list(&fields, windows)?;
     }
-    asker.output.part(
-        "Held by",
-        fields::RESERVATIONS,
-        standing.get("reservations"),
-    )
+    for (heading, fields, name) in [
+        ("Held by", fields::RESERVATIONS, "reservations"),
+        ("Waiting", fields::WAITING, "waiting"),
+    ] {
+        let part = standing.get(name);
+        let fields = told(fields, 2, part.map_or(&[], rows));
+        asker.output.part(heading, &fields, part)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::print::Output;
+    use crate::cli::style::Style;
+    use crate::cli::testing::{self, Scripted};
+    use crate::cli::view::table;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        verb: BudgetsVerb,
+    }
+
+    const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    /// What a command line sends: the first lines of the request, and its body.
+    async fn sent(words: &[&str], answer: Value) -> (String, String) {
+        let scripted = Scripted::start(vec![testing::json("200 OK", &answer)]).await;
+        let words = std::iter::once(&"budgets").chain(words);
+        let asker = Asker {
+            gateway: scripted.gateway.clone(),
+            output: Output { json: true },
+        };
+        let verb = Line::try_parse_from(words).unwrap().verb;
+        verb.run(&asker).await.unwrap();
+        let asked = scripted.asked().remove(0);
+        let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+        let line = head.lines().next().unwrap();
+        (line.replace(" HTTP/1.1", ""), body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn words_become_requests() {
+        let done = json!({ "seq": 7 });
+        let page = json!({ "items": [] });
+        let waiting = "waiting --limit 3";
+        let grant = format!("grant {ID} --amount 500");
+        let refuse = format!("refuse {ID} --reason no");
+        for (words, answer, line, body) in [
+            (
+                "list --scope user",
+                &page,
+                "GET /v1/budgets?scope=user".to_owned(),
+                "",
+            ),
+            (
+                "set user ada --tokens 100000 --window day --on-exhausted park --thresholds 50,80,95",
+                &done,
+                "PUT /v1/budgets/user/ada".to_owned(),
+                r#"{"limits":{"tokens":100000},"on_exhausted":"park","thresholds":[50,80,95],"window":"day"}"#,
+            ),
+            (
+                "set tenant --runs 4 --tool-calls 9 --seconds 2 --usd 0.5",
+                &done,
+                "PUT /v1/budgets/tenant".to_owned(),
+                r#"{"limits":{"cost_usd_micros":500000,"runs":4,"time_ms":2000,"tool_calls":9},"window":"lifetime"}"#,
+            ),
+            (
+                waiting,
+                &page,
+                "GET /v1/reservations?limit=3&status=waiting".to_owned(),
+                "",
+            ),
+            (
+                &grant,
+                &done,
+                format!("POST /v1/reservations/{ID}/grant"),
+                r#"{"amount":500}"#,
+            ),
+            (
+                &refuse,
+                &done,
+                format!("POST /v1/reservations/{ID}/refuse"),
+                r#"{"reason":"no"}"#,
+            ),
+            (
+                "spend --by user,model --from 2026-11-01 --spent-by ada",
+                &page,
+                "GET /v1/spend?by=user%2Cmodel&from=2026-11-01&user=ada".to_owned(),
+                "",
+            ),
+            (
+                "alerts --kind overrun",
+                &page,
+                "GET /v1/budgets/alerts?kind=overrun".to_owned(),
+                "",
+            ),
+        ] {
+            let split: Vec<_> = words.split(' ').collect();
+            let (asked, sent) = sent(&split, answer.clone()).await;
+            assert_eq!(asked, line, "{words}");
+            if !body.is_empty() {
+                let (sent, body): (Value, Value) = (
+                    serde_json::from_str(&sent).unwrap(),
+                    serde_json::from_str(body).unwrap(),
+                );
+                assert_eq!(sent, body, "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_it_is_sent() {
+        for words in [
+            "set user",
+            "set planet x --tokens 1",
+            "set user ada --on-exhausted panic",
+            "set user ada --thresholds 50,x",
+            "grant 7",
+            "spend --by colour",
+            "alerts --kind noise",
+        ] {
+            let words = std::iter::once("budgets").chain(words.split(' '));
+            assert!(Line::try_parse_from(words).is_err());
+        }
+    }
+
+    fn shown(fields: &[Field], always: usize, items: &Value) -> String {
+        let rows = rows(items);
+        table(&told(fields, always, rows), rows, Style::PLAIN)
+    }
+
+    #[test]
+    fn a_budget_shows_the_units_that_count() {
+        let account = json!([{
+            "scope": { "kind": "user", "id": "ada" }, "window": "day", "limited": true,
+            "limits": { "tokens": 100_000, "runs": 2 },
+            "reserved": { "tokens": 1200, "cost_usd_micros": 0, "time_ms": 0, "runs": 1 },
+            "spent": { "tokens": 98_000, "cost_usd_micros": 0, "time_ms": 0 },
+            "on_exhausted": "park", "resets_at": "2026-11-23T00:00:00.000Z"
+        }]);
+        let expected = "\
+SCOPE  ID   WINDOW  TOKENS SPENT  TOKENS HELD  TOKEN LIMIT  RUNS IN FLIGHT  RUN LIMIT  EXHAUSTED  RESETS
+user   ada  day           98,000        1,200      100,000               1          2  park       2026-11-23 00:00:00
+";
+        assert_eq!(shown(fields::BUDGETS, 2, &account), expected);
+    }
+
+    #[test]
+    fn who_waits_is_shown_with_what_grants_it() {
+        let waiting = json!([{
+            "id": ID, "status": "waiting", "run_id": ID, "turn": 1, "since": "2026-11-22T13:16:17Z",
+            "waits_for": {
+                "place": 1, "asks_person": true, "scope": { "kind": "user", "id": "ada" },
+                "window": "day", "unit": "tokens", "limit": 1000, "spent": 900, "reserved": 0,
+                "needed": 300, "on_exhausted": "approve"
+            }
+        }]);
+        let expected = format!(
+            "\
+PLACE  RESERVATION                           RUN                                   FOR     OF    ID   WINDOW  NEEDS  LIMIT  SPENT  ASKS  SINCE
+    1  {ID}  {ID}  tokens  user  ada  day       300  1,000    900  *     2026-11-22 13:16:17
+"
+        );
+        assert_eq!(shown(fields::WAITING, 2, &waiting), expected);
+    }
+
+    #[test]
+    fn spend_and_alerts_show_what_they_have() {
+        let spend = json!([
+            { "user": "ada", "model": "m", "calls": 2, "tool_calls": 0, "tokens": 1230,
+              "cost_usd_micros": 1200, "time_ms": 5200, "overruns": 0, "late": 0 },
+            { "user": "bob", "model": "", "calls": 0, "tool_calls": 3, "tokens": 0,
+              "cost_usd_micros": 0, "time_ms": 12, "overruns": 0, "late": 0 }
+        ]);
+        let expected = "\
+USER  MODEL  CALLS  TOOL CALLS  TOKENS     COST   TIME
+ada   m          2           0   1,230  $0.0012  5.2 s
+bob              0           3       0    $0.00  12 ms
+";
+        assert_eq!(shown(fields::SPEND, 0, &spend), expected);
+        let sum = json!({ "calls": 2, "tool_calls": 3, "tokens": 1230, "cost_usd_micros": 1200, "time_ms": 5212 });
+        let line = "in all   2 calls · 3 tool calls · 1,230 tokens · $0.0012 · 5.2 s";
+        assert_eq!(total(&sum), line);
+        let alerts = json!([{
+            "kind": "threshold", "created_at": "2026-11-22T13:16:17Z", "window": "day",
+            "scope": { "kind": "tenant" }, "unit": "tokens", "percent": 80, "limit": 100, "spent": 85
+        }]);
+        let expected = "\
+TIME                 KIND       SCOPE   WINDOW  UNIT    PERCENT  SPENT  LIMIT
+2026-11-22 13:16:17  threshold  tenant  day     tokens       80     85    100
+";
+        assert_eq!(shown(fields::ALERTS, 2, &alerts), expected);
+    }
 }

@@ -143,6 +143,9 @@ async fn show(asker: &Asker, run_id: RunId) -> Result<(), CliError> {
     asker.output.one(fields::RUN, &run)?;
     asker
         .output
+        .part("Waits for", fields::WAITS_FOR, run.get("waiting_for"))?;
+    asker
+        .output
         .part("Model calls", fields::LLM_CALLS, run.get("llm_calls"))?;
     asker
         .output

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
 use nexus_events::command::{Budget, StartRun};
+use nexus_events::ledger::OnExhausted;
 use nexus_events::{RunId, SessionId};
 use uuid::Uuid;
 
@@ -36,6 +37,9 @@ pub(crate) struct RunArgs {
     /// The model may call no tool
     #[arg(long)]
     no_tools: bool,
+    /// The run that it works for: it spends from that one's budgets, too
+    #[arg(long, value_name = "RUN")]
+    parent: Option<RunId>,
     /// A label of your own; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
     metadata: Vec<(String, String)>,
@@ -66,6 +70,15 @@ pub(crate) struct BudgetArgs {
     /// Seconds that its model calls and tools may take
     #[arg(long, value_name = "N")]
     budget_seconds: Option<u64>,
+    /// Tools that it may call
+    #[arg(long, value_name = "N")]
+    budget_tool_calls: Option<u64>,
+    /// Runs that may be in flight at a time, those that work for it included
+    #[arg(long, value_name = "N")]
+    budget_runs: Option<u64>,
+    /// What happens when it has too little: reject, park, downgrade or approve
+    #[arg(long, value_name = "RULE", value_parser = parse::on_exhausted, default_value = "reject")]
+    budget_on_exhausted: OnExhausted,
 }
 
 impl BudgetArgs {
@@ -75,7 +88,9 @@ impl BudgetArgs {
             tokens: self.budget_tokens,
             cost_usd_micros: self.budget_usd,
             time_seconds: self.budget_seconds,
-            ..Budget::default()
+            tool_calls: self.budget_tool_calls,
+            runs: self.budget_runs,
+            on_exhausted: self.budget_on_exhausted,
         };
         (budget != Budget::default()).then_some(budget)
     }
@@ -133,8 +148,8 @@ pub(super) fn command(args: RunArgs) -> Result<StartRun, CliError> {
         model: args.model,
         tools,
         budget: args.budget.budget(),
+        parent_run_id: args.parent,
         metadata: BTreeMap::from_iter(args.metadata),
-        parent_run_id: None,
     })
 }
 

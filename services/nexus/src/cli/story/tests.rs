@@ -13,6 +13,7 @@ fn show(line: &Line) -> String {
         Line::Text(text) => format!("[{text}]"),
         Line::Break => "/".to_owned(),
         Line::Note(tone, text) => format!("{{{tone:?}: {text}}}"),
+        Line::Word(tone, text) => format!("{{{tone:?}! {text}}}"),
     }
 }
 
@@ -168,6 +169,61 @@ fn a_refusal_gives_the_figures() {
     );
     let expected = "{Bad: budget   refuses turn 1: user ann has 50 of 1,000 tokens left (day), \
                     300 are needed}";
+    assert_eq!(told, expected);
+}
+
+fn granted(second: u32, call: Option<&str>) -> serde_json::Value {
+    let data = serde_json::json!({
+        "turn": 1, "call_id": call, "reservation_id": RUN, "max_output_tokens": 100, "ledger_seq": 3,
+        "amounts": { "tokens": 2000, "cost_usd_micros": 0, "time_ms": 60_000 },
+        "expires_at": "2026-11-22T13:20:00Z"
+    });
+    fact("reservation-granted", second, data)
+}
+
+#[test]
+fn a_run_that_waits_says_for_what_and_what_lets_it_go_on() {
+    let mut story = Story::default();
+    let shortage = |unit: &str, rule: &str| {
+        serde_json::json!({
+            "scope": { "kind": "user", "id": "ann" }, "window": "day", "unit": unit, "limit": 1000,
+            "spent": 900, "reserved": 50, "needed": 300, "on_exhausted": rule
+        })
+    };
+    let parked = |call: Option<&str>, shortage: serde_json::Value| {
+        let data = serde_json::json!({
+            "turn": 1, "call_id": call, "reservation_id": RUN, "shortage": shortage
+        });
+        fact("parked", 10, data)
+    };
+    let told = tell(&mut story, parked(None, shortage("tokens", "park")));
+    let expected = format!(
+        "{{Warn! budget   waits for tokens of user ann (day): limit 1,000, spent 900, held 50, 300 \
+         needed; it has its place in the line; grant with: nexus budgets grant {RUN}}}"
+    );
+    assert_eq!(told, expected);
+    let told = tell(&mut story, granted(42, None));
+    let expected = "{Good: budget   goes on after 32.0 s}\
+                    {Dim: budget   holds 2,000 tokens, $0.00, 1 min 0 s for turn 1}";
+    assert_eq!(told, expected);
+    let told = tell(
+        &mut story,
+        parked(Some("c1"), shortage("cost_usd_micros", "approve")),
+    );
+    assert!(
+        told.contains("waits for money of user ann (day): limit $0.001,"),
+        "{told}"
+    );
+    assert!(told.contains("a person is asked"), "{told}");
+    let told = tell(&mut story, granted(10, Some("c1")));
+    assert!(
+        told.ends_with("{Dim: budget   holds 1 min 0 s for tool c1}"),
+        "{told}"
+    );
+    assert_eq!(story.calls(), 1, "a tool's spending is no model call's");
+    let change = serde_json::json!({ "turn": 1, "from": "large", "to": "small" });
+    let told = tell(&mut story, fact("model-downgraded", 11, change));
+    let expected = "{Warn: model    small from here on: the budget does not fit large}";
     assert_eq!(told, expected);
 }
 

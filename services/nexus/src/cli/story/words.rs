@@ -1,13 +1,14 @@
 //! The words of a story: a remark for each kind of fact.
 
 use nexus_events::Body;
+use nexus_events::ledger::{OnExhausted, Scope, Shortage, Unit};
 use nexus_events::run::{
-    LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationRefused,
+    LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationRefused, RunParked,
 };
 
 use super::Line;
 use crate::cli::format::{count, duration, one_line, usd};
-use crate::cli::style::Tone;
+use crate::cli::style::{Tone, printable};
 
 /// Characters of arguments and results in a remark.
 pub(super) const SNIPPET: usize = 160;
@@ -49,34 +50,89 @@ pub(super) fn about(answer: &LlmCompleted) -> String {
 }
 
 pub(super) fn refusal(refused: &ReservationRefused) -> Line {
-    let id = refused.scope.id();
-    let scope = format!("{} {id}", refused.scope.kind());
+    let left = refused.limit.saturating_sub(refused.spent);
+    let left = left.saturating_sub(refused.reserved);
+    let unit = refused.unit;
     let text = format!(
         "budget   refuses turn {}: {} has {} of {} {} left ({}), {} are needed",
         refused.turn,
-        scope.trim_end(),
-        count(
-            refused
-                .limit
-                .saturating_sub(refused.spent)
-                .saturating_sub(refused.reserved)
-        ),
-        count(refused.limit),
-        refused.unit.as_str(),
+        named(&refused.scope),
+        amount(unit, left),
+        amount(unit, refused.limit),
+        name(unit),
         refused.window.as_str(),
-        count(refused.needed),
+        amount(unit, refused.needed),
     );
     Line::Note(Tone::Bad, text)
 }
 
-pub(super) fn held(granted: &ReservationGranted) -> Line {
-    note(format!(
-        "budget   holds {} tokens, {}, {} for turn {}",
-        count(granted.amounts.tokens),
-        usd(granted.amounts.cost_usd_micros),
-        duration(granted.amounts.time_ms),
-        granted.turn
-    ))
+/// What a call waits for, and what lets it go on.
+pub(super) fn waits(parked: &RunParked) -> Line {
+    let Shortage {
+        scope,
+        window,
+        unit,
+        limit,
+        spent,
+        reserved,
+        needed,
+        on_exhausted,
+    } = &parked.shortage;
+    let asked = match on_exhausted {
+        OnExhausted::Approve => "a person is asked",
+        _ => "it has its place in the line",
+    };
+    let shown = |value: &u64| amount(*unit, *value);
+    let text = format!(
+        "budget   waits for {} of {} ({}): limit {}, spent {}, held {}, {} needed; {asked}; grant \
+         with: nexus budgets grant {}",
+        name(*unit),
+        named(scope),
+        window.as_str(),
+        shown(limit),
+        shown(spent),
+        shown(reserved),
+        shown(needed),
+        parked.reservation_id,
+    );
+    Line::Word(Tone::Warn, text)
+}
+
+fn named(scope: &Scope) -> String {
+    let id = printable(&scope.id());
+    format!("{} {id}", scope.kind()).trim_end().to_owned()
+}
+
+fn name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Tokens => "tokens",
+        Unit::CostUsdMicros => "money",
+        Unit::TimeMs => "time",
+        Unit::ToolCalls => "tool calls",
+        Unit::Runs => "runs in flight",
+    }
+}
+
+fn amount(unit: Unit, value: u64) -> String {
+    match unit {
+        Unit::CostUsdMicros => usd(value),
+        Unit::TimeMs => duration(value),
+        Unit::Tokens | Unit::ToolCalls | Unit::Runs => count(value),
+    }
+}
+
+/// What is held for a model call, or for a tool.
+pub(super) fn held(granted: &ReservationGranted, tool: Option<String>) -> String {
+    let time = duration(granted.amounts.time_ms);
+    match tool {
+        Some(tool) => format!("budget   holds {time} for tool {tool}"),
+        None => format!(
+            "budget   holds {} tokens, {}, {time} for turn {}",
+            count(granted.amounts.tokens),
+            usd(granted.amounts.cost_usd_micros),
+            granted.turn
+        ),
+    }
 }
 
 pub(super) fn policy(decided: &PolicyDecided, tool_name: impl Fn(&str) -> String) -> Line {
