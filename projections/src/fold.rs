@@ -131,7 +131,7 @@ pub(crate) mod testing {
             rules: vec![],
             bundle: "builtin".into(),
             duration_us: 1,
-            error: None,
+            ..PolicyDecided::default()
         }
     }
 

@@ -42,6 +42,11 @@ pub fn subject_of(run: &Run, point: &PolicyPoint) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(whole.to_string())))
 }
 
+/// Whether people were asked about a step so often that asking again is a denial.
+pub fn asked_too_often(run: &Run, point: &PolicyPoint) -> bool {
+    run.questions(point) >= MOST_QUESTIONS
+}
+
 /// The question that a judgement asks; none where people were asked often enough.
 pub(super) fn question(
     run: &Run,
@@ -51,7 +56,7 @@ pub(super) fn question(
 ) -> Option<ApprovalRequested> {
     let info = run.info()?;
     let asked = run.questions(&decided.point);
-    if asked >= MOST_QUESTIONS {
+    if asked_too_often(run, &decided.point) {
         return None;
     }
     let seconds = |seconds: u64| now.plus_millis(seconds.saturating_mul(1_000));

@@ -719,7 +719,7 @@ fn decided(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         rules: vec!["data.nexus.allow".into()],
         bundle: "builtin".into(),
         duration_us: 12,
-        error: None,
+        ..PolicyDecided::default()
     }
 }
 

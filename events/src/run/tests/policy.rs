@@ -3,7 +3,7 @@
 use super::*;
 
 fn says(decisions: Vec<PolicyDecided>) -> impl FnOnce(&Run) -> Vec<RunEvent> {
-    move |run| record_policy(run, decisions)
+    move |run| record_policy(run, decisions, at(0))
 }
 
 fn start_and_call(start: bool, call: bool) -> Vec<PolicyDecided> {

@@ -32,6 +32,6 @@ fn judge(world: &mut World, point: PolicyPoint) -> PolicyDecided {
         rules: vec![],
         bundle: "builtin".to_owned(),
         duration_us: 1,
-        error: None,
+        ..PolicyDecided::default()
     }
 }
