@@ -117,6 +117,7 @@ pub(crate) mod testing {
             tools: vec!["calculator".into()],
             input: "hello".into(),
             budget: None,
+            parent: None,
             max_turns: 4,
             metadata: Default::default(),
             trace_id: None,

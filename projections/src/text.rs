@@ -89,6 +89,8 @@ pub(crate) fn amounts(value: Amounts) -> Amounts {
         tokens: fit(value.tokens),
         cost_usd_micros: fit(value.cost_usd_micros),
         time_ms: fit(value.time_ms),
+        tool_calls: fit(value.tool_calls),
+        runs: fit(value.runs),
     }
 }
 

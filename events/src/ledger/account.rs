@@ -24,6 +24,19 @@ pub enum OnExhausted {
 }
 
 impl OnExhausted {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Reject, Self::Park, Self::Downgrade, Self::Approve];
+
+    /// As in tables and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Park => "park",
+            Self::Downgrade => "downgrade",
+            Self::Approve => "approve",
+        }
+    }
+
     /// True for the default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -58,6 +58,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// What [`Self::kind`] gives.
+    pub const KINDS: [&'static str; 5] = ["tenant", "user", "agent", "session", "run"];
+
     /// The scope's kind, as in routes and tables.
     pub fn kind(&self) -> &'static str {
         match self {

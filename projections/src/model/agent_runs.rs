@@ -6,13 +6,14 @@
 
 use nexus_events::ledger::Amounts;
 use nexus_events::model::Usage;
-use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent, RunStarted};
+use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent, RunParked, RunStarted};
 use nexus_events::{RunId, Tenant, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fold::{At, Rows, col};
+use crate::query::WaitingFor;
 use crate::text;
 
 /// The runs that a batch changes.
@@ -30,6 +31,8 @@ struct Row {
     seq: u64,
     phase: Option<&'static str>,
     paused: Option<bool>,
+    /// What its calls wait for, by call; null where one waits no more.
+    waits: Map<String, Value>,
     turns: u64,
     used: Amounts,
     output: Option<Output>,
@@ -82,10 +85,12 @@ impl AgentRuns {
                 row.end("cancelled", at.time);
                 row.error_message = cancelled.reason.as_deref().map(text::owned);
             }
+            RunEvent::RunParked(parked) => row.parked(parked, at.time),
+            RunEvent::ReservationGranted(granted) => row.goes_on(granted.call_id.as_deref()),
+            RunEvent::ReservationRefused(refused) => row.goes_on(refused.call_id.as_deref()),
             // They move the run's last sequence and nothing else.
-            RunEvent::ReservationGranted(_)
-            | RunEvent::ReservationRefused(_)
-            | RunEvent::ReservationLapsed(_)
+            RunEvent::ReservationLapsed(_)
+            | RunEvent::ModelDowngraded(_)
             | RunEvent::ToolStarted(_)
             | RunEvent::RunSignalled(_) => {}
         }
@@ -112,6 +117,7 @@ impl Row {
             seq: at.seq,
             phase: None,
             paused: None,
+            waits: Map::new(),
             turns: 0,
             used: Amounts::default(),
             output: None,
@@ -140,6 +146,7 @@ impl Row {
             tokens,
             cost_usd_micros,
             time_ms,
+            ..Amounts::default()
         });
         self.used = text::amounts(self.used.plus(used));
     }
@@ -149,6 +156,40 @@ impl Row {
             time_ms,
             ..Amounts::default()
         }));
+    }
+
+    fn parked(&mut self, parked: &RunParked, at: Timestamp) {
+        let waits = WaitingFor {
+            turn: parked.turn,
+            call_id: parked.call_id.clone(),
+            reservation_id: parked.reservation_id,
+            since: at,
+            shortage: parked.shortage.clone(),
+        };
+        let call = text::owned(parked.call_id.as_deref().unwrap_or_default());
+        self.waits.insert(call, text::json(&waits));
+    }
+
+    /// A call waits no more, if it did.
+    fn goes_on(&mut self, call: Option<&str>) {
+        let call = text::owned(call.unwrap_or_default());
+        self.waits.insert(call, Value::Null);
+    }
+
+    /// As it is at the end of the batch in which the run began.
+    fn waiting_for(&self) -> Option<Value> {
+        let waits = self.waits.iter().filter(|(_, waits)| !waits.is_null());
+        let waits: Map<_, _> = waits
+            .map(|(call, waits)| (call.clone(), waits.clone()))
+            .collect();
+        (!waits.is_empty() && self.completed_at.is_none()).then_some(Value::Object(waits))
+    }
+
+    fn first_phase(&self) -> &'static str {
+        match self.phase {
+            Some("running") if self.waiting_for().is_some() => "waiting",
+            phase => phase.unwrap_or("pending"),
+        }
     }
 
     fn end(&mut self, phase: &'static str, at: Timestamp) {
@@ -186,21 +227,23 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         "INSERT INTO agent_runs (tenant, id, session_id, previous_run_id, user_id, agent,
              agent_version, model, tools, phase, paused, started_at, completed_at, tokens, time_ms,
              cost_usd_micros, turns, max_turns, budget, input, input_ref, output, output_ref,
-             finish, error_code, error_message, trace_id, metadata, first_seq, last_seq, seq)
+             finish, error_code, error_message, trace_id, metadata, first_seq, last_seq, seq,
+             parent_run_id, waiting_for)
          SELECT u.tenant, u.id, u.session_id, u.previous_run_id, u.user_id, u.agent,
              u.agent_version, u.model, u.tools, u.phase, u.paused, u.started_at, u.completed_at,
              u.tokens, u.time_ms, u.cost_usd_micros, u.turns, u.max_turns, u.budget, u.input,
              u.input_ref, u.output, u.output_ref, u.finish, u.error_code, u.error_message,
-             u.trace_id, u.metadata, u.first_seq, u.seq, u.seq
+             u.trace_id, u.metadata, u.first_seq, u.seq, u.seq, u.parent_run_id, u.waiting_for
          FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
              $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::bool[], $12::timestamptz[],
              $13::timestamptz[], $14::int8[], $15::int8[], $16::int8[], $17::int4[], $18::int4[],
              $19::jsonb[], $20::text[], $21::jsonb[], $22::text[], $23::jsonb[], $24::text[],
-             $25::text[], $26::text[], $27::text[], $28::jsonb[], $29::int8[], $30::int8[])
+             $25::text[], $26::text[], $27::text[], $28::jsonb[], $29::int8[], $30::int8[],
+             $31::uuid[], $32::jsonb[])
            AS u(tenant, id, session_id, previous_run_id, user_id, agent, agent_version, model,
              tools, phase, paused, started_at, completed_at, tokens, time_ms, cost_usd_micros,
              turns, max_turns, budget, input, input_ref, output, output_ref, finish, error_code,
-             error_message, trace_id, metadata, first_seq, seq)
+             error_message, trace_id, metadata, first_seq, seq, parent_run_id, waiting_for)
          ON CONFLICT (tenant, id) DO NOTHING",
         col(&begun, |(row, ..)| row.tenant.as_str()) as _,
         &col(&begun, |(row, ..)| row.id.uuid()),
@@ -214,7 +257,7 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         &col(&begun, |(_, event, _)| text::name(&event.agent.version)),
         &col(&begun, |(_, event, _)| text::name(&event.model)),
         &col(&begun, |(_, event, _)| text::json(&event.tools)),
-        col(&begun, |(row, ..)| row.phase.unwrap_or("pending")) as _,
+        col(&begun, |(row, ..)| row.first_phase()) as _,
         &col(&begun, |(row, ..)| row.paused.unwrap_or(false)),
         &col(&begun, |(.., time)| text::at(*time)),
         col(&begun, |(row, ..)| row.completed_at.map(text::at)) as _,
@@ -241,6 +284,11 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         &col(&begun, |(_, event, _)| text::json(&event.metadata)),
         &col(&begun, |(row, ..)| text::seq(row.from_seq)),
         &col(&begun, |(row, ..)| text::seq(row.seq)),
+        col(&begun, |(_, event, _)| event
+            .parent
+            .as_ref()
+            .map(|parent| parent.run_id.uuid())) as _,
+        col(&begun, |(row, ..)| row.waiting_for()) as _,
     )
     .execute(db)
     .await?;
@@ -254,9 +302,17 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
     }
     let rows = rows.iter().copied();
     let ids: Vec<Uuid> = col(rows.clone(), |row| row.id.uuid());
+    let waits: Vec<Value> = col(rows.clone(), |row| Value::Object(row.waits.clone()));
     sqlx::query!(
         "UPDATE agent_runs r SET
-             phase = coalesce(u.phase, r.phase),
+             phase = CASE
+                 WHEN coalesce(u.phase, r.phase) NOT IN ('running', 'waiting')
+                   THEN coalesce(u.phase, r.phase)
+                 WHEN nullif(jsonb_strip_nulls(coalesce(r.waiting_for, '{}') || u.waits), '{}')
+                   IS NULL THEN 'running'
+                 ELSE 'waiting' END,
+             waiting_for = CASE WHEN u.completed_at IS NULL THEN
+                 nullif(jsonb_strip_nulls(coalesce(r.waiting_for, '{}') || u.waits), '{}') END,
              paused = coalesce(u.paused, r.paused),
              turns = r.turns + u.turns,
              tokens = least(r.tokens + u.tokens, $17),
@@ -272,9 +328,9 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              seq = u.seq
          FROM UNNEST($1::text[], $2::uuid[], $3::int8[], $4::int8[], $5::text[], $6::bool[],
              $7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::text[], $12::jsonb[],
-             $13::text[], $14::text[], $15::text[], $16::timestamptz[])
+             $13::text[], $14::text[], $15::text[], $16::timestamptz[], $18::jsonb[])
            AS u(tenant, id, from_seq, seq, phase, paused, turns, tokens, time_ms, cost_usd_micros,
-             output, output_ref, finish, error_code, error_message, completed_at)
+             output, output_ref, finish, error_code, error_message, completed_at, waits)
          WHERE r.id = u.id AND r.tenant IS NOT DISTINCT FROM u.tenant AND r.seq < u.from_seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &ids,
@@ -293,6 +349,7 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(rows.clone(), |row| row.error_message.as_deref()) as _,
         col(rows, |row| row.completed_at.map(text::at)) as _,
         text::MAX_AMOUNT,
+        &waits,
     )
     .execute(db)
     .await?;
@@ -333,7 +390,8 @@ mod tests {
             Amounts {
                 tokens: 200,
                 cost_usd_micros: 10,
-                time_ms: 40
+                time_ms: 40,
+                ..Amounts::default()
             }
         );
         assert_eq!(

@@ -80,6 +80,8 @@ impl AuditLogs {
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)
             | RunEvent::ReservationLapsed(_)
+            | RunEvent::RunParked(_)
+            | RunEvent::ModelDowngraded(_)
             | RunEvent::LlmCompleted(_)
             | RunEvent::LlmFailed(_)
             | RunEvent::LlmAborted(_)
@@ -115,12 +117,24 @@ impl AuditLogs {
                 );
             }
             LedgerEvent::BudgetOverrun(overrun) => {
-                let run = overrun.run_id;
-                self.about_run(at, run, "budget.overrun", text::json(overrun));
+                let (action, details) = ("budget.overrun", text::json(overrun));
+                match overrun.run_id {
+                    Some(run) => self.about_run(at, run, action, details),
+                    None => {
+                        let id = overrun.reservation_id.to_string();
+                        self.add(at, action, "reservation", id, details)
+                    }
+                };
             }
             LedgerEvent::BudgetReserved(_)
             | LedgerEvent::BudgetSettled(_)
-            | LedgerEvent::ReservationExpired(_) => {}
+            | LedgerEvent::ThresholdReached(_)
+            | LedgerEvent::ReservationExpired(_)
+            | LedgerEvent::ReservationParked(_)
+            | LedgerEvent::ReservationRequeued(_)
+            | LedgerEvent::ReservationRefused(_)
+            | LedgerEvent::ReservationWithdrawn(_)
+            | LedgerEvent::RunReleased(_) => {}
         }
     }
 
@@ -282,6 +296,9 @@ mod tests {
                 scope,
                 window,
                 limits,
+                on_exhausted: Default::default(),
+                thresholds: Default::default(),
+                brought_by: None,
             }
             .into(),
         );

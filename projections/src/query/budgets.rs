@@ -1,16 +1,16 @@
-//! Budgets: limits, what is reserved, what was spent, what remains, and who holds it.
+//! Budgets: limits, what is reserved, what was spent, what remains, who holds it and who waits.
 
 use std::fmt;
 use std::str::FromStr;
 
-use nexus_events::ledger::{Account, Amounts, Limits, Scope, Window};
-use nexus_events::{ReservationId, RunId, Tenant, Timestamp};
+use nexus_events::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
+use nexus_events::{RunId, Tenant, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::{InvalidCursor, Page, PageRequest, QueryError, json, timestamp, unsigned, unsigned32};
+use super::{InvalidCursor, Page, PageRequest, QueryError, ReservationRow, timestamp, unsigned};
 use crate::Projections;
+use crate::model::budgets::Record;
 use crate::text::scope_key;
 
 /// A scope in a window, as it stands at the time of the query.
@@ -20,11 +20,14 @@ pub struct BudgetRow {
     pub scope: Scope,
     /// In which window.
     pub window: Window,
-    /// False where nobody set limits: the row only counts.
+    /// False where no limits are in force: the row only counts, or is history.
     pub limited: bool,
+    /// Its run has ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// The limits; an absent unit is unlimited.
     pub limits: Limits,
-    /// What is held now.
+    /// What is held now; of `runs`, how many are in flight.
     pub reserved: Amounts,
     /// What was spent in the window that is running, since limits were set.
     pub spent: Amounts,
@@ -32,29 +35,20 @@ pub struct BudgetRow {
     pub remaining: Limits,
     /// What was ever spent; only counted in the row for the lifetime.
     pub total: Amounts,
+    /// What happens to a step that does not fit.
+    pub on_exhausted: OnExhausted,
+    /// Percentages of a limit at which spending is told.
+    pub thresholds: Thresholds,
+    /// The run that brought the limits, where nobody else set them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brought_by: Option<RunId>,
+    /// When the window ends, and what was spent in it no longer counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// Sequence of the commit that last changed it.
     pub seq: u64,
-}
-
-/// A reservation that is held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct ReservationRow {
-    /// The reservation.
-    pub id: ReservationId,
-    /// Who holds it.
-    pub run_id: RunId,
-    /// In which turn.
-    pub turn: u32,
-    /// Every scope that it counts in.
-    pub scopes: Vec<Scope>,
-    /// What is held.
-    pub amounts: Amounts,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it goes back by itself.
-    pub expires_at: Timestamp,
 }
 
 /// Everything about one scope's budget.
@@ -64,28 +58,8 @@ pub struct BudgetStanding {
     pub windows: Vec<BudgetRow>,
     /// What is held in the scope, the oldest first; the first 200.
     pub reservations: Vec<ReservationRow>,
-}
-
-struct Record {
-    scope_kind: String,
-    scope_id: String,
-    budget_window: String,
-    limited: bool,
-    limit_tokens: Option<i64>,
-    limit_cost_usd_micros: Option<i64>,
-    limit_time_ms: Option<i64>,
-    reserved_tokens: i64,
-    reserved_cost_usd_micros: i64,
-    reserved_time_ms: i64,
-    spent_tokens: i64,
-    spent_cost_usd_micros: i64,
-    spent_time_ms: i64,
-    window_number: i64,
-    total_tokens: i64,
-    total_cost_usd_micros: i64,
-    total_time_ms: i64,
-    updated_at: time::OffsetDateTime,
-    seq: i64,
+    /// Who waits for the scope's limits, in the order of their lines; the first 200.
+    pub waiting: Vec<ReservationRow>,
 }
 
 /// Which page of the budgets is wanted.
@@ -95,6 +69,8 @@ pub struct BudgetPage {
     pub limit: Option<u32>,
     /// Where the page before this one ended.
     pub after: Option<BudgetCursor>,
+    /// Only scopes of this kind.
+    pub kind: Option<&'static str>,
 }
 
 /// A place in the list of budgets: `<kind>:<id>:<window>`. Budgets have no place in the log that
@@ -138,63 +114,38 @@ impl Record {
         }
     }
 
-    fn row(self, now: Timestamp) -> Result<BudgetRow, QueryError> {
-        let unreadable = |what: &str| QueryError::Unreadable {
+    fn standing(self, now: Timestamp) -> Result<BudgetRow, QueryError> {
+        let unreadable = |what: String| QueryError::Unreadable {
             table: "budgets",
-            what: what.to_owned(),
+            what,
         };
-        let window = (Window::ALL.into_iter())
-            .find(|window| window.as_str() == self.budget_window)
-            .ok_or_else(|| unreadable(&self.budget_window))?;
-        let account = Account {
-            limits: Limits {
-                tokens: self.limit_tokens.map(unsigned),
-                cost_usd_micros: self.limit_cost_usd_micros.map(unsigned),
-                time_ms: self.limit_time_ms.map(unsigned),
-            },
-            reserved: amounts(
-                self.reserved_tokens,
-                self.reserved_cost_usd_micros,
-                self.reserved_time_ms,
-            ),
-            spent: amounts(
-                self.spent_tokens,
-                self.spent_cost_usd_micros,
-                self.spent_time_ms,
-            ),
-            window_number: self.window_number,
-        }
-        .at(window, now);
+        let (window, account) = self.account().map_err(unreadable)?;
+        let account = account.at(window, now);
+        let scope = Scope::parse(&self.scope_kind, &self.scope_id)
+            .ok_or_else(|| unreadable(self.scope_kind.clone()))?;
         Ok(BudgetRow {
-            scope: Scope::parse(&self.scope_kind, &self.scope_id)
-                .ok_or_else(|| unreadable(&self.scope_kind))?,
+            scope,
             window,
             limited: self.limited,
+            ended: self.ended,
             limits: account.limits,
             reserved: account.reserved,
             spent: account.spent,
             remaining: account.limits.left(account.used()),
-            total: amounts(
-                self.total_tokens,
-                self.total_cost_usd_micros,
-                self.total_time_ms,
-            ),
+            total: self.total(),
+            on_exhausted: account.on_exhausted,
+            thresholds: account.thresholds,
+            brought_by: self.brought_by.map(RunId::new),
+            resets_at: window.next(now),
             updated_at: timestamp(self.updated_at),
             seq: unsigned(self.seq),
         })
     }
 }
 
-pub(crate) fn amounts(tokens: i64, cost_usd_micros: i64, time_ms: i64) -> Amounts {
-    Amounts {
-        tokens: unsigned(tokens),
-        cost_usd_micros: unsigned(cost_usd_micros),
-        time_ms: unsigned(time_ms),
-    }
-}
-
 impl Projections {
-    /// The budget of a scope at `now`, with who holds it. No rows: nothing was limited or counted.
+    /// The budget of a scope at `now`, with who holds it and who waits for it. No rows: nothing was
+    /// limited or counted.
     ///
     /// # Errors
     /// [`QueryError`]: the database is away.
@@ -207,11 +158,13 @@ impl Projections {
         let (kind, id) = scope_key(scope);
         let rows = sqlx::query_as!(
             Record,
-            "SELECT scope_kind, scope_id, budget_window, limited, limit_tokens,
-                    limit_cost_usd_micros, limit_time_ms, reserved_tokens,
-                    reserved_cost_usd_micros, reserved_time_ms, spent_tokens,
-                    spent_cost_usd_micros, spent_time_ms, window_number, total_tokens,
-                    total_cost_usd_micros, total_time_ms, updated_at, seq
+            "SELECT tenant, scope_kind, scope_id, budget_window, limited, limit_tokens,
+                limit_cost_usd_micros, limit_time_ms, limit_tool_calls, limit_runs,
+                reserved_tokens, reserved_cost_usd_micros, reserved_time_ms, reserved_tool_calls,
+                reserved_runs, spent_tokens, spent_cost_usd_micros, spent_time_ms,
+                spent_tool_calls, spent_runs, total_tokens, total_cost_usd_micros, total_time_ms,
+                total_tool_calls, window_number, on_exhausted, thresholds, brought_by, ended,
+                updated_at, seq
              FROM budgets WHERE tenant = $1 AND scope_kind = $2 AND scope_id = $3
              ORDER BY budget_window",
             tenant.as_str(),
@@ -222,12 +175,13 @@ impl Projections {
         .await?;
         let windows = rows
             .into_iter()
-            .map(|row| row.row(now))
+            .map(|row| row.standing(now))
             .collect::<Result<_, _>>()?;
-        let reservations = self.reservations(tenant, scope).await?;
+        let (reservations, waiting) = self.reservations_in(tenant, scope).await?;
         Ok(BudgetStanding {
             windows,
             reservations,
+            waiting,
         })
     }
 
@@ -248,20 +202,24 @@ impl Projections {
         };
         let rows = sqlx::query_as!(
             Record,
-            "SELECT scope_kind, scope_id, budget_window, limited, limit_tokens,
-                    limit_cost_usd_micros, limit_time_ms, reserved_tokens,
-                    reserved_cost_usd_micros, reserved_time_ms, spent_tokens,
-                    spent_cost_usd_micros, spent_time_ms, window_number, total_tokens,
-                    total_cost_usd_micros, total_time_ms, updated_at, seq
+            "SELECT tenant, scope_kind, scope_id, budget_window, limited, limit_tokens,
+                limit_cost_usd_micros, limit_time_ms, limit_tool_calls, limit_runs,
+                reserved_tokens, reserved_cost_usd_micros, reserved_time_ms, reserved_tool_calls,
+                reserved_runs, spent_tokens, spent_cost_usd_micros, spent_time_ms,
+                spent_tool_calls, spent_runs, total_tokens, total_cost_usd_micros, total_time_ms,
+                total_tool_calls, window_number, on_exhausted, thresholds, brought_by, ended,
+                updated_at, seq
              FROM budgets
              WHERE tenant = $1 AND limited
                AND (scope_kind, scope_id, budget_window) > ($2::text, $3::text, $4::text)
+               AND ($6::text IS NULL OR scope_kind = $6)
              ORDER BY scope_kind, scope_id, budget_window LIMIT $5",
             tenant.as_str(),
             after.kind,
             after.id,
             after.window,
             size.fetch(),
+            page.kind,
         )
         .fetch_all(&self.read)
         .await?;
@@ -270,40 +228,14 @@ impl Projections {
             .get(size.rows() - 1)
             .filter(|_| more)
             .map(Record::cursor);
-        let items = rows.into_iter().take(size.rows()).map(|row| row.row(now));
+        let items = rows
+            .into_iter()
+            .take(size.rows())
+            .map(|row| row.standing(now));
         let next_cursor = last.map(|cursor| cursor.to_string());
         Ok(Page {
             items: items.collect::<Result<_, _>>()?,
             next_cursor,
         })
-    }
-
-    async fn reservations(
-        &self,
-        tenant: &Tenant,
-        scope: &Scope,
-    ) -> Result<Vec<ReservationRow>, QueryError> {
-        let rows = sqlx::query!(
-            "SELECT id, run_id, turn, scopes, tokens, cost_usd_micros, time_ms, since, expires_at
-             FROM reservations
-             WHERE tenant = $1 AND status = 'held' AND scopes @> $2
-             ORDER BY since, id LIMIT 200",
-            tenant.as_str(),
-            Value::from(vec![crate::text::json(scope)]),
-        )
-        .fetch_all(&self.read)
-        .await?;
-        let held = rows.into_iter().map(|row| {
-            Ok(ReservationRow {
-                id: ReservationId::new(row.id),
-                run_id: RunId::new(row.run_id),
-                turn: unsigned32(row.turn),
-                scopes: json("reservations", row.scopes)?,
-                amounts: amounts(row.tokens, row.cost_usd_micros, row.time_ms),
-                since: timestamp(row.since),
-                expires_at: timestamp(row.expires_at),
-            })
-        });
-        held.collect()
     }
 }

@@ -4,22 +4,30 @@
 //!
 //! All of it is methods of [`Projections`](crate::Projections).
 
+mod alerts;
 mod applied;
 mod audit;
 mod budgets;
 mod calls;
 mod policies;
+mod reservations;
 mod runs;
 mod sessions;
+mod spend;
 
-pub(crate) use budgets::amounts;
-
+pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
 pub use audit::{AuditFilter, AuditRow};
-pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding, ReservationRow};
+pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};
 pub use policies::BundleRow;
+pub use reservations::{
+    Line, ReservationCursor, ReservationFilter, ReservationRow, ReservationStatus, WaitingFor,
+};
 pub use runs::{RunFilter, RunRow, RunStatus};
 pub use sessions::{MessageRow, SessionFilter, SessionRow};
+pub use spend::{
+    Day, InvalidDay, SpendBy, SpendCursor, SpendFilter, SpendPage, SpendRow, SpendSums,
+};
 
 use std::fmt;
 use std::str::FromStr;

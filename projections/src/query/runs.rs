@@ -1,5 +1,6 @@
 //! Runs: one by id, and lists with the newest first.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,7 +13,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Cursor, Page, PageRequest, QueryError, body, json, timestamp, unsigned, unsigned32};
+use super::{
+    Cursor, Page, PageRequest, QueryError, WaitingFor, body, json, timestamp, unsigned, unsigned32,
+};
 use crate::{Projections, text};
 
 /// How far a run is.
@@ -23,7 +26,7 @@ pub enum RunStatus {
     Pending,
     /// It takes turns.
     Running,
-    /// It waits for somebody.
+    /// It waits for budget, or for somebody.
     Waiting,
     /// It takes no further step until it is resumed.
     Paused,
@@ -115,6 +118,12 @@ pub struct RunRow {
     pub completed_at: Option<Timestamp>,
     /// What it used so far.
     pub cost: Amounts,
+    /// The run that it works for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_run_id: Option<RunId>,
+    /// While it is `waiting`: for what, with what a person grants or refuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<WaitingFor>,
     /// What it may use; none: unlimited.
     pub budget: Option<Budget>,
     /// Model calls that were answered.
@@ -194,6 +203,8 @@ struct Record {
     metadata: Option<Value>,
     first_seq: i64,
     last_seq: i64,
+    parent_run_id: Option<Uuid>,
+    waiting_for: Option<Value>,
 }
 
 impl TryFrom<Record> for RunRow {
@@ -202,6 +213,10 @@ impl TryFrom<Record> for RunRow {
     fn try_from(row: Record) -> Result<Self, QueryError> {
         const TABLE: &str = "agent_runs";
         let status = row.status.unwrap_or_default();
+        let waiting_for: BTreeMap<String, WaitingFor> = match row.waiting_for {
+            Some(waits) => json(TABLE, waits)?,
+            None => BTreeMap::new(),
+        };
         Ok(Self {
             id: RunId::new(row.id),
             session_id: SessionId::new(row.session_id),
@@ -221,7 +236,10 @@ impl TryFrom<Record> for RunRow {
                 tokens: unsigned(row.tokens),
                 cost_usd_micros: unsigned(row.cost_usd_micros),
                 time_ms: unsigned(row.time_ms),
+                ..Amounts::default()
             },
+            parent_run_id: row.parent_run_id.map(RunId::new),
+            waiting_for: waiting_for.into_values().collect(),
             budget: row.budget.map(|budget| json(TABLE, budget)).transpose()?,
             turns: unsigned32(row.turns),
             max_turns: unsigned32(row.max_turns),
@@ -252,7 +270,8 @@ impl Projections {
             "SELECT id, session_id, previous_run_id, user_id, agent, agent_version, model, tools,
                     status, started_at, completed_at, tokens, time_ms, cost_usd_micros, turns,
                     max_turns, budget, input, input_ref, output, output_ref, false AS truncated,
-                    finish, error_code, error_message, trace_id, metadata, first_seq, last_seq
+                    finish, error_code, error_message, trace_id, metadata, first_seq, last_seq,
+                    parent_run_id, waiting_for
              FROM agent_runs WHERE tenant = $1 AND id = $2",
             tenant.as_str(),
             id.uuid(),
@@ -280,7 +299,8 @@ impl Projections {
                     left(output, $9) AS output, output_ref,
                     coalesce(length(input) > $9, false) OR coalesce(length(output) > $9, false)
                         AS truncated,
-                    finish, error_code, error_message, trace_id, metadata, first_seq, last_seq
+                    finish, error_code, error_message, trace_id, metadata, first_seq, last_seq,
+                    parent_run_id, waiting_for
              FROM agent_runs
              WHERE tenant = $1 AND first_seq < $2
                AND ($3::uuid IS NULL OR session_id = $3)

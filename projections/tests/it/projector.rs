@@ -243,11 +243,13 @@ async fn what_was_passed_is_refused_by_every_row() {
         .execute(&mut sql)
         .await
         .unwrap();
-    // The one table whose rows go away, and with them what they have passed.
-    sqlx::query("DELETE FROM reservations")
-        .execute(&mut sql)
-        .await
-        .unwrap();
+    // The tables whose rows go away, and with them what they have passed.
+    for table in ["reservations", "runs_in_flight"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}")))
+            .execute(&mut sql)
+            .await
+            .unwrap();
+    }
     let running = stack.projector();
     stack.applied(last).await;
     stack.assert_equal().await;

@@ -2,18 +2,22 @@
 //! written as the roles would write it. The ledgers are real ones, so that settlements and expiries
 //! add up; the rest follows the run's own order of steps.
 
+mod budget;
+
 use std::collections::{BTreeMap, HashMap};
 
 use nexus_events::aggregate::Event;
-use nexus_events::command::{Budget, SetLimits, Settle};
-use nexus_events::ledger::{self, Amounts, Ask, Ledger, LedgerEvent, Limits, Scope, Window};
+use nexus_events::command::{Budget, SetLimits};
+use nexus_events::ledger::{
+    self, Amounts, Ledger, LedgerEvent, Limits, OnExhausted, Scope, Window,
+};
 use nexus_events::model::{FinishReason, ToolCall, Usage};
 use nexus_events::policy::{BundleActivated, BundlePublished, PolicyEvent};
 use nexus_events::run::*;
 use nexus_events::session::*;
 use nexus_events::{
-    Actor, Aggregate, AggregateId, AggregateKind, Body, CommandId, Commit, Position, RunId,
-    SessionId, Tenant, Timestamp, subject,
+    Actor, Aggregate, AggregateId, AggregateKind, Body, CommandId, Commit, Position, ReservationId,
+    RunId, SessionId, Tenant, Timestamp, subject,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -44,8 +48,13 @@ struct Going {
     session: SessionId,
     user: String,
     turn: u32,
+    /// How often the turn's model call asked the ledger anew.
+    round: u32,
     step: Step,
     budget: bool,
+    parent: Option<ParentLink>,
+    /// Nobody ever settles for it.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -53,12 +62,17 @@ enum Step {
     Start,
     Judge,
     Reserve,
+    /// The ledger makes it wait.
+    Parked,
     Grant(ledger::Reservation),
     Answer,
     JudgeTools(Vec<ToolCall>),
     StartTools(Vec<ToolCall>),
     EndTools(Vec<ToolCall>),
-    Settle { last: bool, spent: Amounts },
+    Settle {
+        last: bool,
+        spent: Amounts,
+    },
 }
 
 pub(crate) struct World {
@@ -70,6 +84,11 @@ pub(crate) struct World {
     now: Timestamp,
     count: u64,
     strange: bool,
+    /// Some settlements come too late, some never.
+    pub(crate) loses: bool,
+    /// Runs that others may work for.
+    parents: Vec<(Tenant, ParentLink)>,
+    holds: Vec<(Tenant, ReservationId)>,
     pub(crate) out: Vec<Message>,
 }
 
@@ -85,6 +104,9 @@ impl World {
             now: Timestamp::from_millis(1_795_353_377_328),
             count: 0,
             strange: true,
+            loses: true,
+            parents: Vec::new(),
+            holds: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -163,19 +185,30 @@ impl World {
                 session,
                 user,
                 turn: 1,
+                round: 0,
                 step: Step::Start,
                 budget: false,
+                parent: None,
+                lost: false,
             };
         }
         let budget = self.strange && self.rng.random_ratio(1, 3);
+        let mut parent = None;
+        if self.strange && self.rng.random_ratio(1, 6) {
+            let mut of_tenant = self.parents.iter().filter(|(of, _)| *of == tenant);
+            parent = of_tenant.next_back().map(|(_, parent)| parent.clone());
+        }
         Going {
             tenant,
             id,
             session,
             user,
             turn: 1,
+            round: 0,
             step: Step::Start,
             budget,
+            parent,
+            lost: self.strange && self.loses && self.rng.random_ratio(1, 20),
         }
     }
 
@@ -199,6 +232,7 @@ impl World {
                 0 => {
                     let reason = Some("enough\0".to_owned());
                     self.run_as(run, vec![RunCancelled { reason }.into()]);
+                    self.leave(run);
                     return true;
                 }
                 1 => self.run_as(run, vec![RunPaused { reason: None }.into()]),
@@ -227,10 +261,11 @@ impl World {
             Step::Start => self.start(run),
             Step::Judge => return self.judge(run),
             Step::Reserve => return self.reserve(run),
+            Step::Parked => return self.wait(run),
             Step::Grant(held) => self.grant(run, &held),
             Step::Answer => self.answer(run),
             Step::JudgeTools(calls) => self.judge_tools(run, calls),
-            Step::StartTools(calls) => self.start_tools(run, calls),
+            Step::StartTools(calls) => return self.start_tools(run, calls),
             Step::EndTools(calls) => self.end_tools(run, calls),
             Step::Settle { last, spent } => return self.settle(run, last, spent),
         }
@@ -266,11 +301,22 @@ impl World {
                 tokens: Some(100_000),
                 ..Budget::default()
             }),
+            parent: run.parent.clone(),
             max_turns: 16,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         };
         self.run_as(run, vec![started.into()]);
+        if self.strange {
+            let (run_id, scopes) = (run.id, run.scopes());
+            let own_limits = run.own_limits();
+            let link = ParentLink {
+                run_id,
+                scopes,
+                own_limits,
+            };
+            self.parents.push((run.tenant.clone(), link));
+        }
     }
 
     fn judge(&mut self, run: &mut Going) -> bool {
@@ -287,91 +333,25 @@ impl World {
         }
         self.run(run, events);
         run.step = Step::Reserve;
+        if !allowed {
+            self.leave(run);
+        }
         !allowed
     }
 
-    fn reserve(&mut self, run: &mut Going) -> bool {
-        let ask = Ask {
-            reservation_id: reservation_id(run.id, run.turn, 0),
-            run_id: run.id,
-            turn: run.turn,
-            scopes: vec![
-                Scope::Tenant,
-                Scope::User(run.user.clone()),
-                Scope::Agent("default".into()),
-                Scope::Session(run.session),
-                Scope::Run(run.id),
-            ],
-            own_limits: if run.budget {
-                let limits = Limits {
-                    tokens: Some(100_000),
-                    ..Limits::default()
-                };
-                vec![(Scope::Run(run.id), limits)]
-            } else {
-                vec![]
-            },
-            input_tokens: 200,
-            max_output_tokens: 1_000,
-            min_output_tokens: 16,
-            time_ms: 60_000,
-            min_time_ms: 1_000,
-            price: Default::default(),
-            hold_ms: 120_000,
-        };
-        let ledger = self.ledgers.entry(run.tenant.clone()).or_default();
-        match ledger::reserve(ledger, &ask, self.now) {
-            Ok(events) => {
-                self.ledger(&run.tenant, events, None);
-                let id = reservation_id(run.id, run.turn, 0);
-                let held = self.ledgers[&run.tenant].reservation(id).unwrap().clone();
-                run.step = Step::Grant(held);
-                false
-            }
-            Err(refused) => {
-                let refused = ReservationRefused {
-                    turn: run.turn,
-                    scope: refused.scope,
-                    window: refused.window,
-                    unit: refused.unit.into(),
-                    limit: refused.limit,
-                    spent: refused.spent,
-                    reserved: refused.reserved,
-                    needed: refused.needed,
-                };
-                let (code, message) = ("budget_exhausted".into(), "too little".into());
-                self.run(
-                    run,
-                    vec![refused.into(), RunFailed { code, message }.into()],
-                );
-                true
-            }
-        }
-    }
-
-    fn grant(&mut self, run: &mut Going, held: &ledger::Reservation) {
-        let granted = ReservationGranted {
-            turn: run.turn,
-            reservation_id: reservation_id(run.id, run.turn, 0),
-            amounts: held.amounts,
-            max_output_tokens: held.max_output_tokens,
-            expires_at: held.expires_at,
-            ledger_seq: 1,
-        };
-        self.run(run, vec![granted.into()]);
-        run.step = Step::Answer;
-    }
-
     fn answer(&mut self, run: &mut Going) {
+        // Some providers report more than they were allowed.
+        let overruns = self.strange && self.rng.random_ratio(1, 25);
         let usage = Usage {
             input_tokens: 180,
-            output_tokens: 40,
+            output_tokens: if overruns { 4_000 } else { 40 },
             ..Usage::default()
         };
         let spent = Amounts {
-            tokens: 220,
+            tokens: usage.total_tokens(),
             cost_usd_micros: 51,
             time_ms: 700,
+            ..Amounts::default()
         };
         if self.strange && self.rng.random_ratio(1, 20) {
             let failed = LlmFailed {
@@ -456,13 +436,34 @@ impl World {
         self.run(run, events);
         if allowed.is_empty() {
             run.turn += 1;
+            run.round = 0;
         } else {
             run.step = Step::StartTools(allowed);
         }
     }
 
-    fn start_tools(&mut self, run: &mut Going, calls: Vec<ToolCall>) {
+    /// Each call is held before it is made. True where one was refused and the run has ended.
+    fn start_tools(&mut self, run: &mut Going, calls: Vec<ToolCall>) -> bool {
         for call in &calls {
+            let ask = run.ask(Some(&call.id));
+            let id = ask.reservation_id;
+            match ledger::reserve(&self.ledgers[&run.tenant], &ask, self.now) {
+                Ok(events) => self.ledger(&run.tenant, events, None),
+                Err(refusal) => return self.refused(run, Some(call.id.clone()), refusal),
+            }
+            self.held_or_parked(run, Some(call.id.clone()), id);
+            if matches!(run.step, Step::Parked) {
+                self.answer_of(run, id, 0);
+            }
+            let Some(held) = self.ledgers[&run.tenant].reservation(id).cloned() else {
+                // It waits for something else now; the run is given up.
+                let (code, message) = ("budget_exhausted".into(), "too little".into());
+                self.run(run, vec![RunFailed { code, message }.into()]);
+                self.settle_call(run, &call.id, Amounts::default());
+                self.leave(run);
+                return true;
+            };
+            self.granted(run, Some(&call.id), &held);
             let started = ToolStarted {
                 turn: run.turn,
                 call_id: call.id.clone(),
@@ -473,10 +474,17 @@ impl World {
             self.run(run, vec![started.into()]);
         }
         run.step = Step::EndTools(calls);
+        false
     }
 
     fn end_tools(&mut self, run: &mut Going, calls: Vec<ToolCall>) {
         for call in calls {
+            let spent = Amounts {
+                time_ms: 12,
+                tool_calls: 1,
+                ..Amounts::default()
+            };
+            self.settle_call(run, &call.id, spent);
             let (turn, call_id, duration_ms) = (run.turn, call.id, 12);
             let event: RunEvent = match self.rng.random_range(0..4) {
                 0 => {
@@ -517,34 +525,13 @@ impl World {
             self.run(run, vec![event]);
         }
         run.turn += 1;
-    }
-
-    fn settle(&mut self, run: &mut Going, last: bool, spent: Amounts) -> bool {
-        let id = reservation_id(run.id, run.turn, 0);
-        let settle = Settle {
-            reservation_id: id,
-            run_id: run.id,
-            spent,
-        };
-        // Some settlements come too late, some never.
-        if self.strange && self.rng.random_ratio(1, 30) {
-            let later = self.now.plus_millis(200_000);
-            let expired = ledger::expire(&self.ledgers[&run.tenant], later);
-            self.now = later;
-            self.ledger(&run.tenant, expired, None);
-        }
-        if self.strange && self.rng.random_ratio(1, 40) {
-            return last;
-        }
-        let events = ledger::settle(&self.ledgers[&run.tenant], &settle);
-        self.ledger(&run.tenant, events, None);
-        last
+        run.round = 0;
     }
 
     /// What does not belong to a run.
     fn aside(&mut self) {
         let tenant = self.tenants[self.rng.random_range(0..3)].clone();
-        match self.rng.random_range(0..4) {
+        match self.rng.random_range(0..6) {
             0 => {
                 let windows = [Window::Lifetime, Window::Hour, Window::Day];
                 let set = SetLimits {
@@ -553,15 +540,21 @@ impl World {
                     .clone(),
                     window: windows[self.rng.random_range(0..3)],
                     limits: Limits {
-                        tokens: Some(self.rng.random_range(1_000_000..2_000_000)),
+                        tokens: Some(self.rng.random_range(2_000..20_000)),
+                        tool_calls: self.rng.random_ratio(1, 2).then_some(10),
+                        runs: self.rng.random_ratio(1, 2).then_some(4),
                         ..Limits::default()
                     },
+                    on_exhausted: Some(OnExhausted::ALL[self.rng.random_range(0..4)]),
+                    thresholds: vec![30, 60, 90].try_into().ok(),
                 };
                 let ledger = self.ledgers.entry(tenant.clone()).or_default();
-                let events = ledger::set_limits(ledger, &set);
+                let events = ledger::set_limits(ledger, &set, self.now);
                 self.ledger(&tenant, events, Some("root"));
             }
             1 => self.now = self.now.plus_millis(3_600_000),
+            4 => self.hold(&tenant),
+            5 => self.release(),
             2 => {
                 let digest = format!("sha256:{}", self.rng.random_range(0..4));
                 let modules = BTreeMap::from([("a.rego".to_owned(), Body::from("package a"))]);
@@ -632,14 +625,11 @@ impl World {
     }
 
     fn ledger(&mut self, tenant: &Tenant, events: Vec<LedgerEvent>, by: Option<&str>) {
-        let at = Position {
-            seq: 0,
-            index: 0,
-            time: self.now,
-        };
+        let seq = self.count;
         let ledger = self.ledgers.entry(tenant.clone()).or_default();
-        for event in &events {
-            ledger.evolve(event, at);
+        for (event, index) in events.iter().zip(0..) {
+            let time = self.now;
+            ledger.evolve(event, Position { seq, index, time });
         }
         if !events.is_empty() {
             self.commit(
