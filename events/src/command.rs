@@ -286,6 +286,9 @@ pub struct DecideApproval {
     /// Why, for the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Digest of what the person saw: the answer is refused where something else is asked by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// With `approve`: what the tool is to be called with instead. Policy sees it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<serde_json::Value>,

@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 const MOST_QUESTIONS: u32 = 4;
 /// Characters of a reason.
 const MOST_REASON_CHARS: usize = 1_000;
+/// Bytes of arguments that an approver puts in the place of the model's.
+const MOST_ARGUMENT_BYTES: usize = 65_536;
 
 /// A digest of exactly what is to be done: an approval is good for nothing else.
 pub fn subject_of(run: &Run, point: &PolicyPoint) -> String {
@@ -92,8 +94,8 @@ fn approval_id(run_id: RunId, point: &PolicyPoint, asked: u32) -> ApprovalId {
 /// once are one decision, whichever is first.
 ///
 /// # Errors
-/// Nobody asked; it is decided otherwise, or expired; or the person may not answer: the requester
-/// himself, or somebody without one of the roles.
+/// Nobody asked; it is decided otherwise, or expired; the person may not answer: the requester
+/// himself, or somebody without one of the roles; or he saw something else than is asked now.
 pub fn decide_approval(
     run: &Run,
     command: &DecideApproval,
@@ -119,6 +121,11 @@ pub fn decide_approval(
         let roles = pending.roles.join(" or ");
         return forbidden(format!("approval {id} is for {roles} to answer"));
     }
+    let now_asked = subject_of(run, &asked.point);
+    if command.subject.as_ref().is_some_and(|seen| *seen != now_asked) {
+        let reason = "it is about something else by now; look at it again";
+        return Err(DomainError::invalid("subject", reason));
+    }
     let reason = command
         .reason
         .as_ref()
@@ -142,6 +149,10 @@ pub fn decide_approval(
                 };
                 if !pending.approvers.is_empty() {
                     let reason = "somebody has approved other arguments already; deny it instead";
+                    return Err(DomainError::invalid("arguments", reason));
+                }
+                if !arguments.is_object() || arguments.to_string().len() > MOST_ARGUMENT_BYTES {
+                    let reason = format!("an object of {MOST_ARGUMENT_BYTES} bytes at most");
                     return Err(DomainError::invalid("arguments", reason));
                 }
                 let changed = ToolArgumentsChanged {

@@ -205,6 +205,9 @@ pub struct PolicyDecided {
     /// What went wrong; then the judgement is a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What people had agreed to is good no more: the bundle or what is to be done has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void: Option<ApprovalId>,
     /// Not allowed yet: people are asked first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalRequirement>,

@@ -165,6 +165,9 @@ impl Run {
     }
 
     fn judged(&mut self, decided: &PolicyDecided, seq: u64) {
+        if let Some(answered) = decided.void.and_then(|id| self.answered.get_mut(&id)) {
+            answered.state = "void";
+        }
         if decided.approval.is_some() {
             // `ApprovalRequested` follows in the same commit.
             return;

@@ -324,7 +324,11 @@ impl Run {
             PolicyPoint::ToolCall { turn, call_id } => {
                 self.tool_step(*turn, call_id)?.approved.as_ref()
             }
-            PolicyPoint::RunStart | PolicyPoint::LlmCall { .. } => self.approved.as_ref(),
+            PolicyPoint::RunStart | PolicyPoint::LlmCall { .. } => {
+                let start = *point == PolicyPoint::RunStart;
+                let judged = matches!(self.step, Step::Judge { start: due, .. } if due == start);
+                self.approved.as_ref().filter(|_| judged)
+            }
         }
     }
 

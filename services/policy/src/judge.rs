@@ -44,6 +44,7 @@ pub(crate) fn judge_as(
     if approved.is_some() && valid.is_none() {
         let void = "the approval is void: the policy or the arguments have changed since";
         decided.reasons.push(void.to_owned());
+        decided.void = approved.map(|approved| approved.approval_id);
     }
     match unfulfillable(&decided, run, catalog) {
         Some(error) => denied(decided, error),
@@ -94,6 +95,7 @@ fn recorded(point: PolicyPoint, decision: Decision, approval_would_allow: bool) 
         bundle: decision.bundle_digest,
         duration_us: decision.duration_us,
         error: decision.error.map(|error| error.to_string()),
+        void: None,
         approval,
         obligations: decision.obligations,
         budget_left: None,
@@ -139,3 +141,6 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
         format!("the policy allows {cost} micro-dollars, for which {name} gives no answer")
     })
 }
+
+#[cfg(test)]
+mod tests;

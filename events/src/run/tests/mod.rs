@@ -1,6 +1,7 @@
 //! Given what happened, when something is decided, then that is recorded and this becomes due.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod approval;
 mod cancel;
 mod history;
 mod model;

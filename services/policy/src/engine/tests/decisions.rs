@@ -8,6 +8,7 @@ fn need(roles: &[&str], count: u32, expires_seconds: u64) -> Effect {
         roles: roles.iter().map(|&role| role.to_owned()).collect(),
         count,
         expires_seconds,
+        ..ApprovalRequirement::default()
     })
 }
 

@@ -28,6 +28,7 @@ fn input(role: &str, category: &str, tokens: u64, approval: Option<(&str, &str)>
         approval: approval.map(|(status, approver)| Approval {
             status: status.to_owned(),
             approver: Some(approver.to_owned()),
+            approvers: vec![approver.to_owned()],
         }),
         ..Input::new(Point::ToolCall, "acme", user)
     }
