@@ -63,8 +63,9 @@ impl PolicyRole {
 
     async fn evaluate(&self, delivery: &Delivery, reference: RunRef) -> Result<(), Failure> {
         let tenant = &delivery.envelope.tenant;
-        let InForce { active, shadow } = self.bundles.in_force(tenant).await?;
         let left = input::session_left(&self.store, tenant, &reference, delivery).await?;
+        // Last, so that what decides is as new as can be when the decision is recorded.
+        let InForce { active, shadow } = self.bundles.in_force(tenant).await?;
         let now = self.bus.now();
         let run = process::load_run(&self.store, delivery, &reference).await?;
         let state = &run.state;
