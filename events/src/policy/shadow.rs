@@ -90,7 +90,7 @@ impl Effect {
 /// What the bundle in shadow says of the same question. It changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShadowDecided {
-    /// Its digest.
+    /// Its digest, or `builtin`.
     pub bundle: String,
     /// How it differs; then the rest says what it would have done.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -149,7 +149,20 @@ impl AuditLogs {
                 )
             }
             PolicyEvent::BundleActivated(activated) => {
-                ("policy.activated", &activated.digest, json!({}))
+                let details = match &activated.instead_of {
+                    Some(digest) => json!({ "rolled_back": digest }),
+                    None => json!({}),
+                };
+                ("policy.activated", &activated.digest, details)
+            }
+            PolicyEvent::BundleShadowed(shadowed) => {
+                let none = String::new();
+                let (action, digest) = match &shadowed.digest {
+                    Some(digest) => ("policy.shadowed", digest),
+                    None => ("policy.unshadowed", &none),
+                };
+                self.add(at, action, "policy_bundle", text::name(digest), json!({}));
+                return;
             }
         };
         self.add(at, action, "policy_bundle", text::name(digest), details);

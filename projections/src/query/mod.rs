@@ -19,7 +19,7 @@ pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
 pub use audit::{AuditFilter, AuditRow};
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};
-pub use policies::BundleRow;
+pub use policies::{BundleRow, ShadowCounts};
 pub use reservations::{
     Line, ReservationCursor, ReservationFilter, ReservationRow, ReservationStatus, WaitingFor,
 };

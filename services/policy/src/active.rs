@@ -47,8 +47,9 @@ impl BundleInForce {
 pub(crate) struct InForce {
     /// It decides.
     pub(crate) active: BundleInForce,
-    /// It is asked beside it. None too while it is being compiled, for which nothing waits.
-    pub(crate) shadow: Option<BundleInForce>,
+    /// It is asked beside it, and this is how it was named. None too while it is being compiled, for
+    /// which nothing waits.
+    pub(crate) shadow: Option<(String, BundleInForce)>,
 }
 
 /// A bundle that is compiled once, however many ask for it meanwhile.
@@ -81,7 +82,10 @@ impl ActiveBundles {
         };
         Ok(InForce {
             active: self.get(tenant, active).await?,
-            shadow: shadow.and_then(|shadow| self.get_soon(tenant, shadow)),
+            shadow: shadow.and_then(|shadow| {
+                let name = shadow.digest.clone();
+                Some((name, self.get_soon(tenant, shadow)?))
+            }),
         })
     }
 

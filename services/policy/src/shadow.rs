@@ -48,7 +48,7 @@ pub(crate) fn announce() {
 
 /// What the bundle in shadow says beside what was decided.
 pub(crate) fn beside(
-    shadow: &BundleInForce,
+    (name, shadow): &(String, BundleInForce),
     decided: &PolicyDecided,
     run: &Run,
     input: Input,
@@ -62,7 +62,8 @@ pub(crate) fn beside(
         broken => broken.clone(),
     };
     let said = judge_as(&decided.bundle, &bounded, run, point, input, catalog);
-    let said = ShadowDecided::beside(decided, said);
+    let mut said = ShadowDecided::beside(decided, said);
+    said.bundle.clone_from(name);
     let outcome = said.differs.map_or("same", |differs| differs.name());
     DECISIONS.get_or_create(&Compared { outcome }).inc();
     said
