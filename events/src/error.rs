@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::{Refusal, Shortage};
+
 /// A decision's refusal. The code is stable and part of the public contract.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
@@ -43,11 +45,8 @@ pub enum DomainError {
         reason: String,
     },
     /// A limit leaves too little.
-    #[error("{figures}")]
-    BudgetExhausted {
-        /// Which limit, what is left of it, and what to do.
-        figures: String,
-    },
+    #[error("{}", .0.describe())]
+    BudgetExhausted(Box<Refusal>),
     /// A field does not hold what it must.
     #[error("{field}: {reason}")]
     Invalid {
@@ -74,7 +73,7 @@ impl DomainError {
             Self::WrongState { .. } => "wrong_state",
             Self::SessionBusy { .. } => "session_busy",
             Self::Forbidden { .. } => "forbidden",
-            Self::BudgetExhausted { .. } => "budget_exhausted",
+            Self::BudgetExhausted(_) => "budget_exhausted",
             Self::Invalid { .. } => "invalid",
         }
     }
@@ -85,7 +84,7 @@ impl DomainError {
             Self::NotFound { .. } => 404,
             Self::WrongState { .. } | Self::SessionBusy { .. } => 409,
             Self::Forbidden { .. } => 403,
-            Self::BudgetExhausted { .. } => 429,
+            Self::BudgetExhausted(_) => 429,
             Self::Invalid { .. } => 422,
         }
     }
@@ -105,6 +104,9 @@ pub struct Problem {
     /// The offending field, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// With `budget_exhausted`: what is too little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<Box<Shortage>>,
 }
 
 impl Problem {
@@ -116,6 +118,7 @@ impl Problem {
             status,
             detail: detail.into(),
             field: None,
+            shortage: None,
         }
     }
 
@@ -132,6 +135,10 @@ impl From<&DomainError> for Problem {
         let problem = Self::new(error.status(), error.code(), error.to_string());
         match error {
             DomainError::Invalid { field, .. } => problem.at(field.clone()),
+            DomainError::BudgetExhausted(refusal) => Self {
+                shortage: Some(Box::new(refusal.shortage.clone())),
+                ..problem
+            },
             _ => problem,
         }
     }

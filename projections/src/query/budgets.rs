@@ -155,6 +155,25 @@ impl Projections {
         scope: &Scope,
         now: Timestamp,
     ) -> Result<BudgetStanding, QueryError> {
+        let windows = self.accounts(tenant, scope, now).await?;
+        let (reservations, waiting) = self.reservations_in(tenant, scope).await?;
+        Ok(BudgetStanding {
+            windows,
+            reservations,
+            waiting,
+        })
+    }
+
+    /// The windows of a scope alone.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn accounts(
+        &self,
+        tenant: &Tenant,
+        scope: &Scope,
+        now: Timestamp,
+    ) -> Result<Vec<BudgetRow>, QueryError> {
         let (kind, id) = scope_key(scope);
         let rows = sqlx::query_as!(
             Record,
@@ -173,16 +192,7 @@ impl Projections {
         )
         .fetch_all(&self.read)
         .await?;
-        let windows = rows
-            .into_iter()
-            .map(|row| row.standing(now))
-            .collect::<Result<_, _>>()?;
-        let (reservations, waiting) = self.reservations_in(tenant, scope).await?;
-        Ok(BudgetStanding {
-            windows,
-            reservations,
-            waiting,
-        })
+        rows.into_iter().map(|row| row.standing(now)).collect()
     }
 
     /// Every scope and window of a tenant that has limits, in the order of their names.

@@ -168,8 +168,8 @@ impl BudgetRole {
                     Verdict::Decided => {}
                     Verdict::Rejected(error) => return Err(Failure::Reject(error)),
                     Verdict::Refused(refusal) => {
-                        let figures = refusal.describe();
-                        return Err(Failure::Reject(DomainError::BudgetExhausted { figures }));
+                        let exhausted = DomainError::BudgetExhausted(Box::new(refusal));
+                        return Err(Failure::Reject(exhausted));
                     }
                 }
                 if let Some(answer) = given.answer {

@@ -73,7 +73,9 @@ pub(crate) async fn send<T: DeserializeOwned>(
         .await
     {
         None => Ok(Outcome::Accepted),
-        Some(outcome) => read(&outcome).map(Outcome::Done),
+        Some(outcome) => read(&outcome)
+            .map(Outcome::Done)
+            .map_err(|error| error.until_reset(app.bus().now())),
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use nexus_bus::{PublishError, ReadError, StoreError};
-use nexus_events::Problem;
+use nexus_events::{Problem, Timestamp};
 use nexus_projections::query::QueryError;
 
 /// Media type of a problem.
@@ -16,7 +16,7 @@ pub(crate) const PROBLEM: &str = "application/problem+json";
 /// A refused request.
 #[derive(Debug)]
 pub(crate) struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     retry_after: Option<Duration>,
 }
 
@@ -47,6 +47,17 @@ impl ApiError {
         Self::unavailable("bus_unavailable", detail)
     }
 
+    /// 429: says when the window begins anew that is used up, where it does.
+    pub(crate) fn until_reset(mut self, now: Timestamp) -> Self {
+        let shortage = self.problem.shortage.as_deref();
+        let reset = shortage.and_then(|shortage| shortage.window.next(now));
+        self.retry_after = self.retry_after.or_else(|| {
+            let wait_ms = reset?.millis_since(now);
+            Some(Duration::from_secs(wait_ms.div_ceil(1_000)))
+        });
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         &self.problem.code
@@ -56,7 +67,7 @@ impl ApiError {
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self {
-            problem,
+            problem: Box::new(problem),
             retry_after: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Budgets: limits in, standings out.
+//! Budgets: limits in, standings and alerts out.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -6,12 +6,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nexus_events::Problem;
 use nexus_events::command::SetLimits;
-use nexus_events::ledger::{Limits, Scope, Window};
-use nexus_projections::query::{BudgetPage, BudgetRow, BudgetStanding, Page};
+use nexus_events::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Unit, Window};
+use nexus_projections::query::{
+    AlertFilter, AlertKind, AlertRow, BudgetPage, BudgetRow, BudgetStanding, Page,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::lists::{self, At, Paging};
+use super::lists::{self, At};
 use crate::app::App;
 use crate::commands::{Order, Outcome, send};
 use crate::http::trace::Trace;
@@ -29,6 +31,13 @@ pub(crate) struct PutBudget {
     window: Window,
     /// The limits; an absent one lifts it.
     limits: PutLimits,
+    /// What happens to a step that does not fit; as before when absent, `reject` at first.
+    #[serde(default)]
+    on_exhausted: Option<OnExhausted>,
+    /// Percentages of a limit at which spending is told, four at most; as before when absent, 80 and
+    /// 95 at first.
+    #[serde(default)]
+    thresholds: Option<Thresholds>,
 }
 
 /// Limits as callers write them.
@@ -43,6 +52,10 @@ pub(crate) struct PutLimits {
     time_ms: Option<u64>,
     /// The same in seconds; instead of `time_ms`.
     time_seconds: Option<u64>,
+    /// Tools that may be called.
+    tool_calls: Option<u64>,
+    /// Runs that may be in flight at a time.
+    runs: Option<u64>,
 }
 
 impl PutLimits {
@@ -58,22 +71,59 @@ impl PutLimits {
             tokens: self.tokens,
             cost_usd_micros: self.cost_usd_micros,
             time_ms: self.time_ms.or(time_ms),
+            tool_calls: self.tool_calls,
+            runs: self.runs,
         };
-        // The tables hold signed numbers.
-        let most = i64::MAX.cast_unsigned();
-        for (field, value) in [
-            ("limits.tokens", limits.tokens),
-            ("limits.cost_usd_micros", limits.cost_usd_micros),
-            ("limits.time_ms", limits.time_ms),
-        ] {
-            if value.is_some_and(|value| value > most) {
-                return Err(ApiError::invalid(
-                    field,
-                    format!("it may be {most} at most"),
-                ));
-            }
-        }
+        let given = Unit::ALL.map(|unit| (unit, limits.get(unit).unwrap_or_default()));
+        check_amounts("limits", &given)?;
         Ok(limits)
+    }
+}
+
+/// The tables hold signed numbers.
+fn check_amounts(field: &str, given: &[(Unit, u64)]) -> Result<(), ApiError> {
+    let most = i64::MAX.cast_unsigned();
+    match given.iter().find(|(_, amount)| *amount > most) {
+        Some((unit, _)) => {
+            let field = format!("{field}.{}", unit.as_str());
+            Err(ApiError::invalid(
+                &field,
+                format!("it may be {most} at most"),
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Amounts as callers write them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenAmounts {
+    /// Tokens, input and output together.
+    #[serde(default)]
+    tokens: u64,
+    /// Micro-dollars.
+    #[serde(default)]
+    cost_usd_micros: u64,
+    /// Milliseconds.
+    #[serde(default)]
+    time_ms: u64,
+    /// Tools that are called.
+    #[serde(default)]
+    tool_calls: u64,
+}
+
+impl GivenAmounts {
+    pub(crate) fn amounts(&self, field: &str) -> Result<Amounts, ApiError> {
+        let amounts = Amounts {
+            tokens: self.tokens,
+            cost_usd_micros: self.cost_usd_micros,
+            time_ms: self.time_ms,
+            tool_calls: self.tool_calls,
+            runs: 0,
+        };
+        check_amounts(field, &Unit::ALL.map(|unit| (unit, amounts.get(unit))))?;
+        Ok(amounts)
     }
 }
 
@@ -84,16 +134,32 @@ pub(crate) struct BudgetSet {
     seq: Option<u64>,
 }
 
+/// See [`list`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    /// Only scopes of this kind: `tenant`, `user`, `agent`, `session` or `run`.
+    scope: Option<String>,
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before this one.
+    cursor: Option<String>,
+    /// Wait until the read models have applied this sequence.
+    min_seq: Option<u64>,
+}
+
 /// Budgets with limits.
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
-    Params(query): Params<Paging>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Json<Page<BudgetRow>>, ApiError> {
     let after = lists::read_cursor(query.cursor.as_deref())?;
     let page = BudgetPage {
         limit: query.limit,
         after,
+        kind: query.scope.as_deref().map(kind_of_scope).transpose()?,
     };
     query.limit.map(lists::check_limit).transpose()?;
     lists::caught_up(&app, query.min_seq).await?;
@@ -162,6 +228,8 @@ async fn set(
         scope: scope.clone(),
         window: budget.window,
         limits,
+        on_exhausted: budget.on_exhausted,
+        thresholds: budget.thresholds,
     }
     .into();
     let order = Order {
@@ -199,12 +267,60 @@ async fn standing(
         .await?)
 }
 
+/// See [`alerts`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlertQuery {
+    /// About this.
+    kind: Option<AlertKind>,
+    /// Thresholds of this scope: `tenant`, `user`, `agent`, `session` or `run`.
+    scope: Option<String>,
+    /// The scope's id; with `scope`, and without it for the tenant.
+    id: Option<String>,
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before this one.
+    cursor: Option<String>,
+    /// Wait until the read models have applied this sequence.
+    min_seq: Option<u64>,
+}
+
+/// Limits that are nearly used up, and calls that spent more than was held; the newest first.
+pub(crate) async fn alerts(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<AlertQuery>,
+) -> Result<Json<Page<AlertRow>>, ApiError> {
+    let page = lists::page(query.limit, query.cursor.as_deref())?;
+    let scope = match (&query.scope, &query.id) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            let detail = "it needs scope beside it: user, agent, session or run";
+            return Err(ApiError::invalid("id", detail));
+        }
+        (Some(kind), id) => Some(scope(kind, id.as_deref().unwrap_or_default())?),
+    };
+    let filter = AlertFilter {
+        kind: query.kind,
+        scope,
+    };
+    lists::caught_up(&app, query.min_seq).await?;
+    let alerts = app.projections().alerts(&caller.tenant, &filter, &page);
+    Ok(Json(alerts.await?))
+}
+
+fn kind_of_scope(kind: &str) -> Result<&'static str, ApiError> {
+    let known = Scope::KINDS.into_iter().find(|known| *known == kind);
+    known.ok_or_else(|| {
+        let detail = "it must be tenant, user, agent, session or run";
+        ApiError::invalid("scope", detail)
+    })
+}
+
 /// Reads a scope; the tenant's needs no id, and whatever is given as one means the caller's tenant.
 fn scope(kind: &str, id: &str) -> Result<Scope, ApiError> {
-    if !matches!(kind, "tenant" | "user" | "agent" | "session" | "run") {
-        let detail = "it must be tenant, user, agent, session or run";
-        return Err(ApiError::invalid("scope", detail));
-    }
+    kind_of_scope(kind)?;
     let named = (1..=MOST_ID_BYTES).contains(&id.len()) && !id.chars().any(char::is_control);
     let scope = (kind == "tenant" || named)
         .then(|| Scope::parse(kind, id))

@@ -26,17 +26,22 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
-    fn on(self, run_id: RunId) -> Result<ControlRun, ApiError> {
-        match &self.reason {
+    /// What was given, checked.
+    pub(crate) fn checked(self) -> Result<Option<String>, ApiError> {
+        match self.reason {
             Some(reason) if reason.len() > MOST_REASON_BYTES => {
                 let detail = format!("it may have {MOST_REASON_BYTES} bytes");
                 Err(ApiError::invalid("reason", detail))
             }
-            _ => Ok(ControlRun {
-                run_id,
-                reason: self.reason,
-            }),
+            reason => Ok(reason),
         }
+    }
+
+    fn on(self, run_id: RunId) -> Result<ControlRun, ApiError> {
+        Ok(ControlRun {
+            run_id,
+            reason: self.checked()?,
+        })
     }
 }
 

@@ -9,9 +9,11 @@ mod events;
 mod index;
 mod lists;
 mod policies;
+mod reservations;
 mod route;
 mod runs;
 mod sessions;
+mod spend;
 mod system;
 
 use axum::Router;
@@ -23,7 +25,8 @@ use nexus_events::command::{
 };
 use nexus_events::policy::{BacktestReport, DryDecision, Explanation};
 use nexus_projections::query::{
-    AuditRow, BudgetRow, BudgetStanding, MessageRow, RunRow, SessionRow,
+    AlertRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow, SessionRow,
+    SpendPage,
 };
 
 use crate::app::App;
@@ -177,8 +180,17 @@ pub(crate) fn all() -> Vec<Route> {
             "listBudgets",
             "Budgets that have limits",
         )
-        .query::<lists::Paging>()
+        .query::<budgets::ListQuery>()
         .page::<BudgetRow>("A page, by scope")
+        .problems(&[503]),
+        get(
+            "/v1/budgets/alerts",
+            budgets::alerts,
+            "listBudgetAlerts",
+            "Limits that are nearly used up, and calls that spent more than was held",
+        )
+        .query::<budgets::AlertQuery>()
+        .page::<AlertRow>("A page, the newest first")
         .problems(&[503]),
         get(
             "/v1/budgets/{scope}",
@@ -218,6 +230,73 @@ pub(crate) fn all() -> Vec<Route> {
         .answer::<BudgetStanding>(200, "As it stands now")
         .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
         .problems(&[413, 415, 422, 503]),
+        post(
+            "/v1/reservations",
+            reservations::hold,
+            "holdBudget",
+            "Hold budget for spending outside of runs",
+        )
+        .body::<reservations::NewHold>()
+        .answer::<reservations::Hold>(201, "It is held")
+        .answer::<reservations::Hold>(202, "Accepted; `seq` is null, and it may not fit")
+        .problems(&[409, 413, 415, 422, 429, 503]),
+        get(
+            "/v1/reservations",
+            reservations::list,
+            "listReservations",
+            "What is held, and who waits for budget",
+        )
+        .query::<reservations::ListQuery>()
+        .page::<ReservationRow>("A page, the oldest first; who waits, in the order of the lines")
+        .problems(&[503]),
+        get(
+            "/v1/reservations/{reservation_id}",
+            reservations::get,
+            "getReservation",
+            "One reservation, until it is settled",
+        )
+        .query::<lists::At>()
+        .answer::<ReservationRow>(200, "The reservation")
+        .problems(&[404, 503]),
+        post(
+            "/v1/reservations/{reservation_id}/grant",
+            reservations::grant,
+            "grantBudget",
+            "Give one who waits what he waits for, by raising the limit",
+        )
+        .maybe_body::<reservations::Grant>()
+        .answer::<reservations::ReservationDone>(200, "It goes on")
+        .answer::<reservations::ReservationDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 413, 415, 422, 503]),
+        post(
+            "/v1/reservations/{reservation_id}/refuse",
+            reservations::refuse,
+            "refuseBudget",
+            "Say no to one who waits: its run fails",
+        )
+        .maybe_body::<Reason>()
+        .answer::<reservations::ReservationDone>(200, "It is refused")
+        .answer::<reservations::ReservationDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 413, 415, 503]),
+        post(
+            "/v1/reservations/{reservation_id}/release",
+            reservations::release,
+            "releaseBudget",
+            "Say what was spent of a hold; the rest goes back",
+        )
+        .maybe_body::<reservations::Release>()
+        .answer::<reservations::ReservationDone>(200, "It is accounted for")
+        .answer::<reservations::ReservationDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 413, 415, 503]),
+        get(
+            "/v1/spend",
+            spend::sums,
+            "getSpend",
+            "What was spent, by any of day, user, agent and model",
+        )
+        .query::<spend::SpendQuery>()
+        .answer::<SpendPage>(200, "A page of sums, and the sum of all pages")
+        .problems(&[503]),
         post(
             "/v1/policies",
             policies::publish,

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use nexus_bus::{Bus, dlq, metrics as bus_metrics, read, topology};
-use nexus_events::ledger::{Limits, Scope};
+use nexus_events::ledger::{Scope, Unit};
 use nexus_events::{Tenant, subject};
 use nexus_projections::query::BudgetRow;
 use schemars::JsonSchema;
@@ -183,11 +183,11 @@ async fn sample_budgets(app: &App) {
     for tenant in tenants {
         let budget = app
             .projections()
-            .budget(&tenant, &Scope::Tenant, app.bus().now());
-        let Ok(Ok(standing)) = timeout(CHECK, budget).await else {
+            .accounts(&tenant, &Scope::Tenant, app.bus().now());
+        let Ok(Ok(windows)) = timeout(CHECK, budget).await else {
             return;
         };
-        for row in standing.windows {
+        for row in windows {
             let Some(ratio) = utilization(&row) else {
                 continue;
             };
@@ -202,20 +202,11 @@ async fn sample_budgets(app: &App) {
 
 /// Spent and reserved against the limit, of the unit that is fullest.
 fn utilization(row: &BudgetRow) -> Option<f64> {
-    let Limits {
-        tokens,
-        cost_usd_micros,
-        time_ms,
-    } = row.limits;
     let used = row.spent.plus(row.reserved);
-    let units = [
-        (tokens, used.tokens),
-        (cost_usd_micros, used.cost_usd_micros),
-        (time_ms, used.time_ms),
-    ];
-    let ratios = units.into_iter().filter_map(|(limit, used)| {
+    let ratios = Unit::ALL.into_iter().filter_map(|unit| {
         // Six digits are enough for a gauge.
-        limit.map(|limit| used as f64 / limit.max(1) as f64)
+        let limit = row.limits.get(unit)?.max(1) as f64;
+        Some(used.get(unit) as f64 / limit)
     });
     ratios.reduce(f64::max)
 }

@@ -1,5 +1,6 @@
 //! A run from the log itself, in the read model's form, for as long as the read models have not come
-//! to it. What only they know (calls one by one, why the model stopped) is left out.
+//! to it. What only they know (calls one by one, why the model stopped, for which budget it waits) is
+//! left out.
 
 use nexus_events::ledger::Amounts;
 use nexus_events::run::{Run, Started, Status, Step, ToolPhase};
@@ -33,7 +34,10 @@ pub(crate) fn row(run: &Run, last_seq: u64) -> Option<RunRow> {
             tokens: run.usage.total_tokens(),
             cost_usd_micros: run.cost_usd_micros,
             time_ms: run.work_ms,
+            ..Amounts::default()
         },
+        parent_run_id: event.parent.as_ref().map(|parent| parent.run_id),
+        waiting_for: vec![],
         budget: event.budget,
         turns: run.turn - u32::from(run.turn > 0 && !answered(run)),
         max_turns: event.max_turns,
@@ -57,7 +61,19 @@ fn status(run: &Run) -> RunStatus {
         Status::Cancelled => RunStatus::Cancelled,
         _ if run.paused => RunStatus::Paused,
         Status::Pending | Status::Unborn => RunStatus::Pending,
+        Status::Running if waits(run) => RunStatus::Waiting,
         Status::Running => RunStatus::Running,
+    }
+}
+
+/// Whether the ledger makes one of its steps wait.
+fn waits(run: &Run) -> bool {
+    match &run.step {
+        Step::Reserve { parked, .. } => *parked,
+        Step::Tools { calls, .. } => calls
+            .iter()
+            .any(|call| matches!(call.phase, ToolPhase::Reserve { parked: true, .. })),
+        _ => false,
     }
 }
 
@@ -116,6 +132,7 @@ mod tests {
             tools: vec![],
             input: "hello".into(),
             budget: None,
+            parent: None,
             max_turns: 4,
             metadata: [("a".to_owned(), "b".to_owned())].into(),
             trace_id: None,

@@ -52,7 +52,24 @@ async fn another_tenant_sees_nothing_and_changes_nothing() {
             "{path}"
         );
     }
-    for path in ["/v1/runs", "/v1/sessions", "/v1/budgets", "/v1/audit"] {
+    let hold = json!({ "amounts": { "tokens": 5 } });
+    let held = ours.post("/v1/reservations", &hold).await.ok(201);
+    let held = held["reservation_id"].as_str().unwrap();
+    let release = format!("/v1/reservations/{held}/release");
+    let spent = json!({ "spent": { "tokens": 7 } });
+    let refused = theirs.post(&release, &spent).await;
+    assert_eq!(refused.problem(), (404, "not_found"));
+    let done = ours.post(&release, &spent).await.ok(200);
+    let seq = seq.max(done["seq"].as_u64().unwrap());
+    for path in [
+        "/v1/runs",
+        "/v1/sessions",
+        "/v1/budgets",
+        "/v1/budgets/alerts",
+        "/v1/reservations",
+        "/v1/spend",
+        "/v1/audit",
+    ] {
         let page = theirs.get(&format!("{path}?min_seq={seq}")).await.ok(200);
         assert_eq!(page["items"], json!([]), "{path}");
     }

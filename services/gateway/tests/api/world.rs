@@ -140,6 +140,7 @@ pub(crate) fn catalog() -> Catalog {
     let names = ["large", "small"];
     Catalog {
         default_model: "small".to_owned(),
+        agents: BTreeMap::new(),
         models: names
             .map(|name| (name.to_owned(), info.clone()))
             .into_iter()
