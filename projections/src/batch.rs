@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use crate::fold::At;
 use crate::log::{Facts, LogCommit};
 use crate::model::agent_runs::AgentRuns;
+use crate::model::approvals::Approvals;
 use crate::model::audit_logs::AuditLogs;
 use crate::model::budgets::Budgets;
 use crate::model::llm_calls::LlmCalls;
@@ -25,6 +26,7 @@ pub struct Batch {
     messages: Messages,
     tool_calls: ToolCalls,
     llm_calls: LlmCalls,
+    approvals: Approvals,
     audit_logs: AuditLogs,
     budgets: Budgets,
     policy_bundles: PolicyBundles,
@@ -62,6 +64,7 @@ impl Batch {
                     self.sessions.run(&at, *run, event);
                     self.agent_runs.run(&at, *run, event);
                     self.messages.run(&at, *run, event);
+                    self.approvals.run(&at, *run, event);
                     self.tool_calls.run(&at, *run, event);
                     self.llm_calls.run(&at, *run, event);
                     self.policy_shadows.run(&at, event);
@@ -132,6 +135,8 @@ impl Batch {
         // Messages and audit entries look their run up.
         self.agent_runs.write(db).await?;
         self.messages.write(db).await?;
+        // Tool calls look up which of them an answer was about.
+        self.approvals.write(db).await?;
         self.tool_calls.write(db).await?;
         self.llm_calls.write(db).await?;
         self.audit_logs.write(db).await?;

@@ -1,6 +1,7 @@
 //! Approval by people: asked for by policy, bound to the run, to exactly what is to be done and to
 //! the bundle that asked, and answered once. What it allows is judged again with the answer.
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -11,6 +12,7 @@ use crate::command::{Answer, DecideApproval};
 use crate::envelope::Actor;
 use crate::error::DomainError;
 use crate::ids::{ApprovalId, RunId};
+use crate::model::ToolCall;
 use crate::policy::ApprovalRequirement;
 use crate::time::Timestamp;
 
@@ -21,25 +23,30 @@ const MOST_QUESTIONS: u32 = 4;
 const MOST_REASON_CHARS: usize = 1_000;
 /// Bytes of arguments that an approver puts in the place of the model's.
 const MOST_ARGUMENT_BYTES: usize = 65_536;
+/// Bytes of arguments that a question repeats.
+const MOST_SHOWN_BYTES: usize = 16_384;
 
 /// A digest of exactly what is to be done: an approval is good for nothing else.
 pub fn subject_of(run: &Run, point: &PolicyPoint) -> String {
+    let arguments = call_of(run, point).map(|call| &call.arguments);
+    subject_with(run, point, arguments)
+}
+
+/// The same, with these arguments of the tool.
+fn subject_with(run: &Run, point: &PolicyPoint, arguments: Option<&Value>) -> String {
     let info = run.info();
     let what = match point {
-        PolicyPoint::RunStart => serde_json::json!({ "input": info.map(|info| &info.input) }),
-        PolicyPoint::LlmCall { turn } => serde_json::json!({ "turn": turn, "model": run.model }),
-        PolicyPoint::ToolCall { turn, call_id } => {
-            let call = run.tool_step(*turn, call_id).map(|step| &step.call);
-            serde_json::json!({
-                "turn": turn,
-                "call": call_id,
-                "tool": call.map(|call| &call.name),
-                "arguments": call.map(|call| &call.arguments),
-            })
-        }
+        PolicyPoint::RunStart => json!({ "input": info.map(|info| &info.input) }),
+        PolicyPoint::LlmCall { turn } => json!({ "turn": turn, "model": run.model }),
+        PolicyPoint::ToolCall { turn, call_id } => json!({
+            "turn": turn,
+            "call": call_id,
+            "tool": call_of(run, point).map(|call| &call.name),
+            "arguments": arguments,
+        }),
     };
     let run_id = info.map(|info| info.run_id.to_string());
-    let whole = serde_json::json!({ "run": run_id, "point": point.name(), "what": what });
+    let whole = json!({ "run": run_id, "point": point.name(), "what": what });
     // Objects are written with their keys in order.
     format!("sha256:{}", hex::encode(Sha256::digest(whole.to_string())))
 }
@@ -47,6 +54,15 @@ pub fn subject_of(run: &Run, point: &PolicyPoint) -> String {
 /// Whether people were asked about a step so often that asking again is a denial.
 pub fn asked_too_often(run: &Run, point: &PolicyPoint) -> bool {
     run.questions(point) >= MOST_QUESTIONS
+}
+
+fn call_of<'a>(run: &'a Run, point: &PolicyPoint) -> Option<&'a ToolCall> {
+    match point {
+        PolicyPoint::ToolCall { turn, call_id } => {
+            run.tool_step(*turn, call_id).map(|step| &step.call)
+        }
+        _ => None,
+    }
 }
 
 /// The question that a judgement asks; none where people were asked often enough.
@@ -61,9 +77,14 @@ pub(super) fn question(
     if asked_too_often(run, &decided.point) {
         return None;
     }
+    let call = call_of(run, &decided.point);
+    let arguments = call.map(|call| &call.arguments);
     let seconds = |seconds: u64| now.plus_millis(seconds.saturating_mul(1_000));
     Some(ApprovalRequested {
         approval_id: approval_id(info.run_id, &decided.point, asked),
+        tool: call.map(|call| call.name.clone()),
+        arguments: (arguments.cloned())
+            .filter(|arguments| arguments.to_string().len() <= MOST_SHOWN_BYTES),
         subject: subject_of(run, &decided.point),
         point: decided.point.clone(),
         bundle: decided.bundle.clone(),
@@ -159,6 +180,8 @@ pub fn decide_approval(
                     turn: *turn,
                     call_id: call_id.clone(),
                     arguments: arguments.clone(),
+                    approval_id: id,
+                    subject: subject_with(run, &asked.point, Some(arguments)),
                 };
                 events.push(changed.into());
             }

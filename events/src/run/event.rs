@@ -224,12 +224,18 @@ pub struct PolicyDecided {
 }
 
 /// People are asked whether a step may go ahead. The answer is good for exactly this.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalRequested {
     /// The question.
     pub approval_id: ApprovalId,
     /// The step.
     pub point: PolicyPoint,
+    /// The tool that is to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// What it is to be called with; absent where it is too long to be asked with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<serde_json::Value>,
     /// Digest of the run, the step and its arguments.
     pub subject: String,
     /// Digest of the bundle that asked.
@@ -313,6 +319,10 @@ pub struct ToolArgumentsChanged {
     pub call_id: String,
     /// What it is called with instead.
     pub arguments: serde_json::Value,
+    /// The question that was answered so.
+    pub approval_id: ApprovalId,
+    /// Digest of what is asked from here on.
+    pub subject: String,
 }
 
 /// The ledger holds what the next model call may spend.

@@ -204,7 +204,7 @@ pub enum ToolPhase {
 }
 
 /// A question to people that is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
     /// What was asked.
     pub asked: ApprovalRequested,

@@ -6,14 +6,16 @@
 
 use nexus_events::ledger::Amounts;
 use nexus_events::model::Usage;
-use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent, RunParked, RunStarted};
-use nexus_events::{RunId, Tenant, Timestamp};
+use nexus_events::run::{
+    ApprovalRequested, LlmCompleted, PolicyPoint, RunEvent, RunParked, RunStarted,
+};
+use nexus_events::{ApprovalId, RunId, Tenant, Timestamp};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fold::{At, Rows, col};
-use crate::query::WaitingFor;
+use crate::query::{WaitingFor, WaitingForApproval};
 use crate::text;
 
 /// The runs that a batch changes.
@@ -88,8 +90,17 @@ impl AgentRuns {
             RunEvent::RunParked(parked) => row.parked(parked, at.time),
             RunEvent::ReservationGranted(granted) => row.goes_on(granted.call_id.as_deref()),
             RunEvent::ReservationRefused(refused) => row.goes_on(refused.call_id.as_deref()),
+            RunEvent::ApprovalRequested(asked) => row.asks(asked, at.time),
+            RunEvent::ApprovalGranted(granted) if granted.missing == 0 => {
+                row.is_answered(granted.approval_id);
+            }
+            RunEvent::ApprovalDenied(denied) => row.is_answered(denied.approval_id),
+            RunEvent::ApprovalExpired(expired) => row.is_answered(expired.approval_id),
             // They move the run's last sequence and nothing else.
-            RunEvent::ReservationLapsed(_)
+            RunEvent::ApprovalGranted(_)
+            | RunEvent::ApprovalEscalated(_)
+            | RunEvent::ToolArgumentsChanged(_)
+            | RunEvent::ReservationLapsed(_)
             | RunEvent::ModelDowngraded(_)
             | RunEvent::ToolStarted(_)
             | RunEvent::RunSignalled(_) => {}
@@ -170,6 +181,21 @@ impl Row {
         self.waits.insert(call, text::json(&waits));
     }
 
+    fn asks(&mut self, asked: &ApprovalRequested, at: Timestamp) {
+        let waits = WaitingForApproval {
+            approval_id: asked.approval_id,
+            point: asked.point.clone(),
+            since: at,
+            expires_at: asked.expires_at,
+        };
+        let key = question(asked.approval_id);
+        self.waits.insert(key, text::json(&waits));
+    }
+
+    fn is_answered(&mut self, id: ApprovalId) {
+        self.waits.insert(question(id), Value::Null);
+    }
+
     /// A call waits no more, if it did.
     fn goes_on(&mut self, call: Option<&str>) {
         let call = text::owned(call.unwrap_or_default());
@@ -187,7 +213,7 @@ impl Row {
 
     fn first_phase(&self) -> &'static str {
         match self.phase {
-            Some("running") if self.waiting_for().is_some() => "waiting",
+            Some("pending" | "running") if self.waiting_for().is_some() => "waiting",
             phase => phase.unwrap_or("pending"),
         }
     }
@@ -208,6 +234,11 @@ impl Row {
     fn finish(&self) -> Option<&str> {
         self.output.as_ref().map(|output| output.finish.as_str())
     }
+}
+
+/// The key of a question among what a run waits for; calls of tools have other names.
+fn question(id: ApprovalId) -> String {
+    format!("approval/{id}")
 }
 
 /// Inserts the runs that began. One that is there already was inserted by the same commit before.
@@ -306,11 +337,12 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE agent_runs r SET
              phase = CASE
-                 WHEN coalesce(u.phase, r.phase) NOT IN ('running', 'waiting')
+                 WHEN coalesce(u.phase, r.phase) NOT IN ('pending', 'running', 'waiting')
                    THEN coalesce(u.phase, r.phase)
                  WHEN nullif(jsonb_strip_nulls(coalesce(r.waiting_for, '{}') || u.waits), '{}')
-                   IS NULL THEN 'running'
-                 ELSE 'waiting' END,
+                   IS NOT NULL THEN 'waiting'
+                 WHEN coalesce(u.phase, r.phase) = 'pending' THEN 'pending'
+                 ELSE 'running' END,
              waiting_for = CASE WHEN u.completed_at IS NULL THEN
                  nullif(jsonb_strip_nulls(coalesce(r.waiting_for, '{}') || u.waits), '{}') END,
              paused = coalesce(u.paused, r.paused),

@@ -6,13 +6,17 @@ use nexus_events::ledger::LedgerEvent;
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::{PolicyDecided, PolicyPoint, RunEvent};
 use nexus_events::session::SessionEvent;
-use nexus_events::{RunId, SessionId, Tenant, Timestamp};
+use nexus_events::{ApprovalId, RunId, SessionId, Tenant, Timestamp};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fold::{At, col};
 use crate::{ids, text};
+
+/// What time did.
+const SYSTEM: &str = "system";
 
 /// The entries that a batch brings.
 #[derive(Debug, Default)]
@@ -50,10 +54,10 @@ impl AuditLogs {
                 row.user = Some(text::name(&started.user.user));
             }
             RunEvent::PolicyDecided(decided) => {
-                let action = if decided.allowed {
-                    "policy.allowed"
-                } else {
-                    "policy.denied"
+                let action = match (decided.allowed, &decided.approval) {
+                    (true, _) => "policy.allowed",
+                    (false, Some(_)) => "policy.approval_required",
+                    (false, None) => "policy.denied",
                 };
                 self.about_run(at, run, action, judgement(decided));
             }
@@ -76,6 +80,30 @@ impl AuditLogs {
             }
             RunEvent::RunSignalled(_) => {
                 self.about_run(at, run, "run.signalled", json!({}));
+            }
+            RunEvent::ApprovalRequested(asked) => {
+                self.about_approval(at, run, "approval.requested", asked.approval_id, asked);
+            }
+            RunEvent::ApprovalGranted(granted) => {
+                let row = self.about_approval(at, run, "approval.granted", granted.approval_id, granted);
+                row.user = Some(text::name(&granted.approver));
+            }
+            RunEvent::ApprovalDenied(denied) => {
+                let row = self.about_approval(at, run, "approval.denied", denied.approval_id, denied);
+                row.user = Some(text::name(&denied.approver));
+            }
+            RunEvent::ApprovalExpired(expired) => {
+                let row = self.about_approval(at, run, "approval.expired", expired.approval_id, expired);
+                row.user = Some(SYSTEM.to_owned());
+            }
+            RunEvent::ApprovalEscalated(escalated) => {
+                let id = escalated.approval_id;
+                let row = self.about_approval(at, run, "approval.escalated", id, escalated);
+                row.user = Some(SYSTEM.to_owned());
+            }
+            RunEvent::ToolArgumentsChanged(changed) => {
+                let id = changed.approval_id;
+                self.about_approval(at, run, "approval.arguments_changed", id, changed);
             }
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)
@@ -180,6 +208,22 @@ impl AuditLogs {
         row
     }
 
+    /// A question to people, and what became of it.
+    fn about_approval(
+        &mut self,
+        at: &At<'_>,
+        run: RunId,
+        action: &'static str,
+        id: ApprovalId,
+        event: &impl Serialize,
+    ) -> &mut Row {
+        let mut details = text::json(event);
+        details["run_id"] = text::json(&run);
+        let row = self.add(at, action, "approval", id.to_string(), details);
+        row.run = Some(run);
+        row
+    }
+
     fn add(
         &mut self,
         at: &At<'_>,
@@ -263,6 +307,9 @@ fn judgement(decided: &PolicyDecided) -> Value {
         "bundle": decided.bundle,
         "duration_us": decided.duration_us,
         "error": decided.error,
+        "approval": decided.approval,
+        "void": decided.void,
+        "obligations": decided.obligations,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use nexus_events::model::ToolCall;
 use nexus_events::run::{PolicyPoint, RunEvent};
-use nexus_events::{RunId, Tenant, Timestamp};
+use nexus_events::{ApprovalId, RunId, Tenant, Timestamp};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use crate::{ids, text};
 #[derive(Debug, Default)]
 pub(crate) struct ToolCalls {
     rows: Rows<(Tenant, Uuid), Row>,
+    declined: Vec<Declined>,
     ended: Vec<Ended>,
 }
 
@@ -27,6 +28,8 @@ struct Row {
     status: Option<&'static str>,
     version: Option<String>,
     attempts: Option<u32>,
+    /// What an approver put in the place of the model's.
+    arguments: Option<Value>,
     outcome: Outcome,
 }
 
@@ -47,6 +50,17 @@ struct Outcome {
     error_code: Option<String>,
     error_message: Option<String>,
     at: Option<Timestamp>,
+}
+
+/// People did not approve a call, if it was about one.
+#[derive(Debug)]
+struct Declined {
+    tenant: Tenant,
+    approval: ApprovalId,
+    code: &'static str,
+    words: String,
+    at: Timestamp,
+    seq: u64,
 }
 
 /// A run that ended: calls of it that have no outcome will never have one.
@@ -76,8 +90,8 @@ impl ToolCalls {
                 }
             }
             RunEvent::PolicyDecided(decided) => {
-                if let (PolicyPoint::ToolCall { turn, call_id }, false) =
-                    (&decided.point, decided.allowed)
+                if let (PolicyPoint::ToolCall { turn, call_id }, false, None) =
+                    (&decided.point, decided.allowed, &decided.approval)
                 {
                     let reasons = text::owned(&decided.reasons.join("; "));
                     let row = self.row(at, run, *turn, call_id);
@@ -89,6 +103,18 @@ impl ToolCalls {
                         ..Outcome::default()
                     };
                 }
+            }
+            RunEvent::ToolArgumentsChanged(changed) => {
+                let row = self.row(at, run, changed.turn, &changed.call_id);
+                row.arguments = Some(text::clean(changed.arguments.clone()));
+            }
+            RunEvent::ApprovalDenied(denied) => {
+                let words = text::owned(&denied.words());
+                self.decline(at, denied.approval_id, "approval_denied", words);
+            }
+            RunEvent::ApprovalExpired(expired) => {
+                let words = "nobody approved it in time".to_owned();
+                self.decline(at, expired.approval_id, "approval_expired", words);
             }
             RunEvent::ToolStarted(started) => {
                 let row = self.row(at, run, started.turn, &started.call_id);
@@ -132,6 +158,17 @@ impl ToolCalls {
         }
     }
 
+    fn decline(&mut self, at: &At<'_>, approval: ApprovalId, code: &'static str, words: String) {
+        self.declined.push(Declined {
+            tenant: at.tenant.clone(),
+            approval,
+            code,
+            words,
+            at: at.time,
+            seq: at.seq,
+        });
+    }
+
     fn row(&mut self, at: &At<'_>, run: RunId, turn: u32, call: &str) -> &mut Row {
         let id = ids::of_run(run, "tool", turn.into(), call);
         let row = self.rows.entry((at.tenant.clone(), id), || Row {
@@ -143,6 +180,7 @@ impl ToolCalls {
             status: None,
             version: None,
             attempts: None,
+            arguments: None,
             outcome: Outcome::default(),
         });
         row.seq = at.seq;
@@ -154,6 +192,7 @@ impl ToolCalls {
             self.rows.all().iter().partition(|row| row.asked.is_some());
         insert(db, &new).await?;
         update(db, &old).await?;
+        decline(db, &self.declined).await?;
         abandon(db, &self.ended).await
     }
 }
@@ -190,9 +229,10 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
             .version
             .as_deref()
             .unwrap_or_default()) as _,
-        &col(&asked, |(_, asked)| text::clean(
-            asked.call.arguments.clone()
-        )),
+        &col(&asked, |(row, asked)| row
+            .arguments
+            .clone()
+            .unwrap_or_else(|| text::clean(asked.call.arguments.clone()))),
         col(&asked, |(row, _)| row.outcome.output.clone()) as _,
         col(&asked, |(row, _)| row.outcome.latency_ms.map(text::small)) as _,
         &col(&asked, |(row, _)| text::small(
@@ -228,12 +268,13 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              error_code = coalesce(u.error_code, t.error_code),
              error_message = coalesce(u.error_message, t.error_message),
              completed_at = coalesce(u.completed_at, t.completed_at),
+             input = coalesce(u.input, t.input),
              seq = u.seq
          FROM UNNEST($1::text[], $2::uuid[], $3::int8[], $4::int8[], $5::text[], $6::text[],
              $7::int4[], $8::jsonb[], $9::jsonb[], $10::int4[], $11::text[], $12::text[],
-             $13::timestamptz[])
+             $13::timestamptz[], $14::jsonb[])
            AS u(tenant, id, from_seq, seq, status, tool_version, attempts, output, metadata,
-             latency_ms, error_code, error_message, completed_at)
+             latency_ms, error_code, error_message, completed_at, input)
          WHERE t.id = u.id AND t.tenant IS NOT DISTINCT FROM u.tenant AND t.seq < u.from_seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &col(rows.clone(), |row| row.id),
@@ -249,7 +290,34 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(rows.clone(), |row| row.outcome.latency_ms.map(text::small)) as _,
         col(rows.clone(), |row| row.outcome.error_code.as_deref()) as _,
         col(rows.clone(), |row| row.outcome.error_message.as_deref()) as _,
-        col(rows, |row| row.outcome.at.map(text::at)) as _,
+        col(rows.clone(), |row| row.outcome.at.map(text::at)) as _,
+        col(rows, |row| row.arguments.clone()) as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says of calls that people did not approve that they will never be made. Which call it is about
+/// is found by the question.
+async fn decline(db: &mut PgConnection, declined: &[Declined]) -> sqlx::Result<()> {
+    if declined.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE tool_calls t SET status = 'denied', error_code = u.code, error_message = u.words,
+             completed_at = u.at, seq = u.seq
+         FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int8[])
+           AS u(tenant, approval_id, code, words, at, seq)
+         JOIN approvals a ON a.id = u.approval_id AND a.tenant IS NOT DISTINCT FROM u.tenant
+         WHERE t.id = a.tool_call_id AND t.tenant IS NOT DISTINCT FROM u.tenant
+           AND t.seq <= u.seq AND t.status = 'pending'",
+        col(declined, |declined| declined.tenant.as_str()) as _,
+        &col(declined, |declined| declined.approval.uuid()),
+        col(declined, |declined| declined.code) as _,
+        &col(declined, |declined| declined.words.clone()),
+        &col(declined, |declined| text::at(declined.at)),
+        &col(declined, |declined| text::seq(declined.seq)),
     )
     .execute(db)
     .await?;

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod applied;
+mod approvals;
 mod audit;
 mod budgets;
 mod calls;
@@ -16,6 +17,10 @@ mod sessions;
 mod spend;
 
 pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
+pub use approvals::{
+    ApprovalAnswer, ApprovalFilter, ApprovalRow, ApprovalStatus, InvalidApprovalStatus,
+    WaitingForApproval, Waits,
+};
 pub use audit::{AuditFilter, AuditRow};
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Cursor, Page, PageRequest, QueryError, WaitingFor, body, json, timestamp, unsigned, unsigned32,
+    Cursor, Page, PageRequest, QueryError, Waits, body, json, timestamp, unsigned, unsigned32,
 };
 use crate::{Projections, text};
 
@@ -123,7 +123,7 @@ pub struct RunRow {
     pub parent_run_id: Option<RunId>,
     /// While it is `waiting`: for what, with what a person grants or refuses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub waiting_for: Vec<WaitingFor>,
+    pub waiting_for: Vec<Waits>,
     /// What it may use; none: unlimited.
     pub budget: Option<Budget>,
     /// Model calls that were answered.
@@ -213,7 +213,7 @@ impl TryFrom<Record> for RunRow {
     fn try_from(row: Record) -> Result<Self, QueryError> {
         const TABLE: &str = "agent_runs";
         let status = row.status.unwrap_or_default();
-        let waiting_for: BTreeMap<String, WaitingFor> = match row.waiting_for {
+        let waiting_for: BTreeMap<String, Waits> = match row.waiting_for {
             Some(waits) => json(TABLE, waits)?,
             None => BTreeMap::new(),
         };

@@ -13,7 +13,7 @@ use nexus_events::{
 };
 use nexus_projections::query::{
     Alert, AlertFilter, AlertKind, PageRequest, ReservationFilter, ReservationStatus, RunFilter,
-    RunStatus, SpendBy, SpendFilter,
+    RunStatus, SpendBy, SpendFilter, Waits,
 };
 use uuid::Uuid;
 
@@ -105,6 +105,9 @@ impl Office {
             bundle: "builtin".into(),
             duration_us: 1,
             error: None,
+            void: None,
+            approval: None,
+            obligations: Default::default(),
         };
         self.run(run, vec![started.into(), decided.into()]);
     }
@@ -258,11 +261,13 @@ async fn those_who_wait_are_shown_in_their_order_and_leave_it_by_a_word() {
     let page = PageRequest::default();
     let runs = db.runs(&acme, &filter, &page).await.unwrap().items;
     assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [c, b]);
-    let waits = &db.run(&acme, b).await.unwrap().unwrap().waiting_for[..];
-    assert_eq!(waits.len(), 1);
-    assert_eq!(waits[0].reservation_id, first);
+    let waits = db.run(&acme, b).await.unwrap().unwrap().waiting_for;
+    let [Waits::Budget(waits)] = &waits[..] else {
+        panic!("{waits:?}")
+    };
+    assert_eq!(waits.reservation_id, first);
     assert_eq!(
-        (waits[0].shortage.unit, waits[0].shortage.limit),
+        (waits.shortage.unit, waits.shortage.limit),
         (Unit::Tokens, 1_000)
     );
 
@@ -607,7 +612,10 @@ async fn a_run_waits_as_long_as_one_of_its_calls_does() {
         shown(&stack, &mut office).await;
         let row = db.run(&acme, run(1)).await.unwrap().unwrap();
         let waits: Vec<_> = (row.waiting_for.iter())
-            .filter_map(|waits| waits.call_id.as_deref())
+            .filter_map(|waits| match waits {
+                Waits::Budget(waits) => waits.call_id.as_deref(),
+                Waits::Approval(_) => None,
+            })
             .collect();
         assert_eq!((row.status, &waits[..]), (status, calls));
     }

@@ -6,6 +6,7 @@
     reason = "a test may fail"
 )]
 
+mod approvals;
 mod budgets;
 mod measure;
 mod projector;

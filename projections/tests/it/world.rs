@@ -2,6 +2,7 @@
 //! written as the roles would write it. The ledgers are real ones, so that settlements and expiries
 //! add up; the rest follows the run's own order of steps.
 
+mod approval;
 mod budget;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,8 +19,8 @@ use nexus_events::policy::{
 use nexus_events::run::*;
 use nexus_events::session::*;
 use nexus_events::{
-    Actor, Aggregate, AggregateId, AggregateKind, Body, CommandId, Commit, Position, ReservationId,
-    RunId, SessionId, Tenant, Timestamp, subject,
+    Actor, Aggregate, AggregateId, AggregateKind, ApprovalId, Body, CommandId, Commit, Position,
+    ReservationId, RunId, SessionId, Tenant, Timestamp, subject,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -69,6 +70,8 @@ enum Step {
     Grant(ledger::Reservation),
     Answer,
     JudgeTools(Vec<ToolCall>),
+    /// People are asked about some; the others are allowed.
+    People(Vec<(ToolCall, ApprovalId)>, Vec<ToolCall>),
     StartTools(Vec<ToolCall>),
     EndTools(Vec<ToolCall>),
     Settle {
@@ -267,6 +270,7 @@ impl World {
             Step::Grant(held) => self.grant(run, &held),
             Step::Answer => self.answer(run),
             Step::JudgeTools(calls) => self.judge_tools(run, calls),
+            Step::People(asked, allowed) => self.people(run, asked, allowed),
             Step::StartTools(calls) => return self.start_tools(run, calls),
             Step::EndTools(calls) => self.end_tools(run, calls),
             Step::Settle { last, spent } => return self.settle(run, last, spent),
@@ -427,7 +431,12 @@ impl World {
 
     fn judge_tools(&mut self, run: &mut Going, calls: Vec<ToolCall>) {
         let (turn, mut allowed, mut events) = (run.turn, vec![], vec![]);
+        let mut asked = vec![];
         for call in calls {
+            if self.strange && self.rng.random_ratio(1, 3) {
+                asked.push((call.clone(), self.question(run, &call, None, &mut events)));
+                continue;
+            }
             let may = self.rng.random_ratio(4, 5);
             let call_id = call.id.clone();
             events.push(decided(PolicyPoint::ToolCall { turn, call_id }, may).into());
@@ -436,12 +445,7 @@ impl World {
             }
         }
         self.run(run, events);
-        if allowed.is_empty() {
-            run.turn += 1;
-            run.round = 0;
-        } else {
-            run.step = Step::StartTools(allowed);
-        }
+        run.step = Step::People(asked, allowed);
     }
 
     /// Each call is held before it is made. True where one was refused and the run has ended.

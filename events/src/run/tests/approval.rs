@@ -112,6 +112,9 @@ fn a_question_parks_the_step_and_sets_its_timers() {
         panic!("people are asked")
     };
     assert_eq!(asked.requester, "ada");
+    assert_eq!(asked.tool.as_deref(), Some("calculator"));
+    let arguments = serde_json::json!({ "expression": "6 * 7" });
+    assert_eq!(asked.arguments, Some(arguments));
     assert_eq!(
         asked.subject,
         subject_of(&story.run, &tool_point(1, "a")),
@@ -316,6 +319,11 @@ fn changed_arguments_are_what_policy_sees_and_what_was_approved() {
     assert_eq!(step.call.arguments["expression"], "1 + 1");
     let subject = subject_of(&story.run, &point);
     assert_ne!(subject, subject_of(&before.run, &point));
+    let Some(RunEvent::ToolArgumentsChanged(changed)) = story.events().first() else {
+        panic!("they were changed")
+    };
+    let said = (&changed.subject, changed.approval_id);
+    assert_eq!(said, (&subject, open(&before.run)));
     let approved = story
         .run
         .approved(&point)
