@@ -35,7 +35,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use builtin::builtin;
+pub use builtin::{EXAMPLE, builtin};
 pub use bundle::{Bundle, Form};
 pub use decision::{ApprovalRequirement, Decision, Effect, Obligations};
 pub use dry::dry_decision;
