@@ -19,11 +19,19 @@ pub enum AggregateKind {
     Ledger,
     /// A tenant's policy bundles.
     Policy,
+    /// What one gateway refused.
+    Access,
 }
 
 impl AggregateKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Run, Self::Session, Self::Ledger, Self::Policy];
+    pub const ALL: [Self; 5] = [
+        Self::Run,
+        Self::Session,
+        Self::Ledger,
+        Self::Policy,
+        Self::Access,
+    ];
 
     /// As a subject token.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +40,7 @@ impl AggregateKind {
             Self::Session => "session",
             Self::Ledger => "ledger",
             Self::Policy => "policy",
+            Self::Access => "access",
         }
     }
 

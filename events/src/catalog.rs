@@ -1,7 +1,7 @@
-//! The models that this installation offers, with what they cost: configuration, shared by every
-//! role that decides about a call (start, reserve, call).
+//! The models that this installation offers, with what they cost and which agent prefers which:
+//! configuration, shared by every role that decides about a call (start, reserve, call).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,17 @@ impl Price {
     }
 }
 
+/// How a model's text becomes tokens, by the name that OpenAI gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tokenizer {
+    /// Of GPT-4o and all later models of OpenAI.
+    #[serde(rename = "o200k_base")]
+    O200kBase,
+    /// Of GPT-4 and GPT-3.5.
+    #[serde(rename = "cl100k_base")]
+    Cl100kBase,
+}
+
 /// One model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -57,6 +68,9 @@ pub struct ModelInfo {
     pub max_output_tokens: u64,
     /// What it costs.
     pub price: Price,
+    /// How its prompts are counted; without one, each byte of them is taken for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Tokenizer>,
 }
 
 impl ModelInfo {
@@ -70,11 +84,14 @@ impl ModelInfo {
 /// All models, by the name that callers use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {
-    /// The model of a run that names none.
+    /// The model of a run that names none and whose agent prefers none.
     pub default_model: String,
     /// The models.
     pub models: BTreeMap<String, ModelInfo>,
-    /// The models of an agent, preferred first.
+    /// Which prices these are; another when a price is another.
+    #[serde(default)]
+    pub price_version: String,
+    /// The models of an agent, by its name, the preferred one first.
     #[serde(default)]
     pub agents: BTreeMap<String, Vec<String>>,
 }
@@ -85,21 +102,44 @@ impl Catalog {
         self.models.get(name)
     }
 
-    /// The agent's other models that cost less than this one, dearest first.
+    /// The model of an agent's run that names none.
+    pub fn model_for(&self, agent: &str) -> &str {
+        self.agents
+            .get(agent)
+            .and_then(|models| models.first())
+            .unwrap_or(&self.default_model)
+    }
+
+    /// The agent's other models that cost less than this one, the dearest first: neither their input
+    /// nor their output is dearer, for only then do they cost less whatever is said.
     pub fn cheaper_than(&self, agent: &str, model: &str) -> Vec<String> {
-        let dearness = |name: &str| {
-            let price = self.get(name)?.price;
-            Some(price.input.saturating_add(price.output))
-        };
-        let Some(dear) = dearness(model) else {
+        let Some(price) = self.get(model).map(|model| model.price) else {
             return vec![];
         };
+        let sum = |price: Price| u128::from(price.input) + u128::from(price.output);
+        let is_cheaper = |other: Price| {
+            other.input <= price.input && other.output <= price.output && sum(other) < sum(price)
+        };
         let others = self.agents.get(agent).into_iter().flatten();
-        let mut cheaper: Vec<(u64, &String)> = others
-            .filter_map(|name| Some((dearness(name).filter(|cost| *cost < dear)?, name)))
+        let mut cheaper: Vec<(u128, &String)> = others
+            .filter_map(|name| Some((name, self.get(name)?.price)))
+            .filter(|(_, other)| is_cheaper(*other))
+            .map(|(name, other)| (sum(other), name))
             .collect();
-        cheaper.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        // Stable: of two that cost the same the agent's preferred one stays first.
+        cheaper.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
         cheaper.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The tokenizers of the model and of the cheaper ones that the agent may be moved to, each
+    /// once. Empty where one of them has none: then only bytes bound what all of them would count.
+    pub fn tokenizers(&self, agent: &str, model: &str) -> Vec<Tokenizer> {
+        let cheaper = self.cheaper_than(agent, model);
+        let names = std::iter::once(model).chain(cheaper.iter().map(String::as_str));
+        let all: Option<BTreeSet<Tokenizer>> = names
+            .map(|name| self.get(name).and_then(|model| model.tokenizer))
+            .collect();
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -130,5 +170,86 @@ mod tests {
             ..usage
         };
         assert_eq!(price.cost_usd_micros(&lied), 81);
+    }
+
+    fn model(input: u64, output: u64, tokenizer: Option<Tokenizer>) -> ModelInfo {
+        ModelInfo {
+            provider: "test".to_owned(),
+            context_tokens: 8_000,
+            max_output_tokens: 1_000,
+            price: Price {
+                input,
+                cached_input: input,
+                output,
+            },
+            tokenizer,
+        }
+    }
+
+    fn catalog(agent: &[&str]) -> Catalog {
+        let (o200k, cl100k) = (Some(Tokenizer::O200kBase), Some(Tokenizer::Cl100kBase));
+        let models = [
+            ("big", model(20, 80, o200k)),
+            ("odd", model(1, 90, o200k)),
+            ("middle", model(10, 40, o200k)),
+            ("same", model(5, 45, o200k)),
+            ("old", model(10, 30, cl100k)),
+            ("small", model(1, 2, o200k)),
+            ("own", model(0, 0, None)),
+        ];
+        let models = models.map(|(name, model)| (name.to_owned(), model));
+        let agent = agent.iter().map(|&name| name.to_owned()).collect();
+        Catalog {
+            default_model: "small".to_owned(),
+            models: models.into(),
+            agents: [("default".to_owned(), agent)].into(),
+            ..Catalog::default()
+        }
+    }
+
+    #[test]
+    fn an_agent_without_models_of_its_own_takes_the_default() {
+        assert_eq!(catalog(&["big", "odd"]).model_for("default"), "big");
+        assert_eq!(catalog(&["big"]).model_for("other"), "small");
+        assert_eq!(catalog(&[]).model_for("default"), "small");
+    }
+
+    #[test]
+    fn cheaper_models_are_the_agents_own_and_cheaper_in_every_case() {
+        let all = [
+            "small", "big", "odd", "middle", "same", "old", "own", "gone",
+        ];
+        let catalog = catalog(&all);
+        let cheaper = |model| catalog.cheaper_than("default", model);
+        assert_eq!(cheaper("big"), ["middle", "same", "old", "small", "own"]);
+        assert_eq!(cheaper("middle"), ["old", "small", "own"]);
+        assert_eq!(
+            cheaper("odd"),
+            ["small", "own"],
+            "dearer input may cost more"
+        );
+        assert_eq!(cheaper("own"), Vec::<String>::new());
+        assert_eq!(cheaper("gone"), Vec::<String>::new());
+        assert_eq!(catalog.cheaper_than("other", "big"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_models_of_a_run_are_counted_or_none() {
+        use Tokenizer::{Cl100kBase, O200kBase};
+        let tokenizers = |agent: &[&str], model| catalog(agent).tokenizers("default", model);
+        assert_eq!(tokenizers(&[], "big"), [O200kBase]);
+        assert_eq!(tokenizers(&["big", "small"], "big"), [O200kBase]);
+        assert_eq!(tokenizers(&["big", "old"], "big"), [O200kBase, Cl100kBase]);
+        assert_eq!(tokenizers(&["old", "big"], "old"), [Cl100kBase]);
+        assert_eq!(tokenizers(&["big", "old", "own"], "big"), []);
+        assert_eq!(tokenizers(&[], "own"), []);
+        assert_eq!(tokenizers(&[], "gone"), []);
+    }
+
+    #[test]
+    fn tokenizers_are_written_as_openai_names_them() {
+        let written = serde_json::to_value([Tokenizer::O200kBase, Tokenizer::Cl100kBase]);
+        let expected = serde_json::json!(["o200k_base", "cl100k_base"]);
+        assert_eq!(written.ok(), Some(expected));
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::aggregate::{DecodeError, Event, Position};
 use crate::ids::{CommandId, RunId, Tenant};
+use crate::source::Source;
 use crate::time::Timestamp;
 
 /// Media type of a commit (CloudEvents JSON batch, CloudEvents 1.0).
@@ -44,6 +45,20 @@ pub struct Actor {
     /// Roles of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// From where, as far as that is known. Commits carry it; what is recorded of a user does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Box<Source>>,
+}
+
+impl Actor {
+    /// The same without where they are: who somebody is outlasts where they were.
+    #[must_use]
+    pub fn without_source(self) -> Self {
+        Self {
+            source: None,
+            ..self
+        }
+    }
 }
 
 /// A command as it came off the bus.

@@ -128,6 +128,12 @@ fn derive_uuid(what: &str, parts: &[&str]) -> Uuid {
 pub struct Tenant(std::sync::Arc<str>);
 
 impl Tenant {
+    /// The installation itself: what belongs to no tenant that can be trusted to be the caller's,
+    /// such as requests that are refused before anybody knows who sent them.
+    pub fn installation() -> Self {
+        Self("nexus-installation".into())
+    }
+
     /// The tenant's name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -265,6 +271,13 @@ impl From<SessionId> for AggregateId {
     }
 }
 
+/// A process that writes a log of its own.
+impl From<Uuid> for AggregateId {
+    fn from(id: Uuid) -> Self {
+        Self(Cow::Owned(id.to_string()))
+    }
+}
+
 impl fmt::Display for AggregateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -279,6 +292,8 @@ mod tests {
     #[test]
     fn a_tenant_is_a_subject_token() {
         assert!("acme-1".parse::<Tenant>().is_ok());
+        let installation = Tenant::installation();
+        assert_eq!(installation.as_str().parse(), Ok(installation));
         for bad in ["", "Acme", "a.b", "a b", "*", ">", "ä", &"x".repeat(64)] {
             assert!(bad.parse::<Tenant>().is_err(), "{bad}");
         }

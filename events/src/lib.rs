@@ -4,6 +4,7 @@
 //! come in as arguments, effects go out as data. That is what lets the same code decide on the bus,
 //! replay in a test and be simulated by the thousand.
 
+pub mod access;
 pub mod agent;
 pub mod aggregate;
 pub mod body;
@@ -17,6 +18,7 @@ pub mod model;
 pub mod policy;
 pub mod run;
 pub mod session;
+pub mod source;
 pub mod subject;
 pub mod time;
 pub mod tool;
@@ -27,4 +29,5 @@ pub use command::{Command, Due};
 pub use envelope::{Actor, CommandEnvelope, Commit, Recorded};
 pub use error::{DomainError, Problem};
 pub use ids::{AggregateId, CommandId, ApprovalId, ReservationId, RunId, SessionId, Tenant};
+pub use source::Source;
 pub use time::Timestamp;

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use nexus_events::{Aggregate, AggregateKind, Command, Event, ledger, policy, run, session};
+use nexus_events::{
+    Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session,
+};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
@@ -26,6 +28,7 @@ fn schemas_and_their_index_are_what_the_types_say() {
         events_of::<session::Session>("<session_id>"),
         events_of::<ledger::Ledger>("main"),
         events_of::<policy::Policy>("main"),
+        events_of::<access::Access>("<gateway>"),
     ]
     .into_iter()
     .flatten()
@@ -71,7 +74,7 @@ fn events_of<A: Aggregate<Event: JsonSchema>>(id: &str) -> Vec<Entry> {
             type_name,
             visible: match A::KIND {
                 AggregateKind::Run | AggregateKind::Session => "public",
-                AggregateKind::Ledger | AggregateKind::Policy => "internal",
+                AggregateKind::Ledger | AggregateKind::Policy | AggregateKind::Access => "internal",
             },
             schema: titled(type_name, schema),
         }

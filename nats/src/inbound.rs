@@ -269,7 +269,10 @@ mod tests {
             (CE_ID, "order-1"),
             (CE_TYPE, "nexus.run.cancel.v1"),
             (CE_CORRELATION, RUN),
-            (ACTOR, r#"{"user":"ann"}"#),
+            (
+                ACTOR,
+                r#"{"user":"ann","source":{"address":"10.0.0.1","later":1}}"#,
+            ),
             (REPLY_TO, "_INBOX.x.1"),
             (TRACEPARENT, "nonsense"),
         ];
@@ -277,6 +280,8 @@ mod tests {
         assert_eq!(envelope.id.as_str(), "order-1");
         assert_eq!(envelope.correlation.unwrap().to_string(), RUN);
         assert_eq!(envelope.actor.user, "ann");
+        let source = envelope.actor.source.unwrap();
+        assert_eq!(source.address, "10.0.0.1".parse().ok());
         assert_eq!(envelope.reply_to.as_deref(), Some("_INBOX.x.1"));
         assert_eq!(envelope.traceparent, None);
     }

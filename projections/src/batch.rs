@@ -4,6 +4,7 @@
 use nexus_events::Timestamp;
 use sqlx::PgConnection;
 
+use crate::audit::chain::Chains;
 use crate::fold::At;
 use crate::log::{Facts, LogCommit};
 use crate::model::agent_runs::AgentRuns;
@@ -92,6 +93,12 @@ impl Batch {
                     self.audit_logs.policy(&at, event);
                 }
             }
+            Facts::Access(facts) => {
+                for (event, position) in facts.events.iter().zip(0..) {
+                    let at = at(position, facts.time, facts.actor.as_ref());
+                    self.audit_logs.access(&at, event);
+                }
+            }
         }
     }
 
@@ -129,6 +136,7 @@ impl Batch {
     pub(crate) async fn write(
         &self,
         held: &mut Reservations,
+        chains: &mut Chains,
         db: &mut PgConnection,
     ) -> sqlx::Result<()> {
         self.sessions.write(db).await?;
@@ -139,7 +147,7 @@ impl Batch {
         self.approvals.write(db).await?;
         self.tool_calls.write(db).await?;
         self.llm_calls.write(db).await?;
-        self.audit_logs.write(db).await?;
+        self.audit_logs.write(chains, db).await?;
         self.policy_bundles.write(db).await?;
         self.policy_shadows.write(db).await?;
         self.budgets.write(held, db).await

@@ -108,6 +108,7 @@ pub(crate) mod testing {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
+                source: None,
             },
             agent: AgentRef {
                 name: "default".into(),
@@ -119,8 +120,10 @@ pub(crate) mod testing {
             budget: None,
             parent: None,
             max_turns: 4,
+            prompt_tokens: None,
             metadata: Default::default(),
             trace_id: None,
+            prompt_tokens: None,
         }
     }
 

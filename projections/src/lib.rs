@@ -14,6 +14,7 @@
 //! interface.
 
 mod applied;
+mod audit;
 mod batch;
 mod connect;
 mod fill;
@@ -31,6 +32,10 @@ mod store;
 mod text;
 mod verify;
 
+pub use audit::{
+    AuditDifference, AuditHash, AuditHead, ChainBreak, ChainReport, Compared, Fault, Side,
+    compare_audit,
+};
 pub use batch::Batch;
 pub use connect::{ProjectionError, Projections, ProjectionsOptions};
 pub use fill::{FillError, Progress};

@@ -1,5 +1,6 @@
 //! The log as the projection reads it: one commit of any aggregate, decoded once.
 
+use nexus_events::access::AccessEvent;
 use nexus_events::aggregate::DecodeError;
 use nexus_events::ledger::LedgerEvent;
 use nexus_events::policy::PolicyEvent;
@@ -31,6 +32,8 @@ pub enum Facts {
     Ledger(Commit<LedgerEvent>),
     /// Of the tenant's policy.
     Policy(Commit<PolicyEvent>),
+    /// Of a gateway that refused requests.
+    Access(Commit<AccessEvent>),
 }
 
 /// A commit that this program cannot read. The projection stops before it: what is skipped is lost
@@ -87,6 +90,7 @@ impl LogCommit {
             ),
             AggregateKind::Ledger => Facts::Ledger(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Policy => Facts::Policy(Commit::decode(body).map_err(unreadable)?),
+            AggregateKind::Access => Facts::Access(Commit::decode(body).map_err(unreadable)?),
         };
         Ok(Self {
             seq,
@@ -103,6 +107,7 @@ impl LogCommit {
             Facts::Session(_, commit) => commit.events.len(),
             Facts::Ledger(commit) => commit.events.len(),
             Facts::Policy(commit) => commit.events.len(),
+            Facts::Access(commit) => commit.events.len(),
         }
     }
 
@@ -118,6 +123,7 @@ impl LogCommit {
             Facts::Session(_, commit) => commit.time,
             Facts::Ledger(commit) => commit.time,
             Facts::Policy(commit) => commit.time,
+            Facts::Access(commit) => commit.time,
         }
     }
 }

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use crate::applied::{CHECKPOINT, channel};
+use crate::audit::chain::Chains;
 use crate::batch::Batch;
 use crate::connect::in_schema;
 use crate::model::reservations::Reservations;
@@ -38,6 +39,7 @@ pub(crate) struct Store {
     channel: String,
     checkpoint: u64,
     held: Reservations,
+    chains: Chains,
 }
 
 /// What became of a batch.
@@ -62,6 +64,7 @@ impl Store {
             channel: channel(schema),
             checkpoint: 0,
             held,
+            chains: Chains::default(),
         };
         store.load().await?;
         Ok(store)
@@ -87,6 +90,7 @@ impl Store {
             .fetch_one(&mut *tx)
             .await?;
         self.held = Reservations::load(&mut tx).await?;
+        self.chains = Chains::default();
         self.checkpoint = unsigned(row.seq);
         tx.commit().await
     }
@@ -109,7 +113,9 @@ impl Store {
             tx.rollback().await?;
             return Ok(Written::Moved);
         }
-        batch.write(&mut self.held, &mut tx).await?;
+        batch
+            .write(&mut self.held, &mut self.chains, &mut tx)
+            .await?;
         sqlx::query!("SELECT pg_notify($1, $2)", self.channel, to.to_string())
             .execute(&mut *tx)
             .await?;

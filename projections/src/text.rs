@@ -34,6 +34,11 @@ pub(crate) fn owned(value: &str) -> String {
     text(value).into_owned()
 }
 
+/// The beginning of a text, in characters.
+pub(crate) fn cut(value: &str, chars: usize) -> String {
+    text(value).chars().take(chars).collect()
+}
+
 /// A name that fits its column and an index. A longer one keeps its beginning and ends in a digest
 /// of the whole, so that two long names stay two.
 pub(crate) fn name(value: &str) -> String {

@@ -159,6 +159,12 @@ impl Limits {
         }
     }
 
+    /// All of what is limited.
+    pub(super) fn all(&self) -> Amounts {
+        let with = |sum: Amounts, unit| sum.with(unit, self.get(unit).unwrap_or_default());
+        Unit::ALL.into_iter().fold(Amounts::default(), with)
+    }
+
     /// What is left of each unit after `used`; absent means unlimited.
     #[must_use]
     pub fn left(&self, used: Amounts) -> Self {

@@ -74,6 +74,16 @@ pub struct OwnLimits {
     pub on_exhausted: OnExhausted,
 }
 
+impl OwnLimits {
+    /// The account that they are for.
+    pub(super) fn key(&self) -> AccountKey {
+        AccountKey {
+            scope: self.scope.clone(),
+            window: Window::Lifetime,
+        }
+    }
+}
+
 /// A cheaper model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cheaper {

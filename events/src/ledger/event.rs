@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::{Ask, Refusal, Shortage};
 use super::{Amounts, Limits, OnExhausted, Scope, Thresholds, Unit, Window};
 use crate::aggregate::events;
+use crate::envelope::Actor;
 use crate::ids::{ReservationId, RunId};
 use crate::time::Timestamp;
 
@@ -55,6 +56,30 @@ pub struct LimitsSet {
     /// The run that brought them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brought_by: Option<RunId>,
+    /// What they were, where the scope had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Limits>,
+    /// Who set them: a commit of many commands has no single actor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+impl LedgerEvent {
+    /// The event with who asked for it, where it is one that people ask for. Whoever names nobody
+    /// acts as the bus's own user.
+    #[must_use]
+    pub fn asked_by(mut self, actor: &Actor) -> Self {
+        if let Self::LimitsSet(set) = &mut self
+            && set.brought_by.is_none()
+        {
+            let mut by = actor.clone();
+            if by.user.is_empty() {
+                by.user = "bus".to_owned();
+            }
+            set.by = Some(by);
+        }
+        self
+    }
 }
 
 /// A call may spend this much: it holds in all of its scopes.

@@ -2,7 +2,9 @@
 //! may lower the answer's length and time; less than the minimum of either does not fit.
 
 use super::ask::{Ask, Shortage};
-use super::{Account, AccountKey, Amounts, Ledger, LimitsSet, OnExhausted, Unit, Window};
+use super::{
+    Account, AccountKey, Amounts, Ledger, LimitsSet, OnExhausted, OwnLimits, Scope, Unit, Window,
+};
 use crate::time::Timestamp;
 
 /// What a call may have.
@@ -64,7 +66,15 @@ pub(super) fn fit(
         };
         (key, account)
     });
-    for (key, account) in known.chain(new) {
+    let closed = closed(ledger, ask).map(|own| {
+        let account = Account {
+            limits: own.limits,
+            spent: own.limits.all(),
+            ..Account::default()
+        };
+        (own.key(), account)
+    });
+    for (key, account) in known.chain(new).chain(closed) {
         let left = account.limits.left(account.used());
         for unit in Unit::ALL {
             let (Some(left), needed) = (left.get(unit), least.get(unit)) else {
@@ -122,9 +132,7 @@ fn shortage(key: &AccountKey, account: &Account, unit: Unit, needed: u64) -> Sho
 
 fn new_limits(ledger: &Ledger, ask: &Ask) -> Vec<LimitsSet> {
     let run = ask.step.as_ref().map(|step| step.run.run_id);
-    let is_new = |own: &&super::OwnLimits| {
-        !own.limits.is_unlimited() && ledger.account(&own.scope, Window::Lifetime).is_none()
-    };
+    let is_new = |own: &&OwnLimits| is_missing(ledger, own) && !is_parents(ask, own);
     (ask.own_limits.iter().filter(is_new))
         .map(|own| LimitsSet {
             scope: own.scope.clone(),
@@ -133,6 +141,31 @@ fn new_limits(ledger: &Ledger, ask: &Ask) -> Vec<LimitsSet> {
             on_exhausted: own.on_exhausted,
             thresholds: Default::default(),
             brought_by: run,
+            previous: None,
+            by: None,
         })
         .collect()
+}
+
+/// A budget that somebody brings and the ledger does not have.
+fn is_missing(ledger: &Ledger, own: &OwnLimits) -> bool {
+    !own.limits.is_unlimited() && ledger.account(&own.scope, Window::Lifetime).is_none()
+}
+
+/// Budgets of runs that their child inherited, and that went with the runs: nothing of them is left.
+/// They were there once, for only a run in flight takes a child. Bringing them anew would let everybody
+/// spend them again who has not begun when his parent ends.
+fn closed<'a>(ledger: &'a Ledger, ask: &'a Ask) -> impl Iterator<Item = &'a OwnLimits> {
+    let own = ask.own_limits.iter();
+    own.filter(move |own| is_parents(ask, own) && is_missing(ledger, own))
+}
+
+/// Whether this account is one of them.
+pub(super) fn is_closed(ledger: &Ledger, ask: &Ask, key: &AccountKey) -> bool {
+    closed(ledger, ask).any(|own| own.key() == *key)
+}
+
+fn is_parents(ask: &Ask, own: &OwnLimits) -> bool {
+    let asks = ask.step.as_ref().map(|step| step.run.run_id);
+    matches!(own.scope, Scope::Run(run) if Some(run) != asks)
 }

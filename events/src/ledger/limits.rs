@@ -30,6 +30,8 @@ pub fn set_limits(ledger: &Ledger, set: &SetLimits, now: Timestamp) -> Vec<Ledge
         on_exhausted: after.on_exhausted,
         thresholds: after.thresholds,
         brought_by: None,
+        previous: known.map(|known| known.limits),
+        by: None,
     };
     with_those_who_wait(
         ledger,
@@ -56,11 +58,11 @@ pub fn grant(
     }
     let waiting = waits(ledger, id)?;
     let shortage = &waiting.shortage;
-    let Some(account) = ledger.account(&shortage.scope, shortage.window) else {
-        return Err(not_waiting(id));
-    };
     // The figures of now, not of when it began to wait.
-    let account = account.at(shortage.window, now);
+    let account = match ledger.account(&shortage.scope, shortage.window) {
+        Some(account) => account.at(shortage.window, now),
+        None => brought(ledger, waiting).ok_or_else(|| not_waiting(id))?,
+    };
     let used = account.used().get(shortage.unit);
     let limit = account.limits.get(shortage.unit).unwrap_or_default();
     let missing = used.saturating_add(shortage.needed).saturating_sub(limit);
@@ -81,6 +83,8 @@ pub fn grant(
             on_exhausted: account.on_exhausted,
             thresholds: account.thresholds,
             brought_by: None,
+            previous: Some(account.limits),
+            by: None,
         }
         .into(),
     );
@@ -124,6 +128,20 @@ pub fn refuse(
         &scopes,
         now,
     ))
+}
+
+/// The account of one who needs more than the budget that he brings: the ledger has none before it
+/// held something there.
+fn brought(ledger: &Ledger, waiting: &Waiting) -> Option<Account> {
+    let scope = &waiting.shortage.scope;
+    let mut own = waiting.ask.own_limits.iter();
+    let own = own.find(|own| own.scope == *scope)?;
+    Some(Account {
+        limits: own.limits,
+        on_exhausted: own.on_exhausted,
+        reserved: ledger.held_in(scope),
+        ..Account::default()
+    })
 }
 
 fn waits(ledger: &Ledger, id: ReservationId) -> Result<&Waiting, DomainError> {

@@ -135,6 +135,11 @@ impl Line {
     /// Nobody asks for it any more.
     pub(super) fn forget(&mut self, id: ReservationId) {
         self.leave(id);
+        self.forget_answer(id);
+    }
+
+    /// Whoever was to be told knows, or is gone.
+    pub(super) fn forget_answer(&mut self, id: ReservationId) {
         self.answers.remove_mut(&id);
     }
 

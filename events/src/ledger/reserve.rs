@@ -2,7 +2,7 @@
 //! the accounts that have too little say what happens.
 
 use super::ask::{Ask, Refusal, Shortage};
-use super::fit::{Fit, Rank, fit};
+use super::fit::{Fit, Rank, fit, is_closed};
 use super::{
     AccountKey, BudgetReserved, Ledger, LedgerEvent, OnExhausted, ReservationParked,
     ReservationRefused, ReservationRequeued, Scope, Unit, Window,
@@ -191,7 +191,8 @@ impl Draft {
             Ok(()) => true,
             Err(shortages) => {
                 let still = |short: &Shortage| short.key() == *key && short.unit == unit;
-                let moves = !shortages.iter().any(still);
+                let closed = is_closed(&self.ledger, &ask, key);
+                let moves = closed || !shortages.iter().any(still);
                 if moves {
                     self.wait_for_another(ask, shortages);
                 }

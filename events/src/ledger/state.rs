@@ -314,13 +314,14 @@ impl Ledger {
         self.update(&held.scopes, at, |account| {
             account.reserved = account.reserved.minus(held.amounts);
         });
-        self.line.forget(id);
+        // Its answer stays: whoever has not told the run yet still has to, so that it asks again.
         self.expired.insert(id, held);
         let long_ago =
             Timestamp::from_millis(at.as_millis().saturating_sub_unsigned(REMEMBER_EXPIRED_MS));
         let forgotten: Vec<_> = self.expired.until(long_ago).map(|(id, _)| id).collect();
         for id in forgotten {
             self.expired.remove(id);
+            self.line.forget_answer(id);
         }
     }
 

@@ -44,17 +44,18 @@ pub fn resume(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, Domain
     }
 }
 
-/// Tells the run something; the model sees it at the next turn.
+/// Tells the run something, with its tokens where they were counted; the model sees it at the next
+/// turn.
 ///
 /// # Errors
 /// The run does not exist or has ended, or too much waits to be seen.
-pub fn signal(run: &Run, input: Body) -> Result<Vec<RunEvent>, DomainError> {
+pub fn signal(run: &Run, input: Body, tokens: Option<u64>) -> Result<Vec<RunEvent>, DomainError> {
     const WAITING_AT_MOST: usize = 64;
     match run.status {
         Status::Pending | Status::Running if run.signals.len() >= WAITING_AT_MOST => Err(
             DomainError::invalid("input", "64 messages wait already; let the run take a turn"),
         ),
-        Status::Pending | Status::Running => Ok(vec![RunSignalled { input }.into()]),
+        Status::Pending | Status::Running => Ok(vec![RunSignalled { input, tokens }.into()]),
         _ => Err(wrong_state(run, "be told anything")),
     }
 }

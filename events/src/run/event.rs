@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 
 events! {
     /// What a run records.
+    #[expect(clippy::large_enum_variant, reason = "a run starts once")]
     RunEvent {
         /// It began.
         RunStarted(RunStarted) = "nexus.run.started.v1",
@@ -102,6 +103,10 @@ pub struct RunStarted {
     /// W3C trace id, 32 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Tokens of the first prompt but for what the session said before: input, instructions, tools
+    /// and template, as the model's tokenizer counts them. Without it, bytes bound them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u64>,
 }
 
 /// How a run continues a conversation. History is read back along `previous`, never repeated.
@@ -509,6 +514,9 @@ pub struct ToolCompleted {
     pub output: Body,
     /// How long it took.
     pub duration_ms: u64,
+    /// Tokens of the result. Without it, bytes bound them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
 }
 
 /// A tool gave an error.
@@ -531,6 +539,9 @@ pub struct ToolFailed {
 pub struct RunSignalled {
     /// What.
     pub input: Body,
+    /// Tokens of it. Without it, bytes bound them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
 }
 
 /// No further step is taken.

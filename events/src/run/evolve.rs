@@ -6,11 +6,12 @@ use super::event::{
     ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
     RunParked, RunStarted,
 };
+use super::prompt;
 use super::state::{
-    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, ToolPhase, ToolStep, reservation_id,
+    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
+    ToolStep, reservation_id,
 };
 use crate::aggregate::{Aggregate, AggregateKind, Position};
-use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId};
 use crate::ledger::Amounts;
 use crate::model::Usage;
@@ -39,23 +40,24 @@ impl Run {
         (!self.paused).then_some(seq)
     }
 
-    fn say(&mut self, entry: Entry) {
+    /// Takes what was said; its tokens where they were counted, else its bytes bound them.
+    fn say(&mut self, entry: Entry, tokens: Option<u64>) {
         // Roles, separators and names cost a few tokens a message in every chat template.
-        const ENVELOPE_BYTES: u64 = 16;
-        let bytes = match &entry {
+        const ENVELOPE_TOKENS: u64 = 16;
+        let tokens = tokens.unwrap_or_else(|| match &entry {
             Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
             // Counted by the provider, in the usage beside it.
             Entry::Assistant { .. } => 0,
-        };
-        self.new_context_bytes = self
-            .new_context_bytes
-            .saturating_add(bytes.saturating_add(ENVELOPE_BYTES));
+        });
+        self.new_context_tokens = self
+            .new_context_tokens
+            .saturating_add(tokens.saturating_add(ENVELOPE_TOKENS));
         self.entries.push(entry);
     }
 
     fn next_turn(&mut self, seq: u64) {
         for signal in std::mem::take(&mut self.signals) {
-            self.say(Entry::User(signal));
+            self.say(Entry::User(signal.input), signal.tokens);
         }
         self.turn += 1;
         self.round = 0;
@@ -115,12 +117,17 @@ impl Run {
         }
     }
 
-    /// The run ended: its last settlement says so, or a word of its own where there is none.
+    /// The run ended: what it settles last says so, or a word of its own where there is nothing. All
+    /// of it does, for it is handled in any order: what still waits for the run may be served because
+    /// of the first, and brings the run into flight again.
     fn leave_flight(&mut self, seq: u64) {
-        match self.settling.last_mut().filter(|last| last.since == seq) {
-            Some(last) => last.ends_run = true,
-            None if self.in_flight => self.settle_reservation(None, Amounts::default(), seq),
-            None => {}
+        let mut says_so = false;
+        for settling in self.settling.iter_mut().filter(|last| last.since == seq) {
+            settling.ends_run = true;
+            says_so = true;
+        }
+        if !says_so && self.in_flight {
+            self.settle_reservation(None, Amounts::default(), seq);
         }
         self.in_flight = false;
     }
@@ -143,13 +150,12 @@ impl Run {
     }
 
     fn start(&mut self, event: &RunStarted, at: Position) {
-        let overhead = super::prompt_overhead_bytes(&event.agent, &event.tools);
         self.known_context_tokens = event
             .session
             .previous
             .map_or(0, |previous| previous.context_tokens);
-        self.new_context_bytes = overhead;
-        self.say(Entry::User(event.input.clone()));
+        self.new_context_tokens = prompt::first_tokens(event);
+        self.entries.push(Entry::User(event.input.clone()));
         self.status = Status::Pending;
         self.model = event.model.clone();
         self.turn = 1;
@@ -306,11 +312,12 @@ impl Run {
     fn answered(&mut self, done: &LlmCompleted, seq: u64) {
         self.charge(&done.usage, done.cost_usd_micros, done.duration_ms, seq);
         self.known_context_tokens = done.usage.total_tokens();
-        self.new_context_bytes = 0;
-        self.say(Entry::Assistant {
+        self.new_context_tokens = 0;
+        let said = Entry::Assistant {
             text: done.text.clone(),
             tool_calls: done.tool_calls.clone(),
-        });
+        };
+        self.say(said, None);
         if done.tool_calls.is_empty() {
             // `RunCompleted` follows in the same commit, unless somebody spoke meanwhile.
             if !self.signals.is_empty() {
@@ -435,7 +442,7 @@ impl Run {
     }
 
     /// Records what a tool said, and settles what it spent.
-    fn tool_done(&mut self, turn: u32, call_id: &str, told: Body, duration_ms: u64, seq: u64) {
+    fn tool_done(&mut self, turn: u32, call_id: &str, told: Told, duration_ms: u64, seq: u64) {
         self.work_ms = self.work_ms.saturating_add(duration_ms);
         let held = self
             .tool_step_mut(turn, call_id)
@@ -464,12 +471,13 @@ impl Run {
             return;
         }
         for step in std::mem::take(calls) {
-            if let ToolPhase::Done(text) = step.phase {
-                self.say(Entry::Tool {
+            if let ToolPhase::Done(told) = step.phase {
+                let said = Entry::Tool {
                     call_id: step.call.id,
                     name: step.call.name,
-                    text,
-                });
+                    text: told.text,
+                };
+                self.say(said, told.tokens);
             }
         }
         self.next_turn(seq);
@@ -502,7 +510,8 @@ impl Run {
                             wake(since);
                         }
                         ToolPhase::Ready { since } => {
-                            if wake(since) {
+                            let slept = wake(since);
+                            if slept {
                                 step.deadline = anew(&step.grant);
                             }
                         }
@@ -587,14 +596,17 @@ impl Aggregate for Run {
                 self.tool(started.turn, &started.call_id, phase, seq);
             }
             RunEvent::ToolCompleted(done) => {
-                let output = done.output.clone();
-                self.tool_done(done.turn, &done.call_id, output, done.duration_ms, seq);
+                let told = Told {
+                    text: done.output.clone(),
+                    tokens: done.tokens,
+                };
+                self.tool_done(done.turn, &done.call_id, told, done.duration_ms, seq);
             }
             RunEvent::ToolFailed(failed) => {
                 let told = format!("error: {}", failed.message).into();
                 self.tool_done(failed.turn, &failed.call_id, told, failed.duration_ms, seq);
             }
-            RunEvent::RunSignalled(signal) => self.signals.push(signal.input.clone()),
+            RunEvent::RunSignalled(signal) => self.signals.push(signal.clone()),
             RunEvent::RunPaused(_) => self.paused = true,
             RunEvent::RunResumed(_) => self.resume(at),
             RunEvent::RunCompleted(_) => self.end(Status::Completed, at),

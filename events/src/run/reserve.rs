@@ -69,11 +69,15 @@ fn own_limits(info: &RunStarted) -> Vec<OwnLimits> {
 /// What a child takes over from the run that it works for.
 ///
 /// # Errors
-/// The parent does not exist or has ended, or has too many parents itself.
+/// The parent does not exist, has ended, or has not spent anything yet: then the ledger does not have
+/// its budget. Or it has too many parents itself.
 pub fn inherit(parent: &Run) -> Result<ParentLink, DomainError> {
     let Some(info) = parent.info().filter(|_| !parent.status.is_terminal()) else {
         return Err(wrong_state(parent, "take a child"));
     };
+    if !parent.in_flight {
+        return Err(wrong_state(parent, "take a child before its first call"));
+    }
     let scopes = scopes_of(info);
     if scopes.len() >= MOST_SCOPES {
         let reason = "the run has too many generations of parents already";

@@ -1,7 +1,7 @@
 //! `run.start`.
 
 use super::{AgentRef, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status};
-use crate::agent;
+use crate::agent::{self, AgentDefinition};
 use crate::body::Body;
 use crate::catalog::Catalog;
 use crate::command::StartRun;
@@ -34,6 +34,39 @@ pub struct NewRun {
     pub user: Actor,
     /// W3C trace id.
     pub trace_id: Option<String>,
+    /// Tokens of [`super::prompt`] and the input together; none where a model of the run has no
+    /// tokenizer.
+    pub prompt_tokens: Option<u64>,
+}
+
+/// What a run is made with, where its command leaves it open too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The agent's newest version.
+    pub agent: &'static AgentDefinition,
+    /// The model: the command's, the agent's first, the default one.
+    pub model: String,
+    /// The tools, sorted and each once.
+    pub tools: Vec<String>,
+}
+
+/// Chooses what the command leaves open.
+///
+/// # Errors
+/// [`DomainError::Invalid`] where the agent is not known; see [`validate`].
+pub fn choose(command: &StartRun, catalog: &Catalog) -> Result<Chosen, DomainError> {
+    let name = command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
+    let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
+    let model = (command.model.clone()).unwrap_or_else(|| catalog.model_for(name).to_owned());
+    let mut tools = (command.tools.clone())
+        .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
+    tools.sort();
+    tools.dedup();
+    Ok(Chosen {
+        agent,
+        model,
+        tools,
+    })
 }
 
 /// Checks what can be checked without any state.
@@ -111,16 +144,11 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
     if run.status != Status::Unborn {
         return Ok(vec![]);
     }
-    let name = new.command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
-    let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
-    let model = new
-        .command
-        .model
-        .unwrap_or_else(|| catalog.default_model.clone());
-    let mut tools = (new.command.tools)
-        .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
-    tools.sort();
-    tools.dedup();
+    let Chosen {
+        agent,
+        model,
+        tools,
+    } = choose(&new.command, catalog)?;
     let started = RunStarted {
         run_id: new.run_id,
         session: new.session,
@@ -137,6 +165,7 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
         max_turns: agent.max_turns,
         metadata: new.command.metadata,
         trace_id: new.trace_id,
+        prompt_tokens: new.prompt_tokens,
     };
     Ok(vec![started.into()])
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{ApprovalRequested, PolicyPoint, ReservationGranted, RunStarted};
+use super::event::{
+    ApprovalRequested, PolicyPoint, ReservationGranted, RunSignalled, RunStarted,
+};
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
@@ -48,7 +50,7 @@ pub struct Run {
     /// What was said, in order.
     pub entries: Vec<Entry>,
     /// What was said meanwhile; the model sees it at the next turn.
-    pub signals: Vec<Body>,
+    pub signals: Vec<RunSignalled>,
     /// Settlements that model calls made due, one a call. All are kept: whoever died between a
     /// commit and its commands comes back for them, and the run may be turns further by then.
     pub settling: Vec<Settling>,
@@ -59,7 +61,7 @@ pub struct Run {
     /// Model calls and tools together.
     pub work_ms: u64,
     pub(super) known_context_tokens: u64,
-    pub(super) new_context_bytes: u64,
+    pub(super) new_context_tokens: u64,
 }
 
 /// How a run began.
@@ -200,7 +202,23 @@ pub enum ToolPhase {
         at: Timestamp,
     },
     /// What the model is told.
-    Done(Body),
+    Done(Told),
+}
+
+/// What a tool tells the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// The text.
+    pub text: Body,
+    /// Its tokens, where they were counted.
+    pub tokens: Option<u64>,
+}
+
+impl From<String> for Told {
+    fn from(text: String) -> Self {
+        let (text, tokens) = (text.into(), None);
+        Self { text, tokens }
+    }
 }
 
 /// A question to people that is open.
@@ -285,10 +303,11 @@ impl Run {
     }
 
     /// Bound from above on the tokens of the conversation so far: what the provider counted last,
-    /// and every byte since as a token (byte-level tokenizers never make more tokens than bytes).
+    /// and since then what was counted when it was recorded, or every byte as a token (byte-level
+    /// tokenizers never make more tokens than bytes).
     pub fn context_tokens(&self) -> u64 {
         self.known_context_tokens
-            .saturating_add(self.new_context_bytes)
+            .saturating_add(self.new_context_tokens)
     }
 
     /// What policy has to judge now, in order.

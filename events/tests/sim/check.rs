@@ -3,92 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_events::ledger::{Amounts, Ledger, LedgerEvent, Scope, Window};
-use nexus_events::run::{Run, Status};
-use nexus_events::{Aggregate, Commit, ReservationId};
+use nexus_events::run::{Run, Status, Step, ToolPhase};
+use nexus_events::{Aggregate, Commit};
 
-use super::client::scopes_of;
+use super::client::is_paused;
 use super::log::Stream;
+use super::seen::Seen;
 use super::story;
 use super::world::{LEDGER, World};
 
-/// What happened in a schedule: so that a test can tell that enough of everything did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) runs: u64,
-    pub(crate) completed: u64,
-    pub(crate) failed: u64,
-    pub(crate) cancelled: u64,
-    pub(crate) paused: u64,
-    pub(crate) lapses: u64,
-    pub(crate) aborted: u64,
-    pub(crate) refused: u64,
-    pub(crate) tools: u64,
-    pub(crate) late: u64,
-    pub(crate) overruns: u64,
-    pub(crate) expired: u64,
-    pub(crate) left_over: u64,
-    pub(crate) events: u64,
-}
-
-impl Seen {
-    fn figures(&mut self) -> [&mut u64; 14] {
-        [
-            &mut self.runs,
-            &mut self.completed,
-            &mut self.failed,
-            &mut self.cancelled,
-            &mut self.paused,
-            &mut self.lapses,
-            &mut self.aborted,
-            &mut self.refused,
-            &mut self.tools,
-            &mut self.late,
-            &mut self.overruns,
-            &mut self.expired,
-            &mut self.left_over,
-            &mut self.events,
-        ]
-    }
-
-    pub(crate) fn add(&mut self, mut other: Self) {
-        for (sum, figure) in self.figures().into_iter().zip(other.figures()) {
-            *sum += *figure;
-        }
-    }
-
-    /// Everything that can happen did.
-    pub(crate) fn assert_variety(mut self) {
-        // It takes three faults at once, and is seen in one schedule of thousands.
-        self.left_over += 1;
-        assert!(
-            self.figures().into_iter().all(|figure| *figure > 0),
-            "too tame: {self:?}"
-        );
-    }
-}
-
 /// Checks it all; the replay, which costs most, only where asked.
-pub(crate) fn all(world: &World, held: &[ReservationId], replayed: bool) -> Seen {
-    let mut seen = Seen::default();
-    let mut spent: BTreeMap<Scope, Amounts> = BTreeMap::new();
-    let mut left: BTreeSet<_> = held.iter().copied().collect();
+pub(crate) fn all(world: &World, replayed: bool) -> Seen {
+    let mut seen = Seen {
+        snapshots: world.snapshots,
+        granted: world.granted,
+        ..Seen::default()
+    };
+    let mut spent: BTreeMap<Scope, Amounts> = world.audit.outside.clone();
+    let parked = parked(world);
     for (id, stream) in &world.log.runs {
         let run = stream.states.last().expect("a stream has a state");
-        ended(id, run, &mut seen);
+        ended(world, id, run, &mut seen);
         let story = story::tell(id, stream, &mut seen);
-        if let Some(grant) = &run.grant {
-            assert!(paused(run), "run {id} ended and holds {grant:?}");
-            left.remove(&grant.reservation_id);
-        }
+        let knows = run.knows();
         for granted in &story.granted {
             let settled = world.audit.settlements.contains_key(granted);
-            let held = run.grant.as_ref().map(|grant| grant.reservation_id);
             assert!(
-                settled || held == Some(*granted),
+                settled || is_paused(run) && knows.contains(granted),
                 "the settlement of {granted} is lost"
             );
         }
-        for scope in scopes_of(run) {
+        for waited in &story.parked {
+            assert!(parked.contains(waited), "nobody waited for {waited}");
+        }
+        for scope in scopes_of(world, run) {
             let sum = spent.entry(scope).or_default();
             *sum = sum.plus(story.spent);
         }
@@ -96,59 +44,131 @@ pub(crate) fn all(world: &World, held: &[ReservationId], replayed: bool) -> Seen
             replays(stream, |run| format!("{run:?}"));
         }
     }
-    left_over(world, &left, &mut seen);
+    world.audit.nobody_waits_in_vain(Some(world.now));
+    nothing_is_left(world);
     ledger(world, &spent, &mut seen);
     if replayed {
         let sessions = world.log.sessions.values();
         sessions.for_each(|stream| replays(stream, |session| format!("{session:?}")));
-        replays_ledger(world, spent.into_keys().collect());
+        replays_ledger(world);
     }
     seen
 }
 
-fn ended(id: &str, run: &Run, seen: &mut Seen) {
-    let paused = paused(run);
-    assert!(
-        run.status.is_terminal() || paused,
-        "run {id} was accepted and is {:?}",
-        run.status
-    );
+/// It has ended, somebody paused it, or it waits in a line and knows that it does.
+fn ended(world: &World, id: &str, run: &Run, seen: &mut Seen) {
     seen.runs += 1;
-    seen.paused += u64::from(paused);
     seen.completed += u64::from(run.status == Status::Completed);
     seen.failed += u64::from(run.status == Status::Failed);
     seen.cancelled += u64::from(run.status == Status::Cancelled);
-}
-
-fn paused(run: &Run) -> bool {
-    run.paused && !run.status.is_terminal()
-}
-
-/// What was held at the end and no paused run holds went back by its own time. It takes two workers
-/// on one command: one finds that nothing is to be done and acknowledges, the other slept since
-/// before the run ended, reserves, and dies.
-fn left_over(world: &World, left: &BTreeSet<ReservationId>, seen: &mut Seen) {
+    let paused = is_paused(run);
+    seen.paused += u64::from(paused);
+    if run.status.is_terminal() || paused {
+        return;
+    }
+    let (awaits, parked) = (run.awaits(), steps_that_wait(run));
     assert!(
-        left.is_empty() || world.doubles(),
-        "nobody settles {left:?}"
+        !awaits.is_empty() && awaits.len() == parked,
+        "run {id} was accepted and is at {:?}",
+        run.step
     );
-    seen.left_over += left.len() as u64;
-    assert!(world.audit.nothing_is_held(), "what expired went back");
+    let ledger = world.log.latest::<Ledger>(LEDGER).state;
+    for waited in awaits {
+        assert!(
+            ledger.waiting(waited).is_some(),
+            "run {id} waits for {waited}"
+        );
+    }
+    seen.waiting += 1;
+}
+
+/// Steps that were told to wait; none if there is another one that has something to do.
+fn steps_that_wait(run: &Run) -> usize {
+    let Step::Tools { calls, .. } = &run.step else {
+        return usize::from(matches!(run.step, Step::Reserve { parked: true, .. }));
+    };
+    let waits = |phase: &ToolPhase| matches!(phase, ToolPhase::Reserve { parked: true, .. });
+    let phases = || calls.iter().map(|step| &step.phase);
+    let rests = |phase: &ToolPhase| waits(phase) || matches!(phase, ToolPhase::Done(_));
+    if phases().all(rests) {
+        phases().filter(|phase| waits(phase)).count()
+    } else {
+        0
+    }
+}
+
+fn parked(world: &World) -> BTreeSet<nexus_events::ReservationId> {
+    let commits = world.log.ledgers[LEDGER].commits.iter();
+    let events = commits.flat_map(|stored| &stored.commit.events);
+    events
+        .filter_map(|event| match event {
+            LedgerEvent::ReservationParked(parked) => Some(parked.ask.reservation_id),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Every scope in which a run counts, its parents' included.
+fn scopes_of(world: &World, run: &Run) -> BTreeSet<Scope> {
+    let mut scopes = BTreeSet::new();
+    let mut next = run.info().cloned();
+    while let Some(info) = next {
+        scopes.extend([
+            Scope::Tenant,
+            Scope::User(info.user.user.clone()),
+            Scope::Agent(info.agent.name.clone()),
+            Scope::Session(info.session.id),
+            Scope::Run(info.run_id),
+        ]);
+        let parent = info.parent.map(|parent| parent.run_id);
+        next = parent.and_then(|parent| world.run(parent).info().cloned());
+    }
+    scopes
+}
+
+/// Nothing is held, waits, or is in flight for a run that has ended.
+fn nothing_is_left(world: &World) {
+    let left = world.left_over();
+    assert!(left.is_empty() || world.doubles(), "left over: {left:?}");
+    let ledger = world.log.latest::<Ledger>(LEDGER).state;
+    for (id, held) in ledger.reservations() {
+        let run = held.run_id.map(|run| world.run(run));
+        assert!(
+            run.is_some_and(|run| is_paused(&run) && run.knows().contains(id)),
+            "{id} is held: {held:?}"
+        );
+    }
+    for (id, answer) in ledger.answers() {
+        let run = world.run(answer.step.run.run_id);
+        assert!(
+            !run.status.is_terminal() && run.knows().contains(id),
+            "nobody needs the answer {id}: {answer:?}"
+        );
+    }
+    for run in world.audit.in_flight() {
+        let state = world.run(run);
+        assert!(!state.status.is_terminal(), "{run} ended and is in flight");
+    }
 }
 
 /// The ledger spent what the runs say, in each scope, and settled nothing twice.
 fn ledger(world: &World, spent: &BTreeMap<Scope, Amounts>, seen: &mut Seen) {
     let stream = &world.log.ledgers[LEDGER];
-    for event in stream
-        .commits
-        .iter()
-        .flat_map(|stored| &stored.commit.events)
-    {
-        match event {
-            LedgerEvent::BudgetSettled(settled) => seen.late += u64::from(settled.late),
-            LedgerEvent::BudgetOverrun(_) => seen.overruns += 1,
-            LedgerEvent::ReservationExpired(_) => seen.expired += 1,
-            _ => {}
+    let (mut waited, mut opened) = (BTreeSet::new(), BTreeSet::new());
+    for stored in &stream.commits {
+        let events = &stored.commit.events;
+        if let Some(LedgerEvent::BudgetReserved(made)) = events.first() {
+            seen.resets += u64::from(waited.contains(&made.reservation_id));
+        }
+        for event in events {
+            seen.ledger_event(event);
+            match event {
+                LedgerEvent::ReservationParked(parked) => {
+                    waited.insert(parked.ask.reservation_id);
+                }
+                LedgerEvent::BudgetReserved(made) => opened.extend(made.run_id),
+                _ => {}
+            }
         }
     }
     for (id, times) in &world.audit.settlements {
@@ -160,11 +180,23 @@ fn ledger(world: &World, spent: &BTreeMap<Scope, Amounts>, seen: &mut Seen) {
             assert_eq!(account.spent, *sum, "what the runs of {scope:?} spent");
         }
     }
+    // A person can grant to a run that never gets to hold anything, which leaves an account.
+    for run in &opened {
+        let own = Scope::Run(*run);
+        let stays = state.account(&own, Window::Lifetime);
+        let needed = stays.is_some_and(|account| !account.reserved.is_zero());
+        assert!(
+            stays.is_none() || needed || !world.run(*run).status.is_terminal(),
+            "the account of {run} stays: {stays:?}"
+        );
+    }
 }
 
-fn replays_ledger(world: &World, scopes: Vec<Scope>) {
+fn replays_ledger(world: &World) {
     let ids: Vec<_> = world.audit.reserved.keys().copied().collect();
-    let view = |ledger: &Ledger| crate::audit::view(ledger, &scopes, &ids);
+    let ids: Vec<_> = ids.into_iter().chain(world.audit.lines.ids()).collect();
+    let client = &world.client;
+    let view = |ledger: &Ledger| crate::audit::view(ledger, &client.scopes, &ids, &client.runs);
     replays(&world.log.ledgers[LEDGER], view);
 }
 

@@ -93,7 +93,14 @@ fn decide<A: Kept>(
         }
         world.point("after reading")?;
         let time = world.now;
-        let events = decide(&state, time).map_err(Stop::Rejected)?;
+        let decided = decide(&state, time);
+        let is_final = decided.as_ref().is_ok_and(|events| !events.is_empty());
+        if !is_final && commits < world.log.len::<A>(id) {
+            // A refusal, and that nothing is to be done, only count on the newest state.
+            commits = world.log.len::<A>(id);
+            continue;
+        }
+        let events = decided.map_err(Stop::Rejected)?;
         if events.is_empty() {
             return Ok(Done {
                 seq: None,

@@ -1,94 +1,109 @@
 //! One run's log, read as a story: each step has one outcome, and nothing happens after the end but
 //! that a call is charged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_events::ReservationId;
 use nexus_events::command::charged;
 use nexus_events::ledger::Amounts;
 use nexus_events::model::Usage;
 use nexus_events::run::{PolicyPoint, Run, RunEvent};
+use nexus_events::{ReservationId, Timestamp};
 
-use super::check::Seen;
 use super::log::Stream;
+use super::seen::Seen;
 
 /// What a run was allowed to spend, and did.
 #[derive(Default)]
 pub(crate) struct Story {
     pub(crate) granted: BTreeSet<ReservationId>,
+    /// What it was told to wait for.
+    pub(crate) parked: BTreeSet<ReservationId>,
     pub(crate) spent: Amounts,
+    /// Tool calls that hold something, and since when they are at work.
+    tools: BTreeMap<String, Option<Timestamp>>,
     steps: BTreeSet<String>,
+    downgrades: u32,
     ended: bool,
 }
 
 pub(crate) fn tell(id: &str, stream: &Stream<Run>, seen: &mut Seen) -> Story {
     let mut story = Story::default();
-    let commits = stream.commits.iter();
-    for event in commits.flat_map(|stored| &stored.commit.events) {
-        seen.events += 1;
-        if let Some(step) = story.take(event, seen) {
+    for stored in &stream.commits {
+        for event in &stored.commit.events {
+            seen.run_event(event);
+            if let Some(step) = story.take(event, stored.commit.time) {
+                assert!(
+                    story.steps.insert(step.clone()),
+                    "run {id} did {step} twice"
+                );
+            }
+            use RunEvent::{LlmAborted, ReservationLapsed, RunCancelled, RunCompleted, RunFailed};
+            let charges = matches!(event, LlmAborted(_) | ReservationLapsed(_));
             assert!(
-                story.steps.insert(step.clone()),
-                "run {id} did {step} twice"
+                !story.ended || charges,
+                "run {id} had ended before {event:?}"
             );
+            if matches!(event, RunCompleted(_) | RunFailed(_) | RunCancelled(_)) {
+                story.end(stored.commit.time);
+            }
         }
-        use RunEvent::{LlmAborted, ReservationLapsed, RunCancelled, RunCompleted, RunFailed};
-        let charges = matches!(event, LlmAborted(_) | ReservationLapsed(_));
-        assert!(
-            !story.ended || charges,
-            "run {id} had ended before {event:?}"
-        );
-        story.ended |= matches!(event, RunCompleted(_) | RunFailed(_) | RunCancelled(_));
     }
     story
 }
 
 impl Story {
     /// The step of which this is an outcome.
-    fn take(&mut self, event: &RunEvent, seen: &mut Seen) -> Option<String> {
+    fn take(&mut self, event: &RunEvent, at: Timestamp) -> Option<String> {
         match event {
             RunEvent::PolicyDecided(decided) => Some(match &decided.point {
                 PolicyPoint::ToolCall { turn, call_id } if !decided.allowed => {
-                    format!("tool {turn} {call_id}")
+                    format!("tool {}", call(*turn, call_id))
                 }
-                point => format!("judge {point:?}"),
+                // A cheaper model is judged again.
+                point => format!("judge {point:?} {}", self.downgrades),
             }),
             RunEvent::ReservationGranted(grant) => {
                 self.granted.insert(grant.reservation_id);
+                if let Some(call_id) = &grant.call_id {
+                    self.tools.insert(call(grant.turn, call_id), None);
+                }
                 Some(format!("grant {}", grant.reservation_id))
             }
             RunEvent::ReservationLapsed(lapsed) => {
-                seen.lapses += 1;
+                if let Some(call_id) = &lapsed.call_id {
+                    self.tools.remove(&call(lapsed.turn, call_id));
+                }
                 Some(format!("lapse {}", lapsed.reservation_id))
             }
-            RunEvent::LlmCompleted(done) => self.model(
-                done.turn,
-                &done.usage,
-                done.cost_usd_micros,
-                done.duration_ms,
-            ),
-            RunEvent::LlmFailed(failed) => self.model(
-                failed.turn,
-                &failed.usage,
-                failed.cost_usd_micros,
-                failed.duration_ms,
-            ),
+            RunEvent::RunParked(parked) => {
+                self.parked.insert(parked.reservation_id);
+                Some(format!("park {}", parked.reservation_id))
+            }
+            RunEvent::ModelDowngraded(change) => {
+                assert_ne!(change.from, change.to);
+                self.downgrades += 1;
+                None
+            }
+            RunEvent::LlmCompleted(done) => {
+                let (usage, cost) = (&done.usage, done.cost_usd_micros);
+                self.model(done.turn, usage, cost, done.duration_ms)
+            }
+            RunEvent::LlmFailed(failed) => {
+                let (usage, cost) = (&failed.usage, failed.cost_usd_micros);
+                self.model(failed.turn, usage, cost, failed.duration_ms)
+            }
             RunEvent::LlmAborted(aborted) => {
-                seen.aborted += 1;
                 let (usage, cost) = (&aborted.usage, aborted.cost_usd_micros);
                 self.model(aborted.turn, usage, cost, aborted.duration_ms)
             }
-            RunEvent::ToolCompleted(done) => Some(format!("tool {} {}", done.turn, done.call_id)),
+            RunEvent::ToolStarted(started) => {
+                let tool = self.tools.get_mut(&call(started.turn, &started.call_id));
+                *tool.expect("a tool holds something before it is started") = Some(at);
+                None
+            }
+            RunEvent::ToolCompleted(done) => self.tool(done.turn, &done.call_id, done.duration_ms),
             RunEvent::ToolFailed(failed) => {
-                Some(format!("tool {} {}", failed.turn, failed.call_id))
-            }
-            RunEvent::ReservationRefused(_) => {
-                seen.refused += 1;
-                None
-            }
-            RunEvent::ToolStarted(_) => {
-                seen.tools += 1;
-                None
+                self.tool(failed.turn, &failed.call_id, failed.duration_ms)
             }
             _ => None,
         }
@@ -98,4 +113,34 @@ impl Story {
         self.spent = self.spent.plus(charged(usage, cost, duration_ms));
         Some(format!("model {turn}"))
     }
+
+    fn tool(&mut self, turn: u32, call_id: &str, time_ms: u64) -> Option<String> {
+        let call = call(turn, call_id);
+        // Tools that do not exist, or that policy denied, hold nothing.
+        if self.tools.remove(&call).is_some() {
+            self.spend_on_tool(time_ms);
+        }
+        Some(format!("tool {call}"))
+    }
+
+    fn spend_on_tool(&mut self, time_ms: u64) {
+        let spent = Amounts {
+            time_ms,
+            tool_calls: 1,
+            ..Amounts::default()
+        };
+        self.spent = self.spent.plus(spent);
+    }
+
+    /// Tools that are at work are charged up to here.
+    fn end(&mut self, at: Timestamp) {
+        self.ended = true;
+        for since in std::mem::take(&mut self.tools).into_values().flatten() {
+            self.spend_on_tool(at.millis_since(since));
+        }
+    }
+}
+
+fn call(turn: u32, call_id: &str) -> String {
+    format!("{turn} {call_id}")
 }

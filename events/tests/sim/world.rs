@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use nexus_events::catalog::{Catalog, ModelInfo, Price};
 use nexus_events::command::ExpireReservations;
 use nexus_events::ledger::Ledger;
-use nexus_events::{Command, CommandId, DomainError, Due, Position, ReservationId, Timestamp};
+use nexus_events::run::Run;
+use nexus_events::{
+    Aggregate, Command, CommandId, DomainError, Due, ReservationId, RunId, Timestamp,
+};
 
 use super::client::Client;
 use super::log::{Conflict, Kept, Log};
 use super::queue::Queue;
 use super::rng::Rng;
-use crate::audit::Audit;
+use crate::audit::{self, Audit};
 
 /// Why a worker did not get to its end.
 pub(crate) enum Stop {
@@ -31,7 +34,11 @@ pub(crate) struct Chaos {
     pub(crate) interleave: u64,
     pub(crate) stale: u64,
     pub(crate) again: u64,
+    pub(crate) snapshot: u64,
 }
+
+/// Workers that are at work at once, one waiting for the next.
+const DEPTH: usize = 3;
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
@@ -42,17 +49,22 @@ pub(crate) struct World {
     pub(crate) chaos: Chaos,
     pub(crate) client: Client,
     pub(crate) audit: Audit,
-    pub(crate) rejections: Vec<DomainError>,
+    pub(crate) snapshots: u64,
+    /// What people granted to those who waited.
+    pub(crate) granted: u64,
+    /// Up to which commit of the ledger each process has told who waited what became of it.
+    pub(crate) told: [u64; DEPTH + 1],
+    /// Commands that a timer delivers.
+    timers: Vec<(Timestamp, CommandId, Command)>,
     /// What was made due, and by which commit.
     due: BTreeMap<String, (u64, String)>,
-    depth: u32,
-    timers: u64,
+    pub(crate) depth: usize,
+    expiries: u64,
     tells: bool,
     doubles: bool,
 }
 
 pub(crate) const LEDGER: &str = "main";
-pub(crate) const MODEL: &str = "model";
 
 impl World {
     pub(crate) fn new(seed: u64, tells: bool) -> Self {
@@ -62,6 +74,7 @@ impl World {
             interleave: rng.pick(&[0, 4, 10]),
             stale: rng.pick(&[0, 30]),
             again: rng.pick(&[0, 5, 20]),
+            snapshot: rng.pick(&[0, 0, 0, 10]),
         };
         let mut queue = Queue::default();
         queue.drops_duplicates = rng.percent(50);
@@ -76,10 +89,13 @@ impl World {
             chaos,
             client,
             audit: Audit::default(),
-            rejections: vec![],
+            snapshots: 0,
+            granted: 0,
+            told: [0; DEPTH + 1],
+            timers: vec![],
             due: BTreeMap::new(),
             depth: 0,
-            timers: 0,
+            expiries: 0,
             tells,
             doubles,
         };
@@ -87,13 +103,9 @@ impl World {
         world
     }
 
-    pub(crate) fn model(&self) -> &ModelInfo {
-        &self.catalog.models[MODEL]
-    }
-
     pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
         if self.tells {
-            let indent = "  ".repeat(self.depth as usize);
+            let indent = "  ".repeat(self.depth);
             println!("{} {indent}{}", self.now, what());
         }
     }
@@ -104,7 +116,7 @@ impl World {
             self.tell(|| format!("killed {place}"));
             return Err(Stop::Killed);
         }
-        if self.depth < 3 && self.rng.percent(self.chaos.interleave) {
+        if self.depth < DEPTH && self.rng.percent(self.chaos.interleave) {
             self.tell(|| format!("waits {place}"));
             self.depth += 1;
             for _ in 0..self.rng.below(12) {
@@ -116,12 +128,13 @@ impl World {
         Ok(())
     }
 
-    /// One thing happens: a message is delivered, a client speaks, time passes, a timer fires.
+    /// One thing happens: a message is delivered, somebody speaks, time passes, a timer fires.
     pub(crate) fn act(&mut self) {
         match self.rng.below(100) {
             0..=11 => super::client::speak(self),
             12..=19 => self.pass_time(),
             20..=22 => self.fire_timer(),
+            23 | 24 => super::people::decide(self),
             _ => self.deliver(),
         }
     }
@@ -136,26 +149,57 @@ impl World {
         self.now = self.now.plus_millis(self.rng.below(millis));
     }
 
-    /// A timer for the next expiry: late, early or twice.
-    pub(crate) fn fire_timer(&mut self) {
-        self.timers += 1;
-        let id = CommandId::derive("timer", &self.timers.to_string());
+    /// Timers fire: late, early or twice. The ledger's is one for all that it has to look after.
+    fn fire_timer(&mut self) {
+        let id = self.expiry();
         self.queue.publish(id, ExpireReservations::default().into());
+        self.ring(self.now);
+        if !self.timers.is_empty() && self.rng.percent(30) {
+            let early = self.rng.index(self.timers.len());
+            let (_, id, command) = self.timers[early].clone();
+            self.queue.publish(id, command);
+        }
     }
 
-    /// What the ledger holds.
-    pub(crate) fn held(&self) -> Vec<ReservationId> {
+    /// Delivers what was to be delivered by now.
+    pub(crate) fn ring(&mut self, now: Timestamp) {
+        let (due, later) = std::mem::take(&mut self.timers)
+            .into_iter()
+            .partition(|(at, ..)| *at <= now);
+        self.timers = later;
+        for (_, id, command) in due {
+            self.queue.publish(id, command);
+        }
+    }
+
+    pub(crate) fn expiry(&mut self) -> CommandId {
+        self.expiries += 1;
+        CommandId::derive("timer", &self.expiries.to_string())
+    }
+
+    /// What the ledger holds for runs that know nothing of it or have ended: nobody settles it.
+    pub(crate) fn left_over(&self) -> Vec<ReservationId> {
         let ledger = self.log.latest::<Ledger>(LEDGER).state;
-        ledger.reservations().map(|(&id, _)| id).collect()
+        let left = |run_id: RunId, id: &ReservationId| {
+            let run = self.run(run_id);
+            run.status.is_terminal() || !run.knows().contains(id)
+        };
+        let held = ledger.reservations();
+        let held = held.filter_map(|(id, held)| Some((id, held.run_id?)));
+        let waits = ledger.all_waiting();
+        let waits = waits.filter_map(|(id, waits)| Some((id, waits.ask.step.as_ref()?.run.run_id)));
+        let waits = waits.filter(|(id, run)| !self.run(*run).awaits().contains(id));
+        let mut left: Vec<_> = held
+            .chain(waits)
+            .filter(|(id, run)| left(*run, id))
+            .map(|(&id, _)| id)
+            .collect();
+        left.sort_unstable();
+        left
     }
 
-    /// Long after, the last timer fires: what nobody settled goes back.
-    pub(crate) fn expire_all(&mut self) {
-        self.chaos = Chaos::default();
-        self.now = self.now.plus_millis(3_600_000);
-        let id = CommandId::derive("timer", "last");
-        let done = super::roles::handle(self, &id, ExpireReservations::default().into());
-        assert!(done.is_ok(), "nobody is killed any more");
+    pub(crate) fn run(&self, run_id: RunId) -> std::rc::Rc<Run> {
+        self.log.latest::<Run>(&run_id.to_string()).state
     }
 
     /// Whether two workers can be on one command at once, because its message came again or is
@@ -173,10 +217,7 @@ impl World {
         self.tell(|| format!("#{at} {role}.{verb} {:?} begins", message.command));
         match super::roles::handle(self, &message.id, message.command) {
             Err(Stop::Killed) => return self.queue.give_back(at),
-            Err(Stop::Rejected(error)) => {
-                self.tell(|| format!("rejected: {error}"));
-                self.rejections.push(error);
-            }
+            Err(Stop::Rejected(error)) => self.tell(|| format!("rejected: {error}")),
             Ok(()) => {}
         }
         self.tell(|| format!("#{at} {role}.{verb} ends"));
@@ -214,37 +255,46 @@ impl World {
         Ok(seq)
     }
 
-    /// Every ledger commit passes the audit, event by event.
-    pub(crate) fn audit_ledger(&mut self, before: &Ledger, seq: u64) {
-        let stream = &self.log.ledgers[LEDGER];
-        let stored = stream
-            .commits
-            .iter()
-            .find(|stored| stored.seq == seq)
-            .unwrap();
+    /// Every ledger commit passes the audit, event by event. Now and then a ledger that was written
+    /// and read again takes the place of the one that is at work.
+    pub(crate) fn audit_ledger(&mut self, before: &Ledger) {
+        let stream = self.log.ledgers.get_mut(LEDGER).unwrap();
+        let stored = stream.commits.last().unwrap();
         let mut ledger = before.clone();
-        for recorded in stored.commit.recorded(seq) {
-            nexus_events::Aggregate::evolve(&mut ledger, &recorded.event, recorded.at);
-            let at = Position {
-                time: stored.commit.time,
-                ..recorded.at
-            };
-            self.audit.observe(&recorded.event, at, &ledger);
+        for recorded in stored.commit.recorded(stored.seq) {
+            ledger.evolve(&recorded.event, recorded.at);
+            self.audit.observe(&recorded.event, recorded.at, &ledger);
+        }
+        self.audit.nobody_waits_in_vain(None);
+        if self.rng.percent(self.chaos.snapshot) {
+            let bytes = ledger.save().expect("a ledger is JSON");
+            let read = Ledger::restore(&bytes).expect("what was written can be read");
+            let ids: Vec<_> = self.audit.reserved.keys().copied().collect();
+            let view = |ledger| audit::view(ledger, &self.client.scopes, &ids, &self.client.runs);
+            assert_eq!(view(&read), view(&ledger), "a snapshot differs");
+            *stream.states.last_mut().unwrap() = read.into();
+            self.snapshots += 1;
         }
     }
 
     /// Publishes what a commit made due; an id always means the same command of the same commit.
     pub(crate) fn publish(&mut self, seq: u64, due: Vec<Due>) -> Step<()> {
-        for Due { id, command, .. } in due {
+        for due in due {
             self.point("before publishing")?;
+            let Due {
+                id, command, at, ..
+            } = due;
             let body = without_sequence(&command);
             let known = self
                 .due
                 .entry(id.as_str().to_owned())
                 .or_insert((seq, body.clone()));
             assert_eq!(*known, (seq, body), "{id} was made due twice");
-            self.tell(|| format!("due {} {}", command.role(), command.verb()));
-            self.queue.publish(id, command);
+            self.tell(|| format!("due {} {} {at:?}", command.role(), command.verb()));
+            match at {
+                Some(at) => self.timers.push((at, id, command)),
+                None => self.queue.publish(id, command),
+            }
         }
         self.point("after publishing")
     }
@@ -259,20 +309,29 @@ fn without_sequence(command: &Command) -> String {
     format!("{} {body}", command.type_name())
 }
 
+/// Three models of one agent, the dearest first.
 fn catalog() -> Catalog {
-    let price = Price {
-        input: 150_000,
-        cached_input: 75_000,
-        output: 600_000,
-    };
-    let model = ModelInfo {
+    let model = |price: u64, max_output_tokens| ModelInfo {
         provider: "sim".to_owned(),
         context_tokens: 32_000,
-        max_output_tokens: 1_000,
-        price,
+        max_output_tokens,
+        price: Price {
+            input: price,
+            cached_input: price / 2,
+            output: price * 4,
+        },
+        tokenizer: None,
     };
+    let models = [
+        ("large", model(150_000, 1_000)),
+        ("medium", model(15_000, 700)),
+        ("small", model(0, 500)),
+    ];
+    let names = models.iter().map(|(name, _)| (*name).to_owned()).collect();
     Catalog {
-        default_model: MODEL.to_owned(),
-        models: [(MODEL.to_owned(), model)].into(),
+        default_model: "large".to_owned(),
+        models: models.map(|(name, model)| (name.to_owned(), model)).into(),
+        agents: [("default".to_owned(), names)].into(),
+        ..Catalog::default()
     }
 }

@@ -435,7 +435,14 @@ mod tests {
 
     #[test]
     fn a_later_batch_says_only_what_changed() {
-        let runs = fold(vec![(8, RunSignalled { input: "x".into() }.into())]);
+        let runs = fold(vec![(
+            8,
+            RunSignalled {
+                input: "x".into(),
+                tokens: None,
+            }
+            .into(),
+        )]);
         let [row] = runs.rows.all() else {
             panic!("{runs:?}")
         };

@@ -1,41 +1,34 @@
-//! `audit_logs`: who did what, when, to what, and why it was allowed. A row is written once.
+//! `audit_logs`: who did what, when, to what, and why it was allowed. A row is written once, and
+//! chained to the tenant's row before it (`audit`).
 //!
-//! Which events are audited is decided here, exhaustively: a new event asks for a decision.
+//! Which events are audited is decided here, exhaustively: a new event asks for a decision, and one
+//! line makes it an entry.
 
-use nexus_events::ledger::LedgerEvent;
+use nexus_events::access::AccessEvent;
+use nexus_events::ledger::{LedgerEvent, LimitsSet, Scope};
 use nexus_events::policy::PolicyEvent;
-use nexus_events::run::{PolicyDecided, PolicyPoint, RunEvent};
+use nexus_events::run::{PolicyDecided, PolicyPoint, ReservationRefused, RunEvent};
 use nexus_events::session::SessionEvent;
-use nexus_events::{ApprovalId, RunId, SessionId, Tenant, Timestamp};
+use nexus_events::{ApprovalId, RunId, SessionId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
+use crate::audit::AuditRow;
+use crate::audit::chain::{Chains, Owners};
+use crate::audit::draft::Draft;
 use crate::fold::{At, col};
-use crate::{ids, text};
+use crate::text;
 
-/// What time did.
-const SYSTEM: &str = "system";
+/// Who asked where nobody knows.
+const ANONYMOUS: &str = "anonymous";
 
 /// The entries that a batch brings.
 #[derive(Debug, Default)]
 pub(crate) struct AuditLogs {
-    rows: Vec<Row>,
-}
-
-#[derive(Debug)]
-struct Row {
-    tenant: Tenant,
-    id: Uuid,
-    user: Option<String>,
-    run: Option<RunId>,
-    action: &'static str,
-    resource_type: &'static str,
-    resource_id: String,
-    details: Value,
-    at: Timestamp,
-    seq: u64,
+    drafts: Vec<Draft>,
+    /// Who started the runs that begin in it.
+    owners: Owners,
 }
 
 impl AuditLogs {
@@ -50,8 +43,11 @@ impl AuditLogs {
                     "budget": started.budget,
                     "roles": started.user.roles,
                 });
-                let row = self.about_run(at, run, "run.started", details);
-                row.user = Some(text::name(&started.user.user));
+                let owner = text::name(&started.user.user);
+                self.owners.insert((at.tenant.clone(), run), owner);
+                self.about_run(at, run, "run.started")
+                    .by(&started.user)
+                    .with(details);
             }
             RunEvent::PolicyDecided(decided) => {
                 let action = match (decided.allowed, &decided.approval) {
@@ -59,51 +55,45 @@ impl AuditLogs {
                     (false, Some(_)) => "policy.approval_required",
                     (false, None) => "policy.denied",
                 };
-                self.about_run(at, run, action, judgement(decided));
+                self.about_run(at, run, action)
+                    .because(Some(&why(decided)))
+                    .with(judgement(decided));
             }
             RunEvent::ReservationRefused(refused) => {
-                self.about_run(at, run, "budget.refused", text::json(refused));
+                self.about_run(at, run, "budget.refused")
+                    .because(Some(&too_little(refused)))
+                    .with(text::json(refused));
             }
-            RunEvent::RunPaused(paused) => {
-                self.about_run(at, run, "run.paused", json!({ "reason": paused.reason }));
-            }
-            RunEvent::RunResumed(resumed) => {
-                self.about_run(at, run, "run.resumed", json!({ "reason": resumed.reason }));
-            }
+            RunEvent::RunPaused(paused) => self.steered(at, run, "run.paused", &paused.reason),
+            RunEvent::RunResumed(resumed) => self.steered(at, run, "run.resumed", &resumed.reason),
             RunEvent::RunCancelled(cancelled) => {
-                self.about_run(
-                    at,
-                    run,
-                    "run.cancelled",
-                    json!({ "reason": cancelled.reason }),
-                );
+                self.steered(at, run, "run.cancelled", &cancelled.reason);
             }
-            RunEvent::RunSignalled(_) => {
-                self.about_run(at, run, "run.signalled", json!({}));
-            }
+            RunEvent::RunSignalled(_) => self.steered(at, run, "run.signalled", &None),
             RunEvent::ApprovalRequested(asked) => {
-                self.about_approval(at, run, "approval.requested", asked.approval_id, asked);
+                self.about_approval(at, run, "approval.requested", asked.approval_id, asked)
+                    .for_run(run)
+                    .because(Some(&asked.reasons.join("; ")));
             }
             RunEvent::ApprovalGranted(granted) => {
-                let row = self.about_approval(at, run, "approval.granted", granted.approval_id, granted);
-                row.user = Some(text::name(&granted.approver));
+                self.about_approval(at, run, "approval.granted", granted.approval_id, granted)
+                    .commanded()
+                    .because(granted.reason.as_deref());
             }
             RunEvent::ApprovalDenied(denied) => {
-                let row = self.about_approval(at, run, "approval.denied", denied.approval_id, denied);
-                row.user = Some(text::name(&denied.approver));
+                self.about_approval(at, run, "approval.denied", denied.approval_id, denied)
+                    .commanded()
+                    .because(denied.reason.as_deref());
             }
             RunEvent::ApprovalExpired(expired) => {
-                let row = self.about_approval(at, run, "approval.expired", expired.approval_id, expired);
-                row.user = Some(SYSTEM.to_owned());
+                self.about_approval(at, run, "approval.expired", expired.approval_id, expired);
             }
             RunEvent::ApprovalEscalated(escalated) => {
-                let id = escalated.approval_id;
-                let row = self.about_approval(at, run, "approval.escalated", id, escalated);
-                row.user = Some(SYSTEM.to_owned());
+                self.about_approval(at, run, "approval.escalated", escalated.approval_id, escalated);
             }
             RunEvent::ToolArgumentsChanged(changed) => {
-                let id = changed.approval_id;
-                self.about_approval(at, run, "approval.arguments_changed", id, changed);
+                self.about_approval(at, run, "approval.arguments_changed", changed.approval_id, changed)
+                    .commanded();
             }
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)
@@ -122,37 +112,35 @@ impl AuditLogs {
     }
 
     pub(crate) fn session(&mut self, at: &At<'_>, id: SessionId, event: &SessionEvent) {
-        let (action, details) = match event {
+        let id = id.to_string();
+        match event {
             SessionEvent::SessionOpened(opened) => {
-                ("session.opened", json!({ "budget": opened.budget }))
+                self.add(at, "session.opened", "session", &id)
+                    .by(&opened.user)
+                    .with(json!({ "budget": opened.budget, "run_id": opened.opened_by_run }));
             }
-            SessionEvent::SessionClosed(_) => ("session.closed", json!({})),
-            SessionEvent::SessionRunAttached(_) => return,
-        };
-        self.add(at, action, "session", id.to_string(), details);
+            SessionEvent::SessionClosed(_) => {
+                self.add(at, "session.closed", "session", &id).commanded();
+            }
+            SessionEvent::SessionRunAttached(_) => {}
+        }
     }
 
     pub(crate) fn ledger(&mut self, at: &At<'_>, event: &LedgerEvent) {
         match event {
-            LedgerEvent::LimitsSet(set) => {
-                let (kind, id) = text::scope_key(&set.scope);
-                self.add(
-                    at,
-                    "budget.limits_set",
-                    "budget",
-                    scope_name(kind, &id),
-                    text::json(set),
-                );
-            }
+            LedgerEvent::LimitsSet(set) => self.limits(at, set),
             LedgerEvent::BudgetOverrun(overrun) => {
-                let (action, details) = ("budget.overrun", text::json(overrun));
+                let because = Some("the provider reported more than was reserved");
+                let details = text::json(overrun);
                 match overrun.run_id {
-                    Some(run) => self.about_run(at, run, action, details),
+                    Some(run) => self.about_run(at, run, "budget.overrun"),
                     None => {
                         let id = overrun.reservation_id.to_string();
-                        self.add(at, action, "reservation", id, details)
+                        self.add(at, "budget.overrun", "reservation", &id)
                     }
-                };
+                }
+                .because(because)
+                .with(details);
             }
             LedgerEvent::BudgetReserved(_)
             | LedgerEvent::BudgetSettled(_)
@@ -167,45 +155,87 @@ impl AuditLogs {
     }
 
     pub(crate) fn policy(&mut self, at: &At<'_>, event: &PolicyEvent) {
-        let (action, digest, details) = match event {
+        match event {
             PolicyEvent::BundlePublished(published) => {
                 let modules: Vec<&String> = published.modules.keys().collect();
-                (
-                    "policy.published",
-                    &published.digest,
-                    json!({ "modules": modules }),
-                )
+                self.add(at, "policy.published", "policy_bundle", &published.digest)
+                    .commanded()
+                    .with(json!({ "modules": modules }));
             }
             PolicyEvent::BundleActivated(activated) => {
-                let details = match &activated.instead_of {
-                    Some(digest) => json!({ "rolled_back": digest }),
-                    None => json!({}),
-                };
-                ("policy.activated", &activated.digest, details)
+                let instead = (activated.instead_of.as_ref())
+                    .map_or_else(|| json!({}), |digest| json!({ "instead_of": digest }));
+                self.add(at, "policy.activated", "policy_bundle", &activated.digest)
+                    .commanded()
+                    .with(instead);
             }
             PolicyEvent::BundleShadowed(shadowed) => {
-                let none = String::new();
                 let (action, digest) = match &shadowed.digest {
-                    Some(digest) => ("policy.shadowed", digest),
-                    None => ("policy.unshadowed", &none),
+                    Some(digest) => ("policy.shadowed", digest.as_str()),
+                    None => ("policy.unshadowed", "*"),
                 };
-                self.add(at, action, "policy_bundle", text::name(digest), json!({}));
-                return;
+                self.add(at, action, "policy_bundle", digest).commanded();
             }
-        };
-        self.add(at, action, "policy_bundle", text::name(digest), details);
+        }
     }
 
-    fn about_run(
-        &mut self,
-        at: &At<'_>,
-        run: RunId,
-        action: &'static str,
-        details: Value,
-    ) -> &mut Row {
-        let row = self.add(at, action, "run", run.to_string(), details);
-        row.run = Some(run);
-        row
+    pub(crate) fn access(&mut self, at: &At<'_>, event: &AccessEvent) {
+        match event {
+            AccessEvent::AccessDenied(denied) => {
+                self.add(at, "access.denied", "route", &denied.route)
+                    .or_by(ANONYMOUS)
+                    .from(&denied.source)
+                    .because(Some(&denied.reason))
+                    .with(json!({
+                        "method": denied.method,
+                        "status": denied.status,
+                        "code": denied.code,
+                        "claimed_tenant": denied.claimed_tenant,
+                    }));
+            }
+            AccessEvent::DenialsCounted(counted) => {
+                self.add(at, "access.denials_counted", "route", "*")
+                    .or_by(ANONYMOUS)
+                    .from(&counted.source)
+                    .because(Some(
+                        "more requests were refused than are recorded one by one",
+                    ))
+                    .with(json!({
+                        "count": counted.count,
+                        "since": counted.since,
+                        "until": counted.until,
+                    }));
+            }
+        }
+    }
+
+    fn limits(&mut self, at: &At<'_>, set: &LimitsSet) {
+        let (kind, id) = text::scope_key(&set.scope);
+        let row = self.add(at, "budget.limits_set", "budget", &scope_name(kind, &id));
+        row.with(json!({
+            "scope": set.scope,
+            "window": set.window,
+            "limits": set.limits,
+            "previous": set.previous,
+        }));
+        if let Some(by) = &set.by {
+            row.by(by);
+        }
+        // A run brings its own limits to its first reservation.
+        if let Scope::Run(run) = &set.scope {
+            row.for_run(*run);
+        }
+    }
+
+    /// What a command did to a run.
+    fn steered(&mut self, at: &At<'_>, run: RunId, action: &'static str, why: &Option<String>) {
+        self.about_run(at, run, action)
+            .commanded()
+            .because(why.as_deref());
+    }
+
+    fn about_run(&mut self, at: &At<'_>, run: RunId, action: &'static str) -> &mut Draft {
+        self.add(at, action, "run", &run.to_string()).for_run(run)
     }
 
     /// A question to people, and what became of it.
@@ -216,12 +246,11 @@ impl AuditLogs {
         action: &'static str,
         id: ApprovalId,
         event: &impl Serialize,
-    ) -> &mut Row {
+    ) -> &mut Draft {
         let mut details = text::json(event);
         details["run_id"] = text::json(&run);
-        let row = self.add(at, action, "approval", id.to_string(), details);
-        row.run = Some(run);
-        row
+        let draft = self.add(at, action, "approval", &id.to_string());
+        draft.with(details)
     }
 
     fn add(
@@ -229,58 +258,66 @@ impl AuditLogs {
         at: &At<'_>,
         action: &'static str,
         resource_type: &'static str,
-        resource_id: String,
-        details: Value,
-    ) -> &mut Row {
-        self.rows.push(Row {
-            tenant: at.tenant.clone(),
-            id: ids::of_position(at.seq, at.position),
-            user: at.actor.map(|actor| text::name(&actor.user)),
-            run: None,
-            action,
-            resource_type,
-            resource_id,
-            details: text::clean(details),
-            at: at.time,
-            seq: at.seq,
-        });
-        let last = self.rows.len() - 1;
-        &mut self.rows[last]
+        resource_id: &str,
+    ) -> &mut Draft {
+        self.drafts
+            .push(Draft::new(at, action, resource_type, resource_id));
+        let last = self.drafts.len() - 1;
+        &mut self.drafts[last]
     }
 
     /// Runs must be written before: where nobody acted, a step was taken for whoever started the run.
-    pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {
-        let rows = &self.rows;
+    pub(crate) async fn write(
+        &self,
+        chains: &mut Chains,
+        db: &mut PgConnection,
+    ) -> sqlx::Result<()> {
+        if self.drafts.is_empty() {
+            return Ok(());
+        }
+        let rows = chains.link(db, &self.drafts, &self.owners).await?;
         if rows.is_empty() {
             return Ok(());
         }
-        sqlx::query!(
-            "INSERT INTO audit_logs (tenant, id, user_id, action, resource_type, resource_id,
-                 details, created_at, seq)
-             SELECT u.tenant, u.id, coalesce(u.user_id, r.user_id, 'system'), u.action,
-                 u.resource_type, u.resource_id, u.details, u.created_at, u.seq
-             FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
-                 $7::jsonb[], $8::timestamptz[], $9::int8[], $10::uuid[])
-               AS u(tenant, id, user_id, action, resource_type, resource_id, details, created_at,
-                 seq, run_id)
-             LEFT JOIN agent_runs r ON u.user_id IS NULL
-               AND r.id = u.run_id AND r.tenant IS NOT DISTINCT FROM u.tenant
-             ON CONFLICT (tenant, id) DO NOTHING",
-            col(rows, |row| row.tenant.as_str()) as _,
-            &col(rows, |row| row.id),
-            col(rows, |row| row.user.as_deref()) as _,
-            col(rows, |row| row.action) as _,
-            col(rows, |row| row.resource_type) as _,
-            col(rows, |row| row.resource_id.as_str()) as _,
-            &col(rows, |row| row.details.clone()),
-            &col(rows, |row| text::at(row.at)),
-            &col(rows, |row| text::seq(row.seq)),
-            col(rows, |row| row.run.map(RunId::uuid)) as _,
-        )
-        .execute(db)
-        .await?;
-        Ok(())
+        insert(db, &rows).await?;
+        chains.write(db, &rows).await
     }
+}
+
+async fn insert(db: &mut PgConnection, rows: &[AuditRow]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO audit_logs (tenant, id, user_id, action, resource_type, resource_id, reason,
+             details, ip_address, user_agent, created_at, seq, number, prev_hash, hash)
+         SELECT u.tenant, u.id, u.user_id, u.action, u.resource_type, u.resource_id, u.reason,
+             u.details, u.ip_address::inet, u.user_agent, u.created_at, u.seq, u.number,
+             u.prev_hash, u.hash
+         FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
+             $7::text[], $8::jsonb[], $9::text[], $10::text[], $11::timestamptz[], $12::int8[],
+             $13::int8[], $14::bytea[], $15::bytea[])
+           AS u(tenant, id, user_id, action, resource_type, resource_id, reason, details,
+             ip_address, user_agent, created_at, seq, number, prev_hash, hash)
+         ON CONFLICT (tenant, id) DO NOTHING",
+        col(rows, |row| row.tenant.as_str()) as _,
+        &col(rows, |row| row.id),
+        col(rows, |row| row.user_id.as_str()) as _,
+        col(rows, |row| row.action.as_str()) as _,
+        col(rows, |row| row.resource_type.as_str()) as _,
+        col(rows, |row| row.resource_id.as_deref()) as _,
+        col(rows, |row| row.reason.as_deref()) as _,
+        &col(rows, |row| row.details.clone()),
+        col(rows, |row| row
+            .ip_address
+            .map(|address| address.to_string())) as _,
+        col(rows, |row| row.user_agent.as_deref()) as _,
+        &col(rows, |row| row.created_at.to_datetime()),
+        &col(rows, |row| text::seq(row.seq)),
+        &col(rows, |row| text::seq(row.number)),
+        &col(rows, |row| row.prev_hash.to_vec()),
+        &col(rows, |row| row.hash.to_vec()),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// A budget's name: `<kind>:<id>`, or `tenant`.
@@ -288,8 +325,28 @@ fn scope_name(kind: &str, id: &str) -> String {
     if id.is_empty() {
         kind.to_owned()
     } else {
-        text::name(&format!("{kind}:{id}"))
+        format!("{kind}:{id}")
     }
+}
+
+fn why(decided: &PolicyDecided) -> String {
+    match (&decided.error, decided.reasons.is_empty()) {
+        (Some(error), true) => error.clone(),
+        _ => decided.reasons.join("; "),
+    }
+}
+
+fn too_little(refused: &ReservationRefused) -> String {
+    let (kind, id) = text::scope_key(&refused.scope);
+    format!(
+        "{}: {} {} needed, limit {}, spent {}, reserved {}",
+        scope_name(kind, &id),
+        refused.needed,
+        refused.unit.as_str(),
+        refused.limit,
+        refused.spent,
+        refused.reserved
+    )
 }
 
 fn judgement(decided: &PolicyDecided) -> Value {
@@ -298,7 +355,7 @@ fn judgement(decided: &PolicyDecided) -> Value {
         PolicyPoint::LlmCall { turn } => (Some(turn), None),
         PolicyPoint::ToolCall { turn, call_id } => (Some(turn), Some(call_id)),
     };
-    json!({
+    let mut details = json!({
         "point": decided.point.name(),
         "turn": turn,
         "call_id": call_id,
@@ -307,63 +364,79 @@ fn judgement(decided: &PolicyDecided) -> Value {
         "bundle": decided.bundle,
         "duration_us": decided.duration_us,
         "error": decided.error,
-        "approval": decided.approval,
-        "void": decided.void,
-        "obligations": decided.obligations,
-    })
+    });
+    // What most judgements do not say is not said of them: entries are never written otherwise.
+    if let Some(approval) = &decided.approval {
+        details["approval"] = text::json(approval);
+    }
+    if let Some(void) = &decided.void {
+        details["void"] = text::json(void);
+    }
+    if !decided.obligations.is_empty() {
+        details["obligations"] = text::json(&decided.obligations);
+    }
+    details
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::panic, reason = "a test may fail")]
 
-    use nexus_events::Actor;
-    use nexus_events::ledger::{Limits, LimitsSet, Scope, Window};
+    use nexus_events::access::{AccessDenied, DenialsCounted};
+    use nexus_events::ledger::{Limits, Window};
     use nexus_events::run::RunCancelled;
+    use nexus_events::session::SessionClosed;
+    use nexus_events::{Actor, Source};
+    use uuid::Uuid;
 
     use super::*;
-    use crate::fold::testing::{RUN, answered, at, decided};
+    use crate::audit::AuditHash;
+    use crate::fold::testing::{RUN, answered, at, decided, started};
 
-    #[test]
-    fn an_entry_says_who_what_and_why() {
-        let mut audit = AuditLogs::default();
-        let root = Actor {
+    fn root() -> Actor {
+        Actor {
             user: "root".into(),
             roles: vec![],
-        };
-        audit.run(
-            &at(1),
-            RUN,
-            &decided(PolicyPoint::LlmCall { turn: 3 }, false).into(),
-        );
+            source: Some(Box::new(Source::new(
+                "203.0.113.7".parse().ok(),
+                Some("cli/1"),
+            ))),
+        }
+    }
+
+    fn set(scope: Scope, by: Option<Actor>) -> LedgerEvent {
+        let limits = Limits::default();
+        let tokens = Some(7);
+        LimitsSet {
+            scope,
+            window: Window::Day,
+            limits,
+            on_exhausted: Default::default(),
+            thresholds: Default::default(),
+            brought_by: None,
+            previous: Some(Limits { tokens, ..limits }),
+            by,
+        }
+        .into()
+    }
+
+    #[test]
+    fn an_entry_says_who_what_from_where_and_why() {
+        let mut audit = AuditLogs::default();
+        let root = root();
+        let denied = decided(PolicyPoint::LlmCall { turn: 3 }, false);
+        audit.run(&at(1), RUN, &denied.into());
         let by_root = At {
             actor: Some(&root),
             position: 1,
             ..at(1)
         };
-        audit.run(
-            &by_root,
-            RUN,
-            &RunCancelled {
-                reason: Some("late".into()),
-            }
-            .into(),
-        );
-        let (scope, window, limits) = (Scope::User("ada".into()), Window::Day, Limits::default());
-        audit.ledger(
-            &at(2),
-            &LimitsSet {
-                scope,
-                window,
-                limits,
-                on_exhausted: Default::default(),
-                thresholds: Default::default(),
-                brought_by: None,
-            }
-            .into(),
-        );
+        let reason = Some("late".to_owned());
+        audit.run(&by_root, RUN, &RunCancelled { reason }.into());
+        // Many commands, one commit: its actor is nobody, the event knows better.
+        audit.ledger(&at(2), &set(Scope::User("ada".into()), Some(root.clone())));
         audit.run(&at(3), RUN, &answered(1, &[]).into());
-        let [denied, cancelled, limited] = audit.rows.as_slice() else {
+        let [denied, cancelled, limited] = audit.drafts.as_slice() else {
             panic!("{audit:?}")
         };
         assert_eq!(
@@ -372,14 +445,91 @@ mod tests {
         );
         assert_eq!(denied.details["turn"], 3);
         assert_eq!(denied.details["reasons"], json!(["so", "it is"]));
+        assert_eq!(denied.reason.as_deref(), Some("so; it is"));
         assert_eq!(
-            (cancelled.user.as_deref(), &cancelled.details["reason"]),
-            (Some("root"), &json!("late"))
+            (cancelled.user.as_deref(), cancelled.reason.as_deref()),
+            (Some("root"), Some("late"))
         );
         assert_eq!(
             (limited.resource_type, limited.resource_id.as_str()),
             ("budget", "user:ada")
         );
-        assert!(denied.id < cancelled.id && cancelled.id < limited.id);
+        assert_eq!(limited.details["previous"]["tokens"], 7);
+        assert_eq!(limited.details.get("by"), None);
+        for draft in [cancelled, limited] {
+            let row = draft.finish(None, (1, AuditHash::ZERO));
+            assert_eq!(row.ip_address, "203.0.113.7".parse().ok());
+            assert_eq!(row.user_agent.as_deref(), Some("cli/1"));
+        }
+    }
+
+    #[test]
+    fn whoever_named_nobody_has_a_name_in_the_audit() {
+        let mut audit = AuditLogs::default();
+        let nobody = Actor::default();
+        let at = At {
+            actor: Some(&nobody),
+            ..at(1)
+        };
+        audit.run(&at, RUN, &started(SessionId::new(Uuid::nil())).into());
+        audit.run(&at, RUN, &RunCancelled { reason: None }.into());
+        audit.session(&at, SessionId::new(Uuid::nil()), &SessionClosed {}.into());
+        audit.ledger(&at, &set(Scope::Run(RUN), None));
+        audit.ledger(&at, &set(Scope::Tenant, None));
+        let users: Vec<_> = (audit.drafts.iter())
+            .map(|draft| (draft.user.as_deref(), draft.run.is_some()))
+            .collect();
+        let expected = [
+            (Some("ada"), true),
+            (Some("bus"), true),
+            (Some("bus"), false),
+            (None, true),
+            (None, false),
+        ];
+        assert_eq!(users, expected);
+    }
+
+    #[test]
+    fn a_refused_request_is_an_entry() {
+        let mut audit = AuditLogs::default();
+        let source = Source::new("::1".parse().ok(), Some("x\0y"));
+        let denied = AccessDenied {
+            route: "/v1/runs".into(),
+            method: "POST".into(),
+            status: 403,
+            code: "origin_refused".into(),
+            reason: "a page of another origin may not act here".into(),
+            claimed_tenant: None,
+            source: source.clone(),
+        };
+        audit.access(&at(1), &denied.into());
+        let counted = DenialsCounted {
+            count: 9,
+            since: at(1).time,
+            until: at(2).time,
+            source,
+        };
+        let root = root();
+        let known = At {
+            actor: Some(&root),
+            ..at(2)
+        };
+        audit.access(&known, &counted.into());
+        let [denied, counted] = audit.drafts.as_slice() else {
+            panic!("{audit:?}")
+        };
+        assert_eq!(
+            (
+                denied.action,
+                denied.resource_id.as_str(),
+                denied.user.as_deref()
+            ),
+            ("access.denied", "/v1/runs", Some("anonymous"))
+        );
+        assert_eq!(denied.details["code"], "origin_refused");
+        assert_eq!(
+            (counted.user.as_deref(), &counted.details["count"]),
+            (Some("root"), &json!(9))
+        );
     }
 }

@@ -189,6 +189,7 @@ mod tests {
             5,
             RunSignalled {
                 input: "hurry".into(),
+                tokens: None,
             }
             .into(),
         );
@@ -223,7 +224,15 @@ mod tests {
             object: "sha256:1".into(),
             bytes: 70_000,
         };
-        messages.run(&at(1), RUN, &RunSignalled { input }.into());
+        messages.run(
+            &at(1),
+            RUN,
+            &RunSignalled {
+                input,
+                tokens: None,
+            }
+            .into(),
+        );
         let row = &messages.rows[0];
         assert_eq!(
             (row.content.as_str(), &row.metadata["content"]["bytes"]),

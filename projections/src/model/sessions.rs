@@ -190,6 +190,7 @@ mod tests {
             user: Actor {
                 user: "bob".into(),
                 roles: vec![],
+                source: None,
             },
             budget: None,
             policy_context: None,

@@ -389,6 +389,7 @@ mod tests {
                 call_id,
                 output,
                 duration_ms: 7,
+                tokens: None,
             }
             .into(),
         );

@@ -16,12 +16,13 @@ mod runs;
 mod sessions;
 mod spend;
 
+pub use crate::audit::AuditRow;
 pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
 pub use approvals::{
     ApprovalAnswer, ApprovalFilter, ApprovalRow, ApprovalStatus, InvalidApprovalStatus,
     WaitingForApproval, Waits,
 };
-pub use audit::{AuditFilter, AuditRow};
+pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};
 pub use policies::{BundleRow, ShadowCounts};

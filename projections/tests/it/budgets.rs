@@ -94,6 +94,7 @@ impl Office {
             budget: None,
             parent: None,
             max_turns: 4,
+            prompt_tokens: None,
             metadata: Default::default(),
             trace_id: None,
         };

@@ -7,6 +7,7 @@
 )]
 
 mod approvals;
+mod audit;
 mod budgets;
 mod measure;
 mod projector;

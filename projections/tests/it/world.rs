@@ -7,6 +7,7 @@ mod budget;
 
 use std::collections::{BTreeMap, HashMap};
 
+use nexus_events::access::{AccessDenied, AccessEvent, DenialsCounted};
 use nexus_events::aggregate::Event;
 use nexus_events::command::{Budget, SetLimits};
 use nexus_events::ledger::{
@@ -20,7 +21,7 @@ use nexus_events::run::*;
 use nexus_events::session::*;
 use nexus_events::{
     Actor, Aggregate, AggregateId, AggregateKind, ApprovalId, Body, CommandId, Commit, Position,
-    ReservationId, RunId, SessionId, Tenant, Timestamp, subject,
+    ReservationId, RunId, SessionId, Source, Tenant, Timestamp, subject,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -255,6 +256,7 @@ impl World {
                     vec![
                         RunSignalled {
                             input: "and \0 this".into(),
+                            tokens: None,
                         }
                         .into(),
                     ],
@@ -309,8 +311,10 @@ impl World {
             }),
             parent: run.parent.clone(),
             max_turns: 16,
+            prompt_tokens: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            prompt_tokens: None,
         };
         self.run_as(run, vec![started.into()]);
         if self.strange {
@@ -455,7 +459,7 @@ impl World {
             let id = ask.reservation_id;
             match ledger::reserve(&self.ledgers[&run.tenant], &ask, self.now) {
                 Ok(events) => self.ledger(&run.tenant, events, None),
-                Err(refusal) => return self.refused(run, Some(call.id.clone()), refusal),
+                Err(refusal) => return self.too_little(run, Some(call.id.clone()), refusal),
             }
             self.held_or_parked(run, Some(call.id.clone()), id);
             if matches!(run.step, Step::Parked) {
@@ -514,6 +518,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
@@ -524,6 +529,7 @@ impl World {
                         call_id,
                         output,
                         duration_ms,
+                        tokens: None,
                     }
                     .into()
                 }
@@ -558,7 +564,10 @@ impl World {
                 let events = ledger::set_limits(ledger, &set, self.now);
                 self.ledger(&tenant, events, Some("root"));
             }
-            1 => self.now = self.now.plus_millis(3_600_000),
+            1 => {
+                self.now = self.now.plus_millis(3_600_000);
+                self.refused(&tenant);
+            }
             4 => self.hold(&tenant),
             5 => self.release(),
             2 => {
@@ -587,6 +596,29 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a gateway refused.
+    fn refused(&mut self, tenant: &Tenant) {
+        let source = Source::new("2001:db8::1".parse().ok(), Some("probe"));
+        let denied = AccessDenied {
+            route: "/v1/runs".into(),
+            method: "POST".into(),
+            status: 403,
+            code: "origin_refused".into(),
+            reason: "no \0".into(),
+            claimed_tenant: Some("acme".into()),
+            source: source.clone(),
+        };
+        let counted = DenialsCounted {
+            count: 41,
+            since: self.now,
+            until: self.now.plus_millis(60_000),
+            source,
+        };
+        let events: Vec<AccessEvent> = vec![denied.into(), counted.into()];
+        let gateway = AggregateId::from(Uuid::from_u128(7));
+        self.commit(tenant, &gateway, AggregateKind::Access, events, None);
     }
 
     fn run(&mut self, run: &Going, events: Vec<RunEvent>) {
@@ -693,6 +725,10 @@ pub(crate) fn actor(user: &str) -> Actor {
     Actor {
         user: user.to_owned(),
         roles: vec!["user".to_owned()],
+        source: Some(Box::new(Source::new(
+            "203.0.113.7".parse().ok(),
+            Some("made up \0/1"),
+        ))),
     }
 }
 

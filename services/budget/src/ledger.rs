@@ -116,7 +116,7 @@ impl BudgetRole {
             .map(|(wish, verdict)| given(state, wish, verdict, seq))
             .collect();
         let expires = |wish: &Result<Wish, Failure>| {
-            matches!(wish, Ok(Wish::Order(Command::ExpireReservations(_))))
+            matches!(wish, Ok(Wish::Order(Command::ExpireReservations(_), _)))
         };
         let answers = state.answers_after(self.told.get(tenant));
         Ok(Decided {
@@ -200,10 +200,10 @@ fn given(ledger: &Ledger, wish: &Result<Wish, Failure>, verdict: Verdict, seq: u
                 None => json!({ "reservation_id": hold.reservation_id, "seq": seq }),
             });
         }
-        Ok(Wish::Order(Command::ReleaseBudget(ReleaseBudget { reservation_id, .. }))) => {
+        Ok(Wish::Order(Command::ReleaseBudget(ReleaseBudget { reservation_id, .. }), _)) => {
             answer = Some(json!({ "reservation_id": reservation_id, "seq": seq }));
         }
-        Ok(Wish::Order(_)) => answer = Some(json!({ "seq": seq })),
+        Ok(Wish::Order(..)) => answer = Some(json!({ "seq": seq })),
         Err(_) => {}
     }
     Given {
@@ -252,7 +252,7 @@ fn batch_cause(batch: &[&Delivery], now: Timestamp) -> Cause {
             .filter(|_| single)
             .and_then(|envelope| envelope.traceparent.clone()),
         actor: first
-            .filter(|_| single)
+            .filter(|envelope| single && !envelope.actor.user.is_empty())
             .map(|envelope| envelope.actor.clone()),
         now,
         source: "nexus/budget",

@@ -4,7 +4,7 @@ use nexus_bus::{Delivery, Failure};
 use nexus_events::command::{HoldBudget, Reserve};
 use nexus_events::ledger::{self, Ask, Ledger, LedgerEvent, Refusal, Scope};
 use nexus_events::run::{Granted, Reserved};
-use nexus_events::{Aggregate, Command, DomainError, Position, ReservationId, Timestamp};
+use nexus_events::{Actor, Aggregate, Command, DomainError, Position, ReservationId, Timestamp};
 
 /// Scopes that somebody outside may name.
 const MOST_SCOPES: usize = 16;
@@ -20,7 +20,7 @@ pub(crate) enum Wish {
     /// Hold this for somebody outside.
     Hold(HoldBudget),
     /// Whatever needs nothing but the ledger.
-    Order(Command),
+    Order(Command, Actor),
 }
 
 /// What the ledger said to one of them.
@@ -45,7 +45,9 @@ impl Wish {
             | Command::GrantBudget(_)
             | Command::RefuseBudget(_)
             | Command::ReleaseBudget(_)
-            | Command::ExpireReservations(_)) => Ok(Self::Order(order)),
+            | Command::ExpireReservations(_)) => {
+                Ok(Self::Order(order, delivery.envelope.actor.clone()))
+            }
             other => Err(Failure::dead(format!(
                 "{} is not a command of the budget role",
                 other.type_name()
@@ -58,7 +60,13 @@ impl Wish {
             Self::Late(_) => Ok(vec![]),
             Self::Reserve(_, ask) => ledger::reserve(ledger, ask, now).map_err(Verdict::Refused),
             Self::Hold(hold) => ledger::hold(ledger, hold, now).map_err(Verdict::Refused),
-            Self::Order(order) => decide(ledger, order, now).map_err(Verdict::Rejected),
+            Self::Order(order, by) => {
+                let decided = decide(ledger, order, now).map_err(Verdict::Rejected)?;
+                Ok(decided
+                    .into_iter()
+                    .map(|event| event.asked_by(by))
+                    .collect())
+            }
         }
     }
 }

@@ -12,11 +12,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
+use crate::denials::Denials;
 use crate::http::ApiError;
 use crate::identity::Identity;
 use crate::known::KnownRuns;
 use crate::metrics::Metrics;
 use crate::replies::Replies;
+use crate::source::Proxies;
 use crate::tenants::Tenants;
 
 /// What all requests share.
@@ -34,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) replies: Arc<Replies>,
     pub(crate) known: KnownRuns,
     pub(crate) tenants: Tenants,
+    pub(crate) proxies: Proxies,
+    pub(crate) denials: Denials,
     pub(crate) metrics: &'static Metrics,
     pub(crate) listeners: Arc<Semaphore>,
     /// Counts connections to the bus: whoever listens may have missed something when it changes.
@@ -82,6 +86,14 @@ impl App {
 
     pub(crate) fn tenants(&self) -> &Tenants {
         &self.0.tenants
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.0.proxies
+    }
+
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.0.denials
     }
 
     pub(crate) fn metrics(&self) -> &'static Metrics {

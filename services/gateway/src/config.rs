@@ -6,6 +6,7 @@ use nexus_events::Tenant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
+use crate::source::Proxies;
 
 /// The gateway's configuration; every field has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,14 @@ pub struct GatewayConfig {
     /// Further names that a `Host` header may have when it listens on the loopback: those of a
     /// proxy on this machine. Without the check, a web page could reach it by a name of its own.
     pub allowed_hosts: Vec<String>,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies in front of it: their `X-Forwarded-For`
+    /// says where a request comes from.
+    pub trusted_proxies: Vec<String>,
+    /// Refused requests (401, 403) of one source that are recorded one by one in a minute; what is
+    /// more is counted, and the count is recorded.
+    pub denials_per_minute: u32,
+    /// The same of all sources together.
+    pub denials_per_minute_total: u32,
     /// Largest request body.
     pub body_limit_bytes: usize,
     /// Largest request head.
@@ -62,6 +71,9 @@ impl Default for GatewayConfig {
             default_user: "local".to_owned(),
             allow_unauthenticated: false,
             allowed_hosts: vec![],
+            trusted_proxies: vec![],
+            denials_per_minute: 20,
+            denials_per_minute_total: 600,
             body_limit_bytes: 1024 * 1024,
             head_limit_bytes: 64 * 1024,
             max_connections: 20_000,
@@ -112,6 +124,8 @@ impl GatewayConfig {
                 return Err(too_small(field, least));
             }
         }
+        Proxies::parse(&self.trusted_proxies)
+            .map_err(|reason| invalid("trusted_proxies", reason))?;
         (self.default_tenant.parse()).map_err(|error| invalid("default_tenant", format!("{error}")))
     }
 }

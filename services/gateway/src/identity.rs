@@ -16,6 +16,7 @@ use nexus_events::{Actor, Problem, Tenant};
 
 use crate::app::App;
 use crate::http::ApiError;
+use crate::source::Attempt;
 
 /// Header that names the tenant.
 pub(crate) const TENANT_HEADER: &str = "Nexus-Tenant";
@@ -73,6 +74,7 @@ impl Identity {
             actor: Actor {
                 user,
                 roles: vec![],
+                source: None,
             },
         })
     }
@@ -154,7 +156,11 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let caller = app.identity().caller(&parts.headers)?;
+        let mut caller = app.identity().caller(&parts.headers)?;
+        if let Some(attempt) = parts.extensions.get::<Attempt>() {
+            caller.actor.source = Some(Box::new(attempt.source().clone()));
+            attempt.is_by(&caller);
+        }
         app.tenants().note(&caller.tenant);
         Ok(caller)
     }

@@ -7,6 +7,7 @@
 mod app;
 mod commands;
 mod config;
+mod denials;
 mod error;
 mod http;
 mod identity;
@@ -16,6 +17,7 @@ mod openapi;
 mod replies;
 mod routes;
 mod runs;
+mod source;
 mod stream;
 mod tenants;
 mod watch;
@@ -34,10 +36,12 @@ use tracing::info;
 
 use app::{App, Parts};
 pub use config::GatewayConfig;
+use denials::Denials;
 pub use error::GatewayError;
 use identity::Identity;
 use known::KnownRuns;
 use replies::Replies;
+use source::Proxies;
 use tenants::Tenants;
 
 /// The OpenAPI document, as `/openapi.json` serves it.
@@ -130,14 +134,17 @@ impl Gateway {
         let listening = CancellationToken::new();
         let _stop_listening = listening.clone().drop_guard();
         let replies = Replies::listen(&bus, config.max_waiting_commands, listening.clone()).await?;
+        let (denials, recorder) = Denials::start(&config, store.clone(), listening.clone());
         let app = App::new(Parts {
+            proxies: Proxies::parse(&config.trusted_proxies).unwrap_or_default(),
+            denials,
             tenants: Tenants::with(tenant),
             identity,
             replies,
             known: KnownRuns::new(),
             metrics: metrics::metrics(),
             listeners: Arc::new(Semaphore::new(config.max_listeners)),
-            connects: watch::connects(&bus, listening),
+            connects: watch::connects(&bus, listening.clone()),
             stopping: shutdown.clone(),
             started_s: now_s(),
             config: config.clone(),
@@ -149,6 +156,8 @@ impl Gateway {
         let router = routes::router(app);
         info!(%address, "the gateway listens");
         http::server::serve(listener, router, &config, shutdown).await;
+        listening.cancel();
+        let _ = recorder.await;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! One configuration: `nexus.toml`, one struct a part, environment variables `NEXUS_<PART>_<FIELD>`
 //! over it. There is no third layer; command-line flags name files and addresses only.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexus_bus::{BusConfig, Credentials};
@@ -8,6 +9,7 @@ use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
 use serde::Deserialize;
 
+use crate::agents::AgentConfig;
 use crate::cli::Configured;
 
 /// The whole configuration.
@@ -22,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// Models and who serves them.
     pub(crate) models: ModelsConfig,
+    /// Agents, by name.
+    pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Bounds.
     pub(crate) limits: LimitsConfig,
     /// Logs and traces.

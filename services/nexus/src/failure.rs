@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// Models and providers.
     #[error(transparent)]
     Models(#[from] nexus_llm::provider::ConfigError),
+    /// Agents.
+    #[error(transparent)]
+    Agents(#[from] crate::agents::AgentsError),
     /// Servers of our own.
     #[error(transparent)]
     Devstack(#[from] DevstackError),

@@ -1,5 +1,6 @@
 //! The one binary: roles, `nexus up`, and the command line.
 
+mod agents;
 mod bench;
 mod cli;
 mod config;

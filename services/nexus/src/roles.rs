@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::agents;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::local_model::LocalModelHost;
@@ -116,7 +117,9 @@ impl Running {
         let store = Store::new(bus.clone(), config.limits.cached_aggregates);
         let local_model = LocalModelHost::new(&config.models);
         let models = Arc::new(build_models(&config, &local_model)?);
-        let catalog = Arc::new(models.catalog());
+        let mut catalog = models.catalog();
+        catalog.agents = agents::models(&config.agents, &catalog)?;
+        let catalog = Arc::new(catalog);
         let projections = match roles.iter().any(|role| role.needs_database()) {
             true => Some(connect_projections(&config).await?),
             false => None,
@@ -198,7 +201,7 @@ impl Running {
                 tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
             }
             Role::Tools => {
-                let handler = ToolsRole::new(store);
+                let handler = ToolsRole::new(store, catalog);
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
             Role::Llm => {

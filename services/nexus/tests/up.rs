@@ -263,6 +263,55 @@ async fn servers_that_die_are_started_again() {
     assert!(text(&answered.stdout).contains("84"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_exported_and_proved_from_the_command_line() {
+    let dir = TestDir::create().unwrap();
+    let model = ModelServer::start(Options::default()).await.unwrap();
+    let _up = Up::start(dir.path(), &model).await;
+    let nexus = |arguments: &[&str]| run(dir.path(), &model, arguments);
+    assert!(nexus(&["run", "What is 12*7?"]).status.success());
+    // The run began, and was judged twice.
+    let head = || {
+        let heads: Value =
+            serde_json::from_slice(&nexus(&["audit", "head", "--json"]).stdout).ok()?;
+        let head = heads["items"].get(0)?.clone();
+        (head["number"].as_u64() >= Some(3)).then_some(head)
+    };
+    let started = Instant::now();
+    let head = loop {
+        if let Some(head) = head() {
+            break head;
+        }
+        assert!(started.elapsed() < PATIENCE);
+    };
+    let kept = format!("{}:{}", head["seq"], head["hash"].as_str().unwrap());
+    let proved = nexus(&["audit", "verify", "--from-log", "--head", &kept, "--json"]);
+    let proof: Value = serde_json::from_slice(&proved.stdout).unwrap();
+    assert!(proved.status.success(), "{proof}");
+    assert_eq!(
+        (&proof["whole"], &proof["log"]["from_seq"]),
+        (&true.into(), &1.into())
+    );
+
+    let other = format!("1:{}", "0".repeat(64));
+    let refuted = nexus(&["audit", "verify", "--head", &other]);
+    let said = text(&refuted.stdout);
+    assert_eq!(refuted.status.code(), Some(1), "{said}");
+    assert!(said.contains("no chain passes through 1:000"), "{said}");
+
+    let exported = nexus(&["audit", "export", "--action", "run."]);
+    let lines = text(&exported.stdout);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["number"], &first["action"]),
+        (&1.into(), &"run.started".into())
+    );
+    assert!(
+        first["user_agent"].as_str().unwrap().starts_with("nexus/"),
+        "{first}"
+    );
+}
+
 /// The example of docs/protocol.md, run by the interpreter that `NEXUS_TEST_PYTHON` names (it needs
 /// nats-py). Without one the test has nothing to run and says so.
 #[tokio::test(flavor = "multi_thread")]

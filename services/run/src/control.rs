@@ -59,9 +59,12 @@ impl RunRole {
                 "it is empty",
             )));
         }
+        let tokens = self.signal_tokens(delivery, run_id, &input).await?;
         let tenant = &delivery.envelope.tenant;
         let input = self.objects.offload(tenant, input).await?;
-        self.control(delivery, run_id, |run| run::signal(run, input.clone()))
-            .await
+        self.control(delivery, run_id, |run| {
+            run::signal(run, input.clone(), tokens)
+        })
+        .await
     }
 }

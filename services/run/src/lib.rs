@@ -5,6 +5,7 @@ mod approval;
 mod control;
 mod session;
 mod start;
+mod tokens;
 
 use std::sync::Arc;
 

@@ -46,6 +46,7 @@ impl RunRole {
             None => None,
         };
         let input = std::mem::take(&mut command.input);
+        let prompt_tokens = self.prompt_tokens(&command, &input).await;
         let new = NewRun {
             run_id,
             command,
@@ -58,6 +59,7 @@ impl RunRole {
             parent,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
+            prompt_tokens: prompt_tokens.map_err(Failure::Reject)?,
         };
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
         let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;
@@ -106,17 +108,14 @@ impl RunRole {
     }
 }
 
-/// Who acts. A client that reached the bus has proved to it that it may; one that names nobody acts
-/// as the bus's own user.
+/// Who acts, as runs and sessions keep it. A client that reached the bus has proved to it that it
+/// may; one that names nobody acts as the bus's own user.
 pub(crate) fn actor(delivery: &Delivery) -> Actor {
-    let actor = &delivery.envelope.actor;
+    let mut actor = delivery.envelope.actor.clone().without_source();
     if actor.user.is_empty() {
-        return Actor {
-            user: "bus".to_owned(),
-            roles: actor.roles.clone(),
-        };
+        actor.user = "bus".to_owned();
     }
-    actor.clone()
+    actor
 }
 
 /// The run's id: the caller's, or what its key names, or what this command always gives.

@@ -4,10 +4,12 @@
 mod calculator;
 mod redact;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use nexus_bus::{Bus, Store, process};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_events::catalog::{Catalog, Tokenizer};
 use nexus_events::command::ExecuteTool;
 use nexus_events::run::{self, RunEvent, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
 use nexus_events::tool::ToolDefinition;
@@ -54,22 +56,26 @@ const BUILTINS: &[(&str, Builtin)] = &[("calculator", calculator::call)];
 pub struct ToolsRole {
     bus: Bus,
     store: Store,
+    catalog: Arc<Catalog>,
 }
 
-/// What is to be executed.
-struct Execution {
+/// A call that is to be executed.
+struct Found {
     definition: &'static ToolDefinition,
     arguments: serde_json::Value,
     /// Fields that policy leaves out of arguments and result.
     redact: Vec<String>,
+    /// Of the models that may read the result.
+    tokenizers: Vec<Tokenizer>,
 }
 
 impl ToolsRole {
-    /// The role over a bus.
-    pub fn new(store: Store) -> Self {
+    /// The role over a bus, with the models that read what tools give.
+    pub fn new(store: Store, catalog: Arc<Catalog>) -> Self {
         Self {
             bus: store.bus().clone(),
             store,
+            catalog,
         }
     }
 
@@ -81,10 +87,11 @@ impl ToolsRole {
             round,
         } = command;
         let found = self.look_up(delivery, &reference, turn, &call_id, round);
-        let Some(Execution {
+        let Some(Found {
             definition,
             arguments,
             redact,
+            tokenizers,
         }) = found.await?
         else {
             let (bus, store) = (&self.bus, &self.store);
@@ -115,12 +122,14 @@ impl ToolsRole {
         let outcome = match result {
             Ok(mut output) => {
                 redact::redact(&mut output, &redact);
-                let output = Body::from(output.to_string());
+                let output = output.to_string();
+                let tokens = nexus_tokens::most(&tokenizers, &[&output]).await;
                 ToolOutcome::Completed(ToolCompleted {
                     turn,
                     call_id,
-                    output,
+                    output: Body::from(output),
                     duration_ms,
+                    tokens,
                 })
             }
             Err(ToolError { code, message }) => {
@@ -147,7 +156,7 @@ impl ToolsRole {
         Ok(())
     }
 
-    /// The tool and its arguments; none when there is nothing to execute (any more).
+    /// The call; none when there is nothing to execute (any more).
     async fn look_up(
         &self,
         delivery: &Delivery,
@@ -155,7 +164,7 @@ impl ToolsRole {
         turn: u32,
         call_id: &str,
         round: u32,
-    ) -> Result<Option<Execution>, Failure> {
+    ) -> Result<Option<Found>, Failure> {
         let run = process::load_run(&self.store, delivery, reference).await?;
         let step = run.state.tool_step(turn, call_id);
         let Some(step) = step.filter(|step| step.round == round) else {
@@ -177,10 +186,13 @@ impl ToolsRole {
                 let redact = step.duties.redact.clone();
                 let mut arguments = step.call.arguments.clone();
                 redact::redact(&mut arguments, &redact);
-                Ok(Some(Execution {
+                let tokenizers = (run.state.info())
+                    .map(|info| self.catalog.tokenizers(&info.agent.name, &info.model));
+                Ok(Some(Found {
                     definition,
                     arguments,
                     redact,
+                    tokenizers: tokenizers.unwrap_or_default(),
                 }))
             }
         }

@@ -1,6 +1,7 @@
 //! Limits: set, raised, lowered, lifted, and brought by a run.
 
 use super::*;
+use crate::envelope::Actor;
 
 const LIFE: Window = Window::Lifetime;
 
@@ -10,6 +11,39 @@ fn the_same_limits_again_are_nothing() {
         .set(user(), LIFE, tokens_only(5))
         .then(&["limits-set"]);
     story.set(user(), LIFE, tokens_only(5)).then(&[]);
+}
+
+#[test]
+fn limits_say_what_they_were_and_who_asked() {
+    let mut ledger = Ledger::default();
+    let mut set = SetLimits {
+        scope: user(),
+        window: LIFE,
+        limits: tokens_only(5),
+        on_exhausted: None,
+        thresholds: None,
+    };
+    let mut recorded = vec![];
+    for (limit, asks) in [(5, "root"), (7, "")] {
+        set.limits = tokens_only(limit);
+        let actor = Actor {
+            user: asks.into(),
+            ..Actor::default()
+        };
+        let event = set_limits(&ledger, &set, Timestamp::default())
+            .remove(0)
+            .asked_by(&actor);
+        ledger.evolve(&event, Position::default());
+        let LedgerEvent::LimitsSet(set) = event else {
+            unreachable!("{event:?}")
+        };
+        recorded.push((set.previous, set.by.map(|by| by.user)));
+    }
+    let expected = [
+        (None, Some("root".to_owned())),
+        (Some(tokens_only(5)), Some("bus".to_owned())),
+    ];
+    assert_eq!(recorded, expected);
 }
 
 #[test]

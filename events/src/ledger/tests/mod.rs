@@ -1,16 +1,24 @@
 //! Given what the ledger recorded, when somebody asks, then that is recorded and so much is left.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod approve;
+mod downgrade;
+mod hold;
+mod in_flight;
 mod limits;
+mod line;
 mod lowering;
 mod reserve;
 mod settle;
+mod snapshot;
+mod thresholds;
 mod windows;
 
 use super::*;
 use crate::aggregate::{Aggregate, Event, Position};
 use crate::catalog::Price;
-use crate::command::{RunRef, SetLimits, Settle};
+use crate::command::{GrantBudget, RefuseBudget, RunRef, SetLimits, Settle};
+use crate::error::DomainError;
 use crate::ids::{ReservationId, RunId};
 use crate::time::Timestamp;
 
@@ -98,6 +106,78 @@ impl Story {
         self.record(events)
     }
 
+    /// A lifetime limit, and what happens to what does not fit.
+    fn with(self, scope: Scope, limits: Limits, on_exhausted: OnExhausted) -> Self {
+        let set = SetLimits {
+            scope,
+            window: Window::Lifetime,
+            limits,
+            on_exhausted: Some(on_exhausted),
+            thresholds: None,
+        };
+        let events = set_limits(&self.ledger, &set, self.now);
+        self.record(events)
+    }
+
+    /// The last settlement of a run.
+    fn end(self, name: &str, run_id: RunId) -> Self {
+        let settle = Settle {
+            reservation_id: id(name),
+            run_id,
+            spent: Amounts::default(),
+            ends_run: true,
+        };
+        let events = super::settle(&self.ledger, &settle, self.now);
+        self.record(events)
+    }
+
+    /// A person raises the limit for one who waits.
+    fn grant(self, name: &str, amount: Option<u64>) -> Self {
+        let events = self.granting(name, amount).expect("it can be granted");
+        self.record(events)
+    }
+
+    fn granting(&self, name: &str, amount: Option<u64>) -> Result<Vec<LedgerEvent>, DomainError> {
+        let command = GrantBudget {
+            reservation_id: id(name),
+            amount,
+        };
+        super::grant(&self.ledger, &command, self.now)
+    }
+
+    /// A person says no to one who waits.
+    fn refuse(self, name: &str) -> Self {
+        let command = RefuseBudget {
+            reservation_id: id(name),
+            reason: Some("too dear".into()),
+        };
+        let events = super::refuse(&self.ledger, &command, self.now);
+        self.record(events.expect("it can be refused"))
+    }
+
+    /// It waits for this.
+    #[track_caller]
+    fn waits(self, name: &str, scope: Scope, unit: Unit) -> Self {
+        let waiting = self.ledger.waiting(id(name)).expect("it waits");
+        let shortage = &waiting.shortage;
+        assert_eq!((&shortage.scope, shortage.unit), (&scope, unit));
+        self
+    }
+
+    /// These are held, and no others.
+    #[track_caller]
+    fn holds(self, names: &[&str]) -> Self {
+        let ids: std::collections::BTreeSet<_> = names.iter().map(|name| id(name)).collect();
+        let held = self.ledger.reservations().map(|(&id, _)| id);
+        assert_eq!(held.collect::<std::collections::BTreeSet<_>>(), ids);
+        self
+    }
+
+    /// What became of one who waited.
+    fn answer(&self, name: &str) -> Option<&Answer> {
+        self.ledger.answer(id(name))
+    }
+
     #[track_caller]
     fn then(self, types: &[&str]) -> Self {
         let events = self.decided.as_ref().expect("it was not refused");
@@ -161,6 +241,27 @@ fn tokens(tokens: u64) -> Amounts {
     Amounts {
         tokens,
         ..Amounts::default()
+    }
+}
+
+/// The same for another run of the same user.
+fn asking_for(run_id: RunId, name: &str) -> Ask {
+    Ask {
+        step: Some(step_of(run_id)),
+        scopes: vec![Scope::Tenant, user(), Scope::Run(run_id)],
+        ..asking(name)
+    }
+}
+
+/// Asks for a tool, which needs no tokens.
+fn asking_tool(name: &str) -> Ask {
+    Ask {
+        model: None,
+        input_tokens: 0,
+        max_output_tokens: 0,
+        min_output_tokens: 0,
+        tool_calls: 1,
+        ..asking(name)
     }
 }
 

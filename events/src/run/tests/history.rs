@@ -26,6 +26,7 @@ pub(super) fn model() -> ModelInfo {
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price,
+        tokenizer: None,
     }
 }
 
@@ -57,8 +58,10 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
         user: Actor {
             user: "ada".into(),
             roles: vec![],
+            source: None,
         },
         trace_id: None,
+        prompt_tokens: None,
     }
 }
 
@@ -274,6 +277,7 @@ pub(super) fn result_of(turn: u32, call_id: &str) -> ToolOutcome {
         call_id: call_id.into(),
         output: "42".into(),
         duration_ms: 3,
+        tokens: None,
     })
 }
 

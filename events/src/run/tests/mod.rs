@@ -8,6 +8,7 @@ mod model;
 mod pause;
 mod play;
 mod policy;
+mod prompt;
 mod react;
 mod reserve;
 mod signal;

@@ -194,7 +194,7 @@ fn the_last_turn_that_is_not_done_ends_the_run() {
     };
     assert_eq!(failed.code, "max_turns");
     last()
-        .asked(|run| signal(run, "and?".into()))
+        .asked(|run| signal(run, "and?".into(), None))
         .when(completes(1, &[]))
         .then(&["llm-completed", "failed"])
         .due(&["settle 120"]);

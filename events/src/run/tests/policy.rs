@@ -98,7 +98,9 @@ fn a_denied_tool_is_an_answer_to_the_model() {
         .is(Status::Running);
     assert_eq!(
         story.run.tool_step(1, "b").map(|step| step.phase.clone()),
-        Some(ToolPhase::Done("error: denied by policy: because".into()))
+        Some(ToolPhase::Done(Told::from(
+            "error: denied by policy: because".to_owned()
+        )))
     );
 }
 

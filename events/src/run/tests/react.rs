@@ -103,7 +103,7 @@ const PINNED: [&str; 3] = [
 #[test]
 fn a_commit_that_moves_nothing_makes_nothing_due() {
     given(calling())
-        .asked(|run| signal(run, "wait".into()))
+        .asked(|run| signal(run, "wait".into(), None))
         .due(&[]);
     given(ready(&["a"]))
         .when(|run| start_tool(run, 1, "a", "1.0.0", at(0)))

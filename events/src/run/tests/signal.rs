@@ -3,7 +3,7 @@
 use super::*;
 
 fn says(text: &str) -> impl FnOnce(&Run) -> Result<Vec<RunEvent>, DomainError> + '_ {
-    move |run| signal(run, text.into())
+    move |run| signal(run, text.into(), None)
 }
 
 fn answers(calls: &[(&str, &str)]) -> impl FnOnce(&Run) -> Vec<RunEvent> {

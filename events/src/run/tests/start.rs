@@ -1,6 +1,7 @@
 //! `run.start`: what is accepted, and what it begins with.
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::command::StartRun;
 
 fn refused(change: impl FnOnce(&mut StartRun)) -> String {
@@ -105,6 +106,26 @@ fn a_run_begins_pinned_to_agent_and_model_and_policy_judges_it() {
         [PolicyPoint::RunStart, call_point(1)]
     );
     assert_eq!(story.run.turn, 1);
+}
+
+#[test]
+fn the_model_is_the_callers_else_the_agents_first_else_the_default() {
+    let mut catalog = catalog();
+    for name in ["big", "huge"] {
+        catalog.models.insert(name.into(), model());
+    }
+    let chosen = |catalog: &Catalog, model: Option<&str>| {
+        let model = model.map(str::to_owned);
+        let command = StartRun { model, ..hello() };
+        choose(&command, catalog).expect("it is known").model
+    };
+    assert_eq!(chosen(&catalog, None), MODEL);
+    let preferred = vec!["big".to_owned(), MODEL.to_owned()];
+    catalog.agents.insert("default".into(), preferred);
+    assert_eq!(chosen(&catalog, None), "big");
+    assert_eq!(chosen(&catalog, Some("huge")), "huge");
+    let started = start(&Run::default(), new_run(hello()), &catalog).expect("it is valid");
+    assert_eq!(given([started]).run.info().expect("it began").model, "big");
 }
 
 #[test]

@@ -16,9 +16,11 @@ pub(crate) fn call(world: &mut World, id: &CommandId, command: CallModel) -> Ste
     let CallModel {
         run: mut reference,
         turn,
+        round,
     } = command;
     let run = load_run(world, &mut reference);
-    let grant = run.grant.clone().filter(|grant| grant.turn == turn);
+    let is_it = |grant: &ReservationGranted| grant.turn == turn && run.round == round;
+    let grant = run.grant.clone().filter(is_it);
     let Some(grant) = grant else {
         // Somebody recorded the outcome; what it made due may still have to be published.
         return record(world, reference, id, "", |_, _| vec![]).map(|_| ());
@@ -59,7 +61,8 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
     };
     let tool_calls: Vec<_> = (0..calls).map(|_| tool_call(world)).collect();
     world.now = world.now.plus_millis(duration_ms);
-    let cost_usd_micros = world.model().price.cost_usd_micros(&usage);
+    let model = world.catalog.get(&run.model).expect("the model is known");
+    let cost_usd_micros = model.price.cost_usd_micros(&usage);
     if fails {
         return ModelOutcome::Failed(LlmFailed {
             turn,

@@ -3,11 +3,13 @@
 mod budget;
 mod llm;
 mod policy;
+mod reserve;
 mod run;
 mod session;
 mod tool;
 
-use nexus_events::{Command, CommandId};
+use nexus_events::ledger::{Ledger, LedgerEvent};
+use nexus_events::{Command, CommandId, Timestamp};
 
 use super::world::{Step, World};
 
@@ -20,14 +22,12 @@ pub(crate) fn handle(world: &mut World, id: &CommandId, command: Command) -> Ste
         Command::SignalRun(signal) => run::signal(world, id, signal),
         Command::OpenSession(open) => session::open(world, id, open),
         Command::CloseSession(close) => session::close(world, id, close),
-        Command::SetLimits(set) => budget::set(world, id, &set),
-        Command::Reserve(reserve) => budget::reserve(world, id, reserve),
-        Command::Settle(settle) => budget::settle(world, id, &settle),
-        Command::ExpireReservations(_) => budget::expire(world, id),
+        Command::EndOfTime(end) => run::end_of_time(world, id, end),
         Command::EvaluatePolicy(evaluate) => policy::evaluate(world, id, evaluate.run),
         Command::CallModel(call) => llm::call(world, id, call),
         Command::ExecuteTool(execute) => tool::execute(world, id, execute),
         Command::PublishBundle(_) | Command::ActivateBundle(_) => Ok(()),
+        ledgers => budget::handle(world, id, ledgers),
     }
 }
 
@@ -35,7 +35,8 @@ pub(crate) fn handle(world: &mut World, id: &CommandId, command: Command) -> Ste
 pub(crate) fn limits(
     world: &mut World,
     cause: &CommandId,
-    decide: impl Fn(&nexus_events::ledger::Ledger) -> Vec<nexus_events::ledger::LedgerEvent>,
+    decide: impl Fn(&Ledger, Timestamp) -> Vec<LedgerEvent>,
 ) -> Step<()> {
-    budget::decide(world, cause, |ledger, _| Ok::<_, ()>(decide(ledger))).map(|_| ())
+    let decide = |ledger: &Ledger, now| Ok::<_, ()>(decide(ledger, now));
+    budget::decide(world, &budget::Cause::of(cause), decide).map(|_| ())
 }

@@ -14,8 +14,8 @@ pub(crate) fn evaluate(world: &mut World, id: &CommandId, mut run: RunRef) -> St
         .map(|point| judge(world, point))
         .collect();
     world.point("after judging")?;
-    record(world, run, id, "", |run, _| {
-        run::record_policy(run, decisions.clone())
+    record(world, run, id, "", |run, now| {
+        run::record_policy(run, decisions.clone(), now)
     })
     .map(|_| ())
 }

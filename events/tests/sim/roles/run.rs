@@ -1,6 +1,6 @@
 //! Starts and controls runs.
 
-use nexus_events::command::{ControlRun, SignalRun, StartRun};
+use nexus_events::command::{ControlRun, EndOfTime, SignalRun, StartRun};
 use nexus_events::run::{self, NewRun, Run, RunEvent, SessionLink, StartLimits};
 use nexus_events::{Actor, CommandId, DomainError};
 
@@ -15,13 +15,19 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
     let user = Actor {
         user: super::super::client::user_of(run_id),
         roles: vec![],
+        source: None,
     };
+    if world.log.len::<Run>(&run_id.to_string()) > 0 {
+        // It was started; what that made due may still have to be published.
+        return control(world, id, run_id, |_| Ok(vec![]));
+    }
+    let parent = match command.parent_run_id {
+        Some(parent) => Some(run::inherit(&world.run(parent)).map_err(Stop::Rejected)?),
+        None => None,
+    };
+    world.point("after reading the parent")?;
     let session = match command.session_id {
         Some(session_id) if session_id != run_id.own_session() => {
-            if world.log.len::<Run>(&run_id.to_string()) > 0 {
-                // It was started; what that made due may still have to be published.
-                return control(world, id, run_id, |_| Ok(vec![]));
-            }
             session::join(world, id, session_id, run_id, &user)?
         }
         _ => SessionLink {
@@ -37,8 +43,10 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
         command,
         input,
         session,
+        parent,
         user,
         trace_id: None,
+        prompt_tokens: None,
     };
     let catalog = world.catalog.clone();
     control(world, id, run_id, |run| {
@@ -70,6 +78,16 @@ pub(crate) fn resume(world: &mut World, id: &CommandId, command: ControlRun) -> 
 pub(crate) fn signal(world: &mut World, id: &CommandId, command: SignalRun) -> Step<()> {
     let SignalRun { run_id, input } = command;
     control(world, id, run_id, |run| {
-        run::signal(run, input.as_str().into())
+        run::signal(run, input.as_str().into(), None)
     })
+}
+
+pub(crate) fn end_of_time(world: &mut World, id: &CommandId, command: EndOfTime) -> Step<()> {
+    let EndOfTime {
+        run,
+        reservation_id,
+        deadline,
+    } = command;
+    let end = |run: &Run, _| Ok(run::end_of_time(run, reservation_id, deadline));
+    decide_run(world, run.run_id, id, "", run.last_seq, end).map(|_| ())
 }

@@ -116,7 +116,7 @@ impl World {
                 self.held_or_parked(run, None, id);
                 false
             }
-            Err(refusal) => self.refused(run, None, refusal),
+            Err(refusal) => self.too_little(run, None, refusal),
         }
     }
 
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// True where the run has ended; else a cheaper model is taken.
-    pub(super) fn refused(
+    pub(super) fn too_little(
         &mut self,
         run: &mut Going,
         call_id: Option<String>,
@@ -183,7 +183,7 @@ impl World {
         let id = run.reservation(None);
         let word = self.rng.random_range(0..12);
         if let Some(refusal) = self.answer_of(run, id, word) {
-            return self.refused(run, None, refusal);
+            return self.too_little(run, None, refusal);
         }
         let ledger = &self.ledgers[&run.tenant];
         match ledger.reservation(id) {

@@ -14,6 +14,7 @@ use super::ApiError;
 use super::trace::Trace;
 use crate::app::App;
 use crate::metrics::{ByRoute, Request as Counted};
+use crate::source::Attempt;
 
 /// The route label of what matched none.
 const UNMATCHED: &str = "unmatched";
@@ -25,10 +26,16 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     let route = route.map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let method = method_label(request.method().as_str());
     request.extensions_mut().insert(trace);
+    let source = app
+        .proxies()
+        .source(request.extensions(), request.headers());
+    let attempt = Attempt::new(source, request.headers());
+    request.extensions_mut().insert(attempt.clone());
     let mut response = match app.identity().guard(request.method(), request.headers()) {
         Ok(()) => limited(&app, request, next, &route, trace).await,
         Err(refused) => refused.into_response(),
     };
+    app.denials().note(&attempt, &route, method, &response);
     if let Some(header) = trace.header() {
         response.headers_mut().insert(TRACEPARENT, header);
     }

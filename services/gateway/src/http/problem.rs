@@ -10,6 +10,8 @@ use nexus_bus::{PublishError, ReadError, StoreError};
 use nexus_events::{Problem, Timestamp};
 use nexus_projections::query::QueryError;
 
+use crate::denials::Refusal;
+
 /// Media type of a problem.
 pub(crate) const PROBLEM: &str = "application/problem+json";
 
@@ -168,6 +170,12 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if matches!(self.problem.status, 401 | 403) {
+            response.extensions_mut().insert(Refusal {
+                code: self.problem.code,
+                detail: self.problem.detail,
+            });
         }
         response
     }

@@ -1,10 +1,11 @@
 //! Connections. hyper is driven by hand, since `axum::serve` bounds neither the number of
 //! connections, nor the size of a request's head, nor how long a client may take to send one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -12,10 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Layer;
 use tracing::{debug, warn};
 
 use super::stall::Patient;
 use crate::config::GatewayConfig;
+use crate::source::Peer;
 
 /// How long the head of the next request may take to come. It counts from the end of the last answer,
 /// so it is longer than the 90 s for which many clients keep a connection that is idle.
@@ -38,8 +41,9 @@ pub(crate) async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(config.head_limit_bytes)
         .max_headers(MOST_HEADERS);
-    while let Some((stream, permit)) = accept(&listener, &room, &stopping).await {
-        let service = TowerToHyperService::new(router.clone());
+    while let Some((stream, peer, permit)) = accept(&listener, &room, &stopping).await {
+        let service = Extension(Peer(peer)).layer(router.clone());
+        let service = TowerToHyperService::new(service);
         let stream = Patient::new(stream, Duration::from_millis(config.stall_timeout_ms));
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let stopping = stopping.clone();
@@ -77,15 +81,15 @@ async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
     stopping: &CancellationToken,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let next = async {
         let permit = Arc::clone(room).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Events are small and wanted at once. A socket that refuses is slower only.
                     let _ = stream.set_nodelay(true);
-                    return Some((stream, permit));
+                    return Some((stream, peer, permit));
                 }
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");

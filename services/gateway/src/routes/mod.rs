@@ -409,6 +409,15 @@ pub(crate) fn all() -> Vec<Route> {
         .page::<AuditRow>("A page, the newest first")
         .problems(&[503]),
         get(
+            "/v1/audit/export",
+            audit::export,
+            "exportAudit",
+            "All entries that there are now, the oldest first, with their hashes",
+        )
+        .query::<audit::ExportQuery>()
+        .media(200, audit::LINES)
+        .problems(&[503]),
+        get(
             "/healthz",
             system::healthz,
             "health",

@@ -123,6 +123,7 @@ mod tests {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
+                source: None,
             },
             agent: AgentRef {
                 name: "default".into(),
@@ -136,6 +137,7 @@ mod tests {
             max_turns: 4,
             metadata: [("a".to_owned(), "b".to_owned())].into(),
             trace_id: None,
+            prompt_tokens: None,
         }
         .into()
     }

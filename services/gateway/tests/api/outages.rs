@@ -111,6 +111,7 @@ async fn the_bus_goes_and_comes_back_and_listeners_miss_nothing() {
     let events = vec![
         RunSignalled {
             input: "missed".into(),
+            tokens: None,
         }
         .into(),
         RunCancelled { reason: None }.into(),
@@ -199,6 +200,7 @@ async fn a_reader_that_does_not_read_is_dropped() {
     for _ in 0..200 {
         let said = RunSignalled {
             input: text.as_str().into(),
+            tokens: None,
         };
         record_with(&store, tenant, run, vec![said.into()]).await;
     }

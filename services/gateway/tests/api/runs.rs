@@ -208,7 +208,13 @@ async fn runs_are_filtered_and_paged() {
         &bus,
         &api.tenant,
         newest[0],
-        vec![RunSignalled { input: "x".into() }.into()],
+        vec![
+            RunSignalled {
+                input: "x".into(),
+                tokens: None,
+            }
+            .into(),
+        ],
     )
     .await;
     let mut path = format!("/v1/runs?limit=2&min_seq={seq}");

@@ -11,7 +11,11 @@ use crate::sse::Frame;
 use crate::world::{Api, bus, delta, record};
 
 fn signalled(text: &str) -> RunEvent {
-    RunSignalled { input: text.into() }.into()
+    RunSignalled {
+        input: text.into(),
+        tokens: None,
+    }
+    .into()
 }
 
 fn paused(reason: &str) -> RunEvent {
@@ -245,8 +249,16 @@ async fn long_texts_are_given_whole_up_to_the_limit() {
         bytes: huge.len() as u64,
     };
     let events = vec![
-        RunSignalled { input: long }.into(),
-        RunSignalled { input: huge }.into(),
+        RunSignalled {
+            input: long,
+            tokens: None,
+        }
+        .into(),
+        RunSignalled {
+            input: huge,
+            tokens: None,
+        }
+        .into(),
     ];
     record(&bus, &api.tenant, run, events).await;
     end(&bus, &api.tenant, run).await;

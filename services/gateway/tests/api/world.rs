@@ -136,6 +136,7 @@ pub(crate) fn catalog() -> Catalog {
         context_tokens: 8_192,
         max_output_tokens: 1_024,
         price: Price::default(),
+        tokenizer: None,
     };
     let names = ["large", "small"];
     Catalog {
@@ -145,6 +146,7 @@ pub(crate) fn catalog() -> Catalog {
             .map(|name| (name.to_owned(), info.clone()))
             .into_iter()
             .collect(),
+        ..Catalog::default()
     }
 }
 

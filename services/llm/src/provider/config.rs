@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nexus_events::catalog::Price;
+use nexus_events::catalog::{Price, Tokenizer};
 use serde::Deserialize;
 
 /// One provider, as a table of the configuration file.
@@ -107,6 +107,10 @@ pub struct ModelConfig {
     /// It bills tokens that it does not show.
     #[serde(default)]
     pub reasoning: Option<bool>,
+    /// How its prompts are counted. Without it the built-in table decides; a model that is not in it
+    /// has none, and each byte of its prompts is reserved as a token.
+    #[serde(default)]
+    pub tokenizer: Option<Tokenizer>,
 }
 
 impl ModelConfig {
@@ -119,6 +123,7 @@ impl ModelConfig {
             max_output_tokens: None,
             price: None,
             reasoning: None,
+            tokenizer: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nexus_events::catalog::{self, Catalog, Price};
+use nexus_events::catalog::{self, Catalog, Price, Tokenizer};
 
 use super::config::{ModelConfig, ProviderConfig, ProviderKind};
 use super::local::{EndpointResolver, LocalProvider};
@@ -119,6 +119,8 @@ pub struct ModelInfo {
     pub price_source: PriceSource,
     /// It bills tokens that it does not show.
     pub reasoning: bool,
+    /// How its prompts are counted, where that is known.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 /// A model and who serves it.
@@ -206,7 +208,8 @@ impl Models {
             .map(|entry| &entry.model)
     }
 
-    /// What the other roles are told: every name, bare and qualified.
+    /// What the other roles are told: every name, bare and qualified. Which agent prefers which
+    /// model is not known here.
     pub fn catalog(&self) -> Catalog {
         let info = |(name, entry): (&String, &Resolved)| {
             let ModelInfo {
@@ -214,6 +217,7 @@ impl Models {
                 context_tokens,
                 max_output_tokens,
                 price,
+                tokenizer,
                 ..
             } = entry.model.clone();
             (
@@ -223,6 +227,7 @@ impl Models {
                     context_tokens,
                     max_output_tokens,
                     price,
+                    tokenizer,
                 },
             )
         };
@@ -232,8 +237,17 @@ impl Models {
                 .map(|r| r.model.name)
                 .unwrap_or_default(),
             models: self.entries.iter().map(info).collect(),
-            ..Catalog::default()
+            price_version: self.price_version(),
+            agents: BTreeMap::new(),
         }
+    }
+
+    /// The date of the built-in prices, and where the configuration states others, a digest of them.
+    fn price_version(&self) -> String {
+        let configured = (self.entries.iter())
+            .filter(|(_, entry)| entry.model.price_source == PriceSource::Configured)
+            .map(|(name, entry)| (name.as_str(), entry.model.price));
+        price::version(configured)
     }
 
     fn unknown(&self, name: &str) -> UnknownModel {
@@ -318,5 +332,6 @@ fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> Model
         reasoning: model
             .reasoning
             .unwrap_or(known.is_some_and(|k| k.reasoning)),
+        tokenizer: model.tokenizer.or(known.map(|k| k.tokenizer)),
     }
 }

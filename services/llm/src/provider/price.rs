@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use nexus_events::catalog::Price;
+use nexus_events::catalog::{Price, Tokenizer};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// For a model whose price nobody gave: that of the dearest chat model on OpenAI's list.
 pub const CEILING: Price = Price {
@@ -40,6 +41,7 @@ pub(super) struct Known {
     pub(super) max_output_tokens: u64,
     #[serde(default)]
     pub(super) reasoning: bool,
+    pub(super) tokenizer: Tokenizer,
     pub(super) price: Price,
 }
 
@@ -65,6 +67,27 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 /// The day of the built-in list prices, `YYYY-MM-DD`.
 pub fn table_as_of() -> &'static str {
     &TABLE.as_of
+}
+
+/// Which prices these are: [`table_as_of`], and where others are configured `+` and eight digits of
+/// their digest, so that it is another when one of them is.
+pub(super) fn version<'a>(configured: impl Iterator<Item = (&'a str, Price)>) -> String {
+    let mut digest = Sha256::new();
+    let mut any = false;
+    for (name, price) in configured {
+        let Price {
+            input,
+            cached_input,
+            output,
+        } = price;
+        digest.update(format!("{name:?} {input} {cached_input} {output}\n"));
+        any = true;
+    }
+    if !any {
+        return table_as_of().to_owned();
+    }
+    let digest = hex::encode(digest.finalize());
+    format!("{}+{}", table_as_of(), &digest[..8])
 }
 
 pub(super) fn default_model() -> &'static str {

@@ -203,7 +203,9 @@ pub(crate) const AUDIT: &[Field] = &[
     Field::new("ACTION", "/action", Text(32)),
     Field::new("RESOURCE", "/resource_type", Text(16)),
     Field::new("ID", "/resource_id", Text(ID)),
-    Field::new("DETAILS", "/details", Text(80)),
+    Field::new("WHY", "/reason", Text(60)),
+    Field::new("FROM", "/ip_address", Text(39)),
+    Field::new("SEQ", "/seq", Count),
 ];
 
 /// `dlq list`.

@@ -128,9 +128,28 @@ impl Gateway {
     /// # Errors
     /// [`CliError`].
     pub(crate) async fn stream(&self, request: Request<'_>) -> Result<Response, CliError> {
-        let call = self
-            .call(Method::GET, &request)
-            .header(ACCEPT, "text/event-stream");
+        self.open(request, "text/event-stream").await
+    }
+
+    /// GET of lines of JSON; each piece that comes is given to `take`.
+    ///
+    /// # Errors
+    /// [`CliError`]; what came before is whole lines but for the last one.
+    pub(crate) async fn lines(
+        &self,
+        request: Request<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let response = self.open(request, "application/x-ndjson").await?;
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            take(&chunk.map_err(|error| self.unreachable(&error))?)?;
+        }
+        Ok(())
+    }
+
+    async fn open(&self, request: Request<'_>, accept: &str) -> Result<Response, CliError> {
+        let call = self.call(Method::GET, &request).header(ACCEPT, accept);
         let response = call
             .send()
             .await

@@ -6,6 +6,7 @@
 //! Rendering is pure and tested by what it prints; what reaches out is thin around it.
 
 mod ask;
+mod audit;
 mod dlq;
 mod doctor;
 pub(crate) mod endpoint;
@@ -32,7 +33,6 @@ mod view;
 use std::process::ExitCode;
 
 use ask::Asker;
-use ask::audit::AuditVerb;
 use ask::budgets::BudgetsVerb;
 use ask::catalog::{Catalog, CatalogVerb};
 use ask::policies::PoliciesVerb;
@@ -66,7 +66,7 @@ pub(crate) enum Client {
     /// Models
     Models(Ask<CatalogVerb>),
     /// Who did what, when, to what, and why it was allowed
-    Audit(Ask<AuditVerb>),
+    Audit(audit::AuditArgs),
     /// Commands that could not be handled: look at them, publish them again
     Dlq(dlq::DlqArgs),
     /// The read models: how far they are, rebuild, verify
@@ -120,6 +120,10 @@ impl Client {
                 args.servers.configured = configured;
                 return projections::run(args).await;
             }
+            Self::Audit(mut args) => {
+                args.servers.configured = configured;
+                return audit::run(args).await;
+            }
             Self::Doctor(mut args) => {
                 args.servers.configured = configured;
                 return doctor::run(args).await;
@@ -143,10 +147,6 @@ impl Client {
             Self::Tools(ask) => Catalog::Tools.list(&ask.split()?.1).await?,
             Self::Agents(ask) => Catalog::Agents.list(&ask.split()?.1).await?,
             Self::Models(ask) => Catalog::Models.list(&ask.split()?.1).await?,
-            Self::Audit(ask) => {
-                let (verb, asker) = ask.split()?;
-                verb.run(&asker).await?;
-            }
         }
         Ok(Exit::Done)
     }

@@ -98,8 +98,16 @@ impl Output {
 /// # Errors
 /// The other end of a pipe is gone.
 pub(crate) fn write(text: &str) -> Result<(), CliError> {
+    bytes(text.as_bytes())
+}
+
+/// The same for what is sent as it is.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(CliError::io("cannot write to standard output"))
 }

@@ -210,14 +210,14 @@ fn render(verified: &Verified, style: Style) -> String {
 }
 
 /// Shows how far it is, on a terminal, at most five times a second.
-struct Teller {
+pub(crate) struct Teller {
     what: &'static str,
     terminal: bool,
     told: Option<Instant>,
 }
 
 impl Teller {
-    fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Self {
             what,
             terminal: std::io::stderr().is_terminal(),
@@ -225,15 +225,20 @@ impl Teller {
         }
     }
 
-    fn tell(&mut self, progress: Progress) {
+    pub(crate) fn tell(&mut self, progress: Progress) {
+        let what = self.what;
+        self.show(|| line(what, &progress));
+    }
+
+    pub(crate) fn show(&mut self, line: impl FnOnce() -> String) {
         let soon = self.told.is_some_and(|told| told.elapsed() < TELL_EVERY);
         if self.terminal && !soon {
             self.told = Some(Instant::now());
-            eprint!("\r\x1b[K{}", line(self.what, &progress));
+            eprint!("\r\x1b[K{}", line());
         }
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.told.is_some() {
             eprint!("\r\x1b[K");
         }
@@ -254,7 +259,7 @@ fn line(what: &str, progress: &Progress) -> String {
     )
 }
 
-fn failed(error: FillError) -> CliError {
+pub(crate) fn failed(error: FillError) -> CliError {
     let what = "the read models".to_owned();
     CliError::Server {
         what,

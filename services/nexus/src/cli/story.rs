@@ -163,6 +163,7 @@ impl Story {
                 self.granted_calls += 1;
                 vec![words::held(&granted)]
             }
+            RunEvent::RunParked(_) | RunEvent::ModelDowngraded(_) => vec![],
             RunEvent::ReservationRefused(refused) => vec![refusal(&refused)],
             RunEvent::ReservationLapsed(lapsed) => {
                 self.known_calls += 1;

@@ -95,6 +95,7 @@ impl Judged {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![role.to_owned()],
+                source: None,
             },
             trace_id: None,
         };
@@ -197,6 +198,7 @@ impl Judged {
         let actor = Actor {
             user: user.into(),
             roles: vec![role.into()],
+            source: None,
         };
         let events = run::decide_approval(&self.run, &command, &actor, now());
         let events = events.map_err(|error| error.code().to_owned())?;

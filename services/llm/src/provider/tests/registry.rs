@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use nexus_events::catalog::Tokenizer;
+
 use super::*;
 use crate::provider::models::ConfigError;
-use crate::provider::price::{CEILING, FREE};
+use crate::provider::price::{CEILING, FREE, table_as_of};
 
 fn build(toml: &str, env: &[(&str, &str)], local: bool) -> Result<Models, ConfigError> {
     install_tls();
@@ -149,4 +151,38 @@ fn a_configuration_that_cannot_work_is_refused_with_its_reason() {
     assert!(matches!(refused(&twice), ConfigError::DuplicateProvider(_)));
     let local = "[[providers]]\nname = \"l\"\nkind = \"local\"\n";
     assert!(matches!(refused(local), ConfigError::NoLocalModel(_)));
+}
+
+#[test]
+fn prompts_are_counted_as_configured_or_as_the_table_knows() {
+    let two = TWO.replace(
+        "name = \"mystery\"",
+        "name = \"mystery\"\ntokenizer = \"cl100k_base\"",
+    );
+    let catalog = build(&two, &[("CORP_KEY", "k")], true).unwrap().catalog();
+    let tokenizer = |name: &str| catalog.get(name).unwrap().tokenizer;
+    assert_eq!(tokenizer("mystery"), Some(Tokenizer::Cl100kBase));
+    assert_eq!(tokenizer("corp/gpt-4o-mini"), Some(Tokenizer::O200kBase));
+    assert_eq!(tokenizer("big"), None);
+    assert_eq!(tokenizer("qwen2.5-coder-0.5b-instruct"), None);
+}
+
+#[test]
+fn another_configured_price_is_another_version_of_prices() {
+    let version = |toml: &str| {
+        let models = build(toml, &[("CORP_KEY", "k"), ("OPENAI_API_KEY", "k")], true);
+        models.unwrap().catalog().price_version
+    };
+    assert_eq!(version(""), table_as_of(), "the built-in ones alone");
+    let two = version(TWO);
+    assert_eq!(two, version(TWO));
+    let (date, digest) = two.split_once('+').unwrap();
+    assert_eq!((date, digest.len()), (table_as_of(), 8));
+    for (from, to) in [
+        ("input = 1000000", "input = 1000001"),
+        ("cached_input = 100000", "cached_input = 100001"),
+        ("output = 4000000", "output = 4000001"),
+    ] {
+        assert_ne!(version(&TWO.replace(from, to)), two, "{to}");
+    }
 }

@@ -82,6 +82,7 @@ impl BudgetsVerb {
                     tokens,
                     cost_usd_micros: usd,
                     time_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
+                    ..Limits::default()
                 };
                 let body = json!({ "window": window, "limits": limits });
                 let path = scope.path();

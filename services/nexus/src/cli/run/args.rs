@@ -75,6 +75,7 @@ impl BudgetArgs {
             tokens: self.budget_tokens,
             cost_usd_micros: self.budget_usd,
             time_seconds: self.budget_seconds,
+            ..Budget::default()
         };
         (budget != Budget::default()).then_some(budget)
     }
@@ -133,6 +134,7 @@ pub(super) fn command(args: RunArgs) -> Result<StartRun, CliError> {
         tools,
         budget: args.budget.budget(),
         metadata: BTreeMap::from_iter(args.metadata),
+        parent_run_id: None,
     })
 }
 
@@ -200,6 +202,7 @@ mod tests {
             tokens: Some(10),
             cost_usd_micros: Some(50_000),
             time_seconds: None,
+            ..Budget::default()
         };
         assert_eq!(command.budget, Some(budget));
         assert_eq!(command.tools, Some(vec!["a".to_owned(), "b".to_owned()]));

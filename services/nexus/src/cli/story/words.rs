@@ -62,7 +62,7 @@ pub(super) fn refusal(refused: &ReservationRefused) -> Line {
                 .saturating_sub(refused.reserved)
         ),
         count(refused.limit),
-        refused.unit,
+        refused.unit.as_str(),
         refused.window.as_str(),
         count(refused.needed),
     );

@@ -1,0 +1,52 @@
+//! Tokens of what is said to a run, counted while the whole text is at hand and recorded with it, so
+//! that neither a replay nor the ledger's role counts again.
+
+use nexus_bus::store::ReadHint;
+use nexus_bus::{Delivery, Failure};
+use nexus_events::command::StartRun;
+use nexus_events::run::{self, Run};
+use nexus_events::{DomainError, RunId};
+
+use crate::RunRole;
+
+impl RunRole {
+    /// Tokens of the first prompt of the run that the command starts, `input` included; none where a
+    /// model of the run has no tokenizer.
+    pub(crate) async fn prompt_tokens(
+        &self,
+        command: &StartRun,
+        input: &str,
+    ) -> Result<Option<u64>, DomainError> {
+        let chosen = run::choose(command, &self.catalog)?;
+        let tokenizers = self.catalog.tokenizers(chosen.agent.name, &chosen.model);
+        if tokenizers.is_empty() {
+            return Ok(None);
+        }
+        let prompt = run::prompt(chosen.agent, &chosen.tools);
+        let mut texts: Vec<&str> = prompt.texts.iter().map(String::as_str).collect();
+        texts.push(input);
+        let counted = nexus_tokens::most(&tokenizers, &texts).await;
+        Ok(counted.map(|tokens| tokens.saturating_add(prompt.template_tokens)))
+    }
+
+    /// Tokens of a text that a run is told; none for a run that does not exist.
+    pub(crate) async fn signal_tokens(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+        text: &str,
+    ) -> Result<Option<u64>, Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let tokenizers = {
+            let id = run_id.into();
+            // However old what is cached may be: agent and model are those of the start.
+            let run = (self.store).load::<Run>(tenant, &id, ReadHint::UNKNOWN);
+            let run = run.await?;
+            let Some(info) = run.state.info() else {
+                return Ok(None);
+            };
+            self.catalog.tokenizers(&info.agent.name, &info.model)
+        };
+        Ok(nexus_tokens::most(&tokenizers, &[text]).await)
+    }
+}
