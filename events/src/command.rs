@@ -364,6 +364,76 @@ pub struct ActivateBundle {
     pub digest: String,
 }
 
+/// `policy.shadow`: ask a bundle beside the active one; it changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowBundle {
+    /// Digest of a published bundle, or `builtin`; absent or null for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// `policy.rollback`: decide by the bundle that was active before this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollBackBundle {}
+
+/// `policy.try`: decide on an input that somebody wrote. Nothing is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TryPolicy {
+    /// What the rules see as `input`.
+    pub input: serde_json::Value,
+    /// Digest of the bundle to ask, or `builtin`; the active one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Instead of a digest: the files of a bundle, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modules: BTreeMap<String, String>,
+    /// With files: their data document.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `policy.explain`: why a run's steps were judged as they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainPolicy {
+    /// The run.
+    pub run_id: RunId,
+    /// Only of this turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u32>,
+    /// Only of this tool call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+}
+
+/// `policy.backtest`: make recorded decisions again by another bundle. One answer covers a stretch of
+/// the log; with its `next_seq` as `from_seq` the next goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BacktestPolicy {
+    /// Digest of a published bundle, or `builtin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Instead of a digest: the files of a bundle, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modules: BTreeMap<String, String>,
+    /// With files: their data document.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub data: serde_json::Map<String, serde_json::Value>,
+    /// Decisions from this moment on; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Decisions before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Where to go on: the `next_seq` of the answer before. Takes the place of `since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_seq: Option<u64>,
+}
+
 /// `llm.call`: call the model for a run's turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallModel {
@@ -587,6 +657,16 @@ commands! {
     PublishBundle(PublishBundle) = "policy" "publish" "nexus.policy.publish.v1" public,
     /// Decide by a bundle.
     ActivateBundle(ActivateBundle) = "policy" "activate" "nexus.policy.activate.v1" public,
+    /// Ask a bundle beside the active one.
+    ShadowBundle(ShadowBundle) = "policy" "shadow" "nexus.policy.shadow.v1" public,
+    /// Decide by the bundle before this one.
+    RollBackBundle(RollBackBundle) = "policy" "rollback" "nexus.policy.rollback.v1" public,
+    /// Decide on an input, without effect.
+    TryPolicy(TryPolicy) = "policy" "try" "nexus.policy.try.v1" public,
+    /// Say why a run's steps were judged as they were.
+    ExplainPolicy(ExplainPolicy) = "policy" "explain" "nexus.policy.explain.v1" public,
+    /// Make recorded decisions again by another bundle.
+    BacktestPolicy(BacktestPolicy) = "policy" "backtest" "nexus.policy.backtest.v1" public,
     /// Call a model.
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
     /// Execute a tool call.

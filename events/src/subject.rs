@@ -35,6 +35,11 @@ pub fn events(tenant: &Tenant, kind: AggregateKind, id: &AggregateId) -> String 
     format!("nexus.{tenant}.evt.{}.{id}", kind.as_str())
 }
 
+/// Where the commits of all runs of a tenant are stored.
+pub fn events_of_runs(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.evt.run.*")
+}
+
 /// Where accepted commits of an aggregate are republished.
 pub fn log(tenant: &Tenant, kind: AggregateKind, id: &AggregateId) -> String {
     format!("nexus.{tenant}.log.{}.{id}", kind.as_str())

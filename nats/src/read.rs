@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::{HeaderMap, Message, StatusCode};
@@ -44,6 +45,12 @@ impl Stored {
         self.headers
             .get(async_nats::header::NATS_MESSAGE_ID)
             .map(|id| id.as_str())
+    }
+
+    /// Sequence of the commit on the same subject that it was written after; 0 for the first.
+    pub fn follows(&self) -> Option<u64> {
+        let after = self.headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE)?;
+        after.as_str().parse().ok()
     }
 }
 

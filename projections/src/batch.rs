@@ -14,6 +14,7 @@ use crate::model::budgets::Budgets;
 use crate::model::llm_calls::LlmCalls;
 use crate::model::messages::Messages;
 use crate::model::policy_bundles::PolicyBundles;
+use crate::model::policy_shadows::PolicyShadows;
 use crate::model::reservations::Reservations;
 use crate::model::sessions::Sessions;
 use crate::model::tool_calls::ToolCalls;
@@ -30,6 +31,7 @@ pub struct Batch {
     audit_logs: AuditLogs,
     budgets: Budgets,
     policy_bundles: PolicyBundles,
+    policy_shadows: PolicyShadows,
     first_seq: u64,
     last_seq: u64,
     last_time: Timestamp,
@@ -66,6 +68,7 @@ impl Batch {
                     self.approvals.run(&at, *run, event);
                     self.tool_calls.run(&at, *run, event);
                     self.llm_calls.run(&at, *run, event);
+                    self.policy_shadows.run(&at, event);
                     self.audit_logs.run(&at, *run, event);
                 }
             }
@@ -146,6 +149,7 @@ impl Batch {
         self.llm_calls.write(db).await?;
         self.audit_logs.write(chains, db).await?;
         self.policy_bundles.write(db).await?;
+        self.policy_shadows.write(db).await?;
         self.budgets.write(held, db).await
     }
 }

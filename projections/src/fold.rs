@@ -134,10 +134,7 @@ pub(crate) mod testing {
             rules: vec![],
             bundle: "builtin".into(),
             duration_us: 1,
-            error: None,
-            void: None,
-            approval: None,
-            obligations: Default::default(),
+            ..PolicyDecided::default()
         }
     }
 

@@ -1,20 +1,29 @@
-//! A tenant's policy: which bundles exist, and which one decides.
+//! A tenant's policy: which bundles exist, which one decides, and which one is tried in its shadow.
 
+mod answer;
+mod backtest;
 mod duty;
+mod lifecycle;
+mod shadow;
 
+pub use answer::{DryDecision, Explained, Explanation};
+pub use backtest::{BacktestReport, Change, MOST_CHANGES, Outcome};
 pub use duty::{ApprovalRequirement, Obligations};
+pub use lifecycle::{activate, publish, roll_back, set_shadow};
+pub use shadow::{Difference, ShadowDecided};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, AggregateKind, Position, events};
 use crate::body::Body;
-use crate::error::DomainError;
 
 /// Names the bundle that ships with the platform, active until another one is.
 pub const BUILTIN: &str = "builtin";
+/// Activations that are remembered: so many times in a row can be rolled back.
+const MOST_HISTORY: usize = 64;
 
 events! {
     /// What a policy records.
@@ -23,6 +32,8 @@ events! {
         BundlePublished(BundlePublished) = "nexus.policy.bundle-published.v1",
         /// From here on it decides.
         BundleActivated(BundleActivated) = "nexus.policy.bundle-activated.v1",
+        /// From here on it is asked beside the active one, and changes nothing.
+        BundleShadowed(BundleShadowed) = "nexus.policy.bundle-shadowed.v1",
     }
 }
 
@@ -38,10 +49,21 @@ pub struct BundlePublished {
 }
 
 /// From here on it decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BundleActivated {
     /// Its digest, or [`BUILTIN`].
     pub digest: String,
+    /// It decided before, and this one was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+}
+
+/// From here on it is asked beside the active one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BundleShadowed {
+    /// Its digest, or [`BUILTIN`]; absent when none is in shadow any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// The state of a tenant's policy.
@@ -51,6 +73,10 @@ pub struct Policy {
     pub bundles: BTreeMap<String, BundlePublished>,
     /// Digest of the active one; none means [`BUILTIN`].
     pub active: Option<String>,
+    /// Digest of the one in shadow, or [`BUILTIN`].
+    pub shadow: Option<String>,
+    /// What was active before, the latest at the end.
+    pub history: VecDeque<String>,
 }
 
 impl Policy {
@@ -59,6 +85,28 @@ impl Policy {
         self.active
             .as_ref()
             .and_then(|digest| self.bundles.get(digest))
+    }
+
+    /// Digest of the active one, or [`BUILTIN`].
+    pub fn active_digest(&self) -> &str {
+        self.active.as_deref().unwrap_or(BUILTIN)
+    }
+
+    /// Whether a bundle can be named.
+    pub fn has(&self, digest: &str) -> bool {
+        digest == BUILTIN || self.bundles.contains_key(digest)
+    }
+
+    fn activated(&mut self, activated: &BundleActivated) {
+        if activated.instead_of.is_some() {
+            self.history.pop_back();
+        } else {
+            self.history.push_back(self.active_digest().to_owned());
+            if self.history.len() > MOST_HISTORY {
+                self.history.pop_front();
+            }
+        }
+        self.active = (activated.digest != BUILTIN).then(|| activated.digest.clone());
     }
 }
 
@@ -72,97 +120,8 @@ impl Aggregate for Policy {
                 self.bundles
                     .insert(published.digest.clone(), published.clone());
             }
-            PolicyEvent::BundleActivated(activated) => {
-                self.active = (activated.digest != BUILTIN).then(|| activated.digest.clone());
-            }
+            PolicyEvent::BundleActivated(activated) => self.activated(activated),
+            PolicyEvent::BundleShadowed(shadowed) => self.shadow.clone_from(&shadowed.digest),
         }
-    }
-}
-
-/// Accepts a bundle that was compiled and tested; the same one again is no event.
-pub fn publish(policy: &Policy, bundle: BundlePublished, then_activate: bool) -> Vec<PolicyEvent> {
-    let digest = bundle.digest.clone();
-    let mut events = vec![];
-    if !policy.bundles.contains_key(&digest) {
-        events.push(bundle.into());
-    }
-    if then_activate && policy.active.as_deref() != Some(digest.as_str()) {
-        events.push(BundleActivated { digest }.into());
-    }
-    events
-}
-
-/// Decides by a bundle from here on; by the active one is no event.
-///
-/// # Errors
-/// No such bundle was published.
-pub fn activate(policy: &Policy, digest: &str) -> Result<Vec<PolicyEvent>, DomainError> {
-    if digest != BUILTIN && !policy.bundles.contains_key(digest) {
-        return Err(DomainError::NotFound {
-            what: "policy bundle",
-            id: digest.to_owned(),
-        });
-    }
-    if policy.active.as_deref().unwrap_or(BUILTIN) == digest {
-        return Ok(vec![]);
-    }
-    Ok(vec![
-        BundleActivated {
-            digest: digest.to_owned(),
-        }
-        .into(),
-    ])
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
-    use super::*;
-
-    fn fold(events: &[PolicyEvent]) -> Policy {
-        let mut policy = Policy::default();
-        for event in events {
-            policy.evolve(event, Position::default());
-        }
-        policy
-    }
-
-    #[test]
-    fn only_a_published_bundle_is_activated_and_going_back_works() {
-        let bundle = BundlePublished {
-            digest: "sha256:1".into(),
-            modules: BTreeMap::new(),
-            data: "{}".into(),
-        };
-        assert_eq!(
-            activate(&Policy::default(), "sha256:1").unwrap_err().code(),
-            "not_found"
-        );
-        let mut log = publish(&Policy::default(), bundle.clone(), true);
-        assert_eq!(fold(&log).active_bundle(), Some(&bundle));
-        assert_eq!(publish(&fold(&log), bundle, true), vec![]);
-        log.extend(activate(&fold(&log), BUILTIN).unwrap());
-        assert_eq!(fold(&log).active_bundle(), None);
-        assert_eq!(activate(&fold(&log), BUILTIN).unwrap(), vec![]);
-    }
-
-    #[test]
-    fn a_bundle_is_published_once_and_may_be_activated_later() {
-        let bundle = BundlePublished {
-            digest: "sha256:2".into(),
-            modules: BTreeMap::new(),
-            data: "{}".into(),
-        };
-        let mut log = publish(&Policy::default(), bundle.clone(), false);
-        assert_eq!(log.len(), 1);
-        assert_eq!(fold(&log).active_bundle(), None);
-        let again = publish(&fold(&log), bundle, true);
-        assert!(
-            matches!(again[..], [PolicyEvent::BundleActivated(_)]),
-            "{again:?}"
-        );
-        log.extend(activate(&fold(&log), "sha256:2").unwrap());
-        assert_eq!(fold(&log).active.as_deref(), Some("sha256:2"));
-        assert_eq!(activate(&fold(&log), "sha256:2").unwrap(), vec![]);
     }
 }

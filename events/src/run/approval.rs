@@ -51,6 +51,11 @@ fn subject_with(run: &Run, point: &PolicyPoint, arguments: Option<&Value>) -> St
     format!("sha256:{}", hex::encode(Sha256::digest(whole.to_string())))
 }
 
+/// Whether people were asked about a step so often that asking again is a denial.
+pub fn asked_too_often(run: &Run, point: &PolicyPoint) -> bool {
+    run.questions(point) >= MOST_QUESTIONS
+}
+
 fn call_of<'a>(run: &'a Run, point: &PolicyPoint) -> Option<&'a ToolCall> {
     match point {
         PolicyPoint::ToolCall { turn, call_id } => {
@@ -69,7 +74,7 @@ pub(super) fn question(
 ) -> Option<ApprovalRequested> {
     let info = run.info()?;
     let asked = run.questions(&decided.point);
-    if asked >= MOST_QUESTIONS {
+    if asked_too_often(run, &decided.point) {
         return None;
     }
     let call = call_of(run, &decided.point);

@@ -10,9 +10,9 @@ use crate::body::Body;
 use crate::command::Budget;
 use crate::envelope::Actor;
 use crate::ids::{ApprovalId, ReservationId, RunId, SessionId};
-use crate::ledger::{Amounts, OwnLimits, Scope, Shortage, Unit, Window};
+use crate::ledger::{Amounts, Limits, OwnLimits, Scope, Shortage, Unit, Window};
 use crate::model::{FinishReason, ToolCall, Usage};
-use crate::policy::{ApprovalRequirement, Obligations};
+use crate::policy::{ApprovalRequirement, Obligations, ShadowDecided};
 use crate::time::Timestamp;
 
 events! {
@@ -158,10 +158,11 @@ pub struct AgentRef {
 }
 
 /// Where policy is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum PolicyPoint {
     /// Before the run does anything.
+    #[default]
     #[serde(rename = "run.start")]
     RunStart,
     /// Before a model is called.
@@ -192,7 +193,7 @@ impl PolicyPoint {
 }
 
 /// Policy judged what the run is about to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyDecided {
     /// What was judged.
     pub point: PolicyPoint,
@@ -218,6 +219,13 @@ pub struct PolicyDecided {
     /// What whoever goes ahead must keep to.
     #[serde(default, skip_serializing_if = "Obligations::is_empty")]
     pub obligations: Obligations,
+    /// What policy was told is left of the session's budget; absent where nothing was limited. The
+    /// rest of the question is on the run's log, this is the ledger's: so that it can be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<Limits>,
+    /// What the bundle in shadow would have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowDecided>,
 }
 
 /// People are asked whether a step may go ahead. The answer is good for exactly this.

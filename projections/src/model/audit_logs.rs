@@ -163,8 +163,18 @@ impl AuditLogs {
                     .with(json!({ "modules": modules }));
             }
             PolicyEvent::BundleActivated(activated) => {
+                let instead = (activated.instead_of.as_ref())
+                    .map_or_else(|| json!({}), |digest| json!({ "instead_of": digest }));
                 self.add(at, "policy.activated", "policy_bundle", &activated.digest)
-                    .commanded();
+                    .commanded()
+                    .with(instead);
+            }
+            PolicyEvent::BundleShadowed(shadowed) => {
+                let (action, digest) = match &shadowed.digest {
+                    Some(digest) => ("policy.shadowed", digest.as_str()),
+                    None => ("policy.unshadowed", "*"),
+                };
+                self.add(at, action, "policy_bundle", digest).commanded();
             }
         }
     }

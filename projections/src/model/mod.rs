@@ -9,6 +9,7 @@ pub(crate) mod budgets;
 pub(crate) mod llm_calls;
 pub(crate) mod messages;
 pub(crate) mod policy_bundles;
+pub(crate) mod policy_shadows;
 pub(crate) mod reservations;
 pub(crate) mod runs_in_flight;
 pub(crate) mod sessions;

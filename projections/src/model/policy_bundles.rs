@@ -58,6 +58,9 @@ impl PolicyBundles {
                 PolicyEvent::BundleActivated(activated) => {
                     activate(db, change, &text::name(&activated.digest)).await?;
                 }
+                PolicyEvent::BundleShadowed(shadowed) => {
+                    shadow(db, change, shadowed.digest.as_deref()).await?;
+                }
             }
         }
         Ok(())
@@ -69,17 +72,7 @@ impl PolicyBundles {
 async fn activate(db: &mut PgConnection, change: &Change, digest: &str) -> sqlx::Result<()> {
     let (tenant, seq) = (change.tenant.as_str(), text::seq(change.seq));
     if digest == BUILTIN {
-        sqlx::query!(
-            "INSERT INTO policy_bundles (tenant, digest, active, modules, data, seq)
-             VALUES ($1, $2, false, $3, $4, $5) ON CONFLICT (tenant, digest) DO NOTHING",
-            tenant,
-            digest,
-            json!({}),
-            json!(""),
-            seq,
-        )
-        .execute(&mut *db)
-        .await?;
+        builtin(db, change).await?;
     }
     sqlx::query!(
         "UPDATE policy_bundles SET
@@ -93,6 +86,39 @@ async fn activate(db: &mut PgConnection, change: &Change, digest: &str) -> sqlx:
         text::at(change.at),
         change.user.as_deref(),
         seq,
+    )
+    .execute(&mut *db)
+    .await?;
+    Ok(())
+}
+
+/// Puts one bundle in shadow and takes the other out, or only that.
+async fn shadow(db: &mut PgConnection, change: &Change, digest: Option<&str>) -> sqlx::Result<()> {
+    if digest == Some(BUILTIN) {
+        builtin(db, change).await?;
+    }
+    sqlx::query!(
+        "UPDATE policy_bundles SET in_shadow = COALESCE(digest = $2, false), seq = $3
+         WHERE tenant = $1 AND (in_shadow OR digest = $2) AND seq <= $3",
+        change.tenant.as_str(),
+        digest.map(text::name),
+        text::seq(change.seq),
+    )
+    .execute(&mut *db)
+    .await?;
+    Ok(())
+}
+
+/// The bundle that ships with the platform gets a row when the log first names it.
+async fn builtin(db: &mut PgConnection, change: &Change) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO policy_bundles (tenant, digest, active, modules, data, seq)
+         VALUES ($1, $2, false, $3, $4, $5) ON CONFLICT (tenant, digest) DO NOTHING",
+        change.tenant.as_str(),
+        BUILTIN,
+        json!({}),
+        json!(""),
+        text::seq(change.seq),
     )
     .execute(&mut *db)
     .await?;

@@ -25,7 +25,7 @@ pub use approvals::{
 pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};
-pub use policies::BundleRow;
+pub use policies::{BundleRow, ShadowCounts};
 pub use reservations::{
     Line, ReservationCursor, ReservationFilter, ReservationRow, ReservationStatus, WaitingFor,
 };

@@ -14,7 +14,9 @@ use nexus_events::ledger::{
     self, Amounts, Ledger, LedgerEvent, Limits, OnExhausted, Scope, Window,
 };
 use nexus_events::model::{FinishReason, ToolCall, Usage};
-use nexus_events::policy::{BundleActivated, BundlePublished, PolicyEvent};
+use nexus_events::policy::{
+    BundleActivated, BundlePublished, Difference, PolicyEvent, ShadowDecided,
+};
 use nexus_events::run::*;
 use nexus_events::session::*;
 use nexus_events::{
@@ -577,12 +579,12 @@ impl World {
                 };
                 self.policy(
                     &tenant,
-                    vec![published.into(), BundleActivated { digest }.into()],
+                    vec![published.into(), activated(digest)],
                 );
             }
             _ => {
                 let digest = "builtin".to_owned();
-                self.policy(&tenant, vec![BundleActivated { digest }.into()]);
+                self.policy(&tenant, vec![activated(digest)]);
                 if let Some((tenant, session, _)) = self.sessions.pop() {
                     self.session(
                         &tenant,
@@ -733,6 +735,14 @@ fn labels() -> BTreeMap<String, String> {
     BTreeMap::from([("team".to_owned(), "search".to_owned())])
 }
 
+fn activated(digest: String) -> PolicyEvent {
+    let activated = BundleActivated {
+        digest,
+        instead_of: None,
+    };
+    activated.into()
+}
+
 fn decided(point: PolicyPoint, allowed: bool) -> PolicyDecided {
     PolicyDecided {
         point,
@@ -748,10 +758,17 @@ fn decided(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         rules: vec!["data.nexus.allow".into()],
         bundle: "builtin".into(),
         duration_us: 12,
-        error: None,
-        void: None,
-        approval: None,
-        obligations: Default::default(),
+        shadow: Some(ShadowDecided {
+            bundle: "builtin".into(),
+            differs: (!allowed).then_some(Difference::WouldAllow),
+            allowed: true,
+            approval: false,
+            rules: vec![],
+            reasons: vec![],
+            error: None,
+            duration_us: 9,
+        }),
+        ..PolicyDecided::default()
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn session_left(
     tenant: &Tenant,
     reference: &RunRef,
     delivery: &Delivery,
-) -> Result<Option<engine::Budget>, Failure> {
+) -> Result<Option<Limits>, Failure> {
     let (session, limits) = {
         let run = process::load_run(store, delivery, reference).await?;
         let Some(info) = run.state.info() else {
@@ -42,13 +42,18 @@ pub(crate) async fn session_left(
         .copied();
     // Before its first reservation, a session's limits are known from the run alone.
     let left = account.map_or(limits, |account| Some(account.limits.left(account.used())));
-    Ok(left
-        .filter(|left| *left != Limits::default())
-        .map(|left| engine::Budget {
-            tokens: left.tokens,
-            cost_usd_micros: left.cost_usd_micros,
-            time_ms: left.time_ms,
-        }))
+    Ok(left.and_then(told))
+}
+
+/// What policy is told of it: tokens, money and time; none where none of them is limited.
+fn told(left: Limits) -> Option<Limits> {
+    let told = Limits {
+        tokens: left.tokens,
+        cost_usd_micros: left.cost_usd_micros,
+        time_ms: left.time_ms,
+        ..Limits::default()
+    };
+    (left != Limits::default()).then_some(told)
 }
 
 /// The input for one point; none for a run that does not exist.
@@ -57,7 +62,7 @@ pub(crate) fn build(
     point: &PolicyPoint,
     tenant: &Tenant,
     catalog: &Catalog,
-    left: Option<engine::Budget>,
+    left: Option<Limits>,
     now: Timestamp,
 ) -> Option<engine::Input> {
     let info = run.info()?;
@@ -75,7 +80,11 @@ pub(crate) fn build(
     let mut input = engine::Input::new(kind, tenant.as_str(), user);
     input.session = Some(engine::Session {
         id: info.session.id.to_string(),
-        budget: left,
+        budget: left.map(|left| engine::Budget {
+            tokens: left.tokens,
+            cost_usd_micros: left.cost_usd_micros,
+            time_ms: left.time_ms,
+        }),
         policy_context: info
             .session
             .policy_context

@@ -16,11 +16,24 @@ pub(crate) fn judge(
     bundle: &BundleInForce,
     run: &Run,
     point: PolicyPoint,
+    input: Input,
+    catalog: &Catalog,
+) -> PolicyDecided {
+    judge_as(bundle.digest(), bundle, run, point, input, catalog)
+}
+
+/// Judges a step as if the bundle had asked for the approvals that another one, `decides`, asked for:
+/// what a bundle in shadow is asked, or one that is tried on history.
+pub(crate) fn judge_as(
+    decides: &str,
+    bundle: &BundleInForce,
+    run: &Run,
+    point: PolicyPoint,
     mut input: Input,
     catalog: &Catalog,
 ) -> PolicyDecided {
     let approved = run.approved(&point);
-    let valid = approved.filter(|approved| is_valid(approved, bundle, run, &point));
+    let valid = approved.filter(|approved| is_valid(approved, decides, run, &point));
     input.approval = valid.map(approval);
     let decision = ask(bundle, &input);
     let would = matches!(decision.effect, Effect::Deny)
@@ -55,12 +68,8 @@ fn approval_would_allow(bundle: &BundleInForce, input: &Input) -> bool {
 }
 
 /// An approval is good for exactly what was asked, under the bundle that asked.
-fn is_valid(approved: &Approved, bundle: &BundleInForce, run: &Run, point: &PolicyPoint) -> bool {
-    let digest = match bundle {
-        BundleInForce::Ready(bundle) => bundle.digest(),
-        BundleInForce::Broken { digest, .. } => digest,
-    };
-    approved.bundle == digest && approved.subject == subject_of(run, point)
+fn is_valid(approved: &Approved, decides: &str, run: &Run, point: &PolicyPoint) -> bool {
+    approved.bundle == decides && approved.subject == subject_of(run, point)
 }
 
 fn approval(approved: &Approved) -> Approval {
@@ -89,6 +98,8 @@ fn recorded(point: PolicyPoint, decision: Decision, approval_would_allow: bool) 
         void: None,
         approval,
         obligations: decision.obligations,
+        budget_left: None,
+        shadow: None,
     }
 }
 

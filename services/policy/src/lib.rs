@@ -6,9 +6,15 @@
 pub mod engine;
 
 mod active;
+mod asked;
+mod backtest;
+mod explain;
 mod input;
 mod judge;
 mod publish;
+mod replay;
+mod shadow;
+mod work;
 
 use std::sync::Arc;
 
@@ -20,7 +26,8 @@ use nexus_events::catalog::Catalog;
 use nexus_events::command::RunRef;
 use nexus_events::run::{self, PolicyPoint, Run};
 
-use active::ActiveBundles;
+use active::{ActiveBundles, InForce};
+use work::Places;
 
 /// What the role takes, and how.
 pub const SPEC: RoleSpec = RoleSpec {
@@ -36,25 +43,29 @@ pub struct PolicyRole {
     objects: Objects,
     catalog: Arc<Catalog>,
     bundles: ActiveBundles,
+    places: Places,
 }
 
 impl PolicyRole {
     /// The role over a bus. The catalog tells policy which provider serves a model.
     pub fn new(store: Store, objects: Objects, catalog: Arc<Catalog>) -> Self {
         let bundles = ActiveBundles::new(store.clone(), objects.clone());
+        shadow::announce();
         Self {
             bus: store.bus().clone(),
             store,
             objects,
             catalog,
             bundles,
+            places: Places::new(),
         }
     }
 
     async fn evaluate(&self, delivery: &Delivery, reference: RunRef) -> Result<(), Failure> {
         let tenant = &delivery.envelope.tenant;
-        let bundle = self.bundles.in_force(tenant).await?;
         let left = input::session_left(&self.store, tenant, &reference, delivery).await?;
+        // Last, so that what decides is as new as can be when the decision is recorded.
+        let InForce { active, shadow } = self.bundles.in_force(tenant).await?;
         let now = self.bus.now();
         let run = process::load_run(&self.store, delivery, &reference).await?;
         let state = &run.state;
@@ -63,7 +74,13 @@ impl PolicyRole {
             let Some(input) = input::build(state, &point, tenant, &self.catalog, left, now) else {
                 continue;
             };
-            let decided = judge::judge(&bundle, state, point, input, &self.catalog);
+            let question = shadow.is_some().then(|| input.clone());
+            let mut decided = judge::judge(&active, state, point, input, &self.catalog);
+            decided.budget_left = left;
+            if let (Some(shadow), Some(input)) = (&shadow, question) {
+                let said = shadow::beside(shadow, &decided, state, input, &self.catalog);
+                decided.shadow = Some(said);
+            }
             let ends_run = !decided.allowed && is_fatal(&decided.point);
             decisions.push(decided);
             if ends_run {
@@ -83,6 +100,11 @@ impl Handler for PolicyRole {
             Command::EvaluatePolicy(evaluate) => self.evaluate(&delivery, evaluate.run).await,
             Command::PublishBundle(bundle) => self.publish(&delivery, bundle).await,
             Command::ActivateBundle(activate) => self.activate(&delivery, activate.digest).await,
+            Command::ShadowBundle(shadow) => self.shadow(&delivery, shadow.digest).await,
+            Command::RollBackBundle(_) => self.roll_back(&delivery).await,
+            Command::TryPolicy(command) => self.try_policy(&delivery, command).await,
+            Command::ExplainPolicy(command) => self.explain(&delivery, command).await,
+            Command::BacktestPolicy(command) => self.backtest(&delivery, command).await,
             other => Err(Failure::Dead {
                 reason: format!("{} is not a command of the policy role", other.type_name()),
             }),

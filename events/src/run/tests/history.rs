@@ -99,10 +99,7 @@ pub(super) fn judged(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         rules: vec!["rule".into()],
         bundle: "builtin".into(),
         duration_us: 5,
-        error: None,
-        void: None,
-        approval: None,
-        obligations: Default::default(),
+        ..PolicyDecided::default()
     }
 }
 

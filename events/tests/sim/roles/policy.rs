@@ -32,9 +32,6 @@ fn judge(world: &mut World, point: PolicyPoint) -> PolicyDecided {
         rules: vec![],
         bundle: "builtin".to_owned(),
         duration_us: 1,
-        error: None,
-        void: None,
-        approval: None,
-        obligations: Default::default(),
+        ..PolicyDecided::default()
     }
 }

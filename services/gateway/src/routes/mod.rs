@@ -20,7 +20,11 @@ mod system;
 use axum::Router;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
-use nexus_events::command::{OpenSession, PublishBundle, StartRun};
+use nexus_events::command::{
+    BacktestPolicy, ExplainPolicy, OpenSession, PublishBundle, RollBackBundle, ShadowBundle,
+    StartRun, TryPolicy,
+};
+use nexus_events::policy::{BacktestReport, DryDecision, Explanation};
 use nexus_projections::query::{
     AlertRow, ApprovalRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow, SessionRow,
     SpendPage,
@@ -368,6 +372,53 @@ pub(crate) fn all() -> Vec<Route> {
         .answer::<policies::PolicyDone>(200, "It decides")
         .answer::<policies::PolicyDone>(202, "Accepted; `seq` is null")
         .problems(&[404, 503]),
+        post(
+            "/v1/policies/rollback",
+            policies::roll_back,
+            "rollBackPolicy",
+            "Decide by the bundle that was active before this one",
+        )
+        .body::<RollBackBundle>()
+        .answer::<policies::PolicyDone>(200, "`digest` decides again")
+        .answer::<policies::PolicyDone>(202, "Accepted; `digest` and `seq` are null")
+        .problems(&[409, 415, 503]),
+        put(
+            "/v1/policies/shadow",
+            policies::shadow,
+            "shadowPolicy",
+            "Ask a bundle beside the active one, without effect; or none",
+        )
+        .body::<ShadowBundle>()
+        .answer::<policies::PolicyDone>(200, "It is asked from now on")
+        .answer::<policies::PolicyDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 415, 422, 503]),
+        post(
+            "/v1/policies/evaluate",
+            policies::evaluate,
+            "evaluatePolicy",
+            "Decide on an input by any bundle, without effect",
+        )
+        .body::<TryPolicy>()
+        .answer::<DryDecision>(200, "The decision")
+        .problems(&[404, 409, 413, 415, 422, 429, 503]),
+        post(
+            "/v1/policies/explain",
+            policies::explain,
+            "explainPolicy",
+            "Why a run's steps were judged as they were, and what the same bundle says now",
+        )
+        .body::<ExplainPolicy>()
+        .answer::<Explanation>(200, "The judgements, in order")
+        .problems(&[404, 415, 422, 429, 503]),
+        post(
+            "/v1/policies/backtest",
+            policies::backtest,
+            "backtestPolicy",
+            "What a bundle would have changed in a stretch of history",
+        )
+        .body::<BacktestPolicy>()
+        .answer::<BacktestReport>(200, "With `next_seq` there is more: give it as `from_seq`")
+        .problems(&[404, 413, 415, 422, 429, 503]),
         get(
             "/v1/tools",
             catalog::tools,

@@ -3,11 +3,15 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use nexus_events::Problem;
-use nexus_events::command::{ActivateBundle, PublishBundle};
-use nexus_events::policy::BUILTIN;
+use nexus_events::command::{
+    ActivateBundle, BacktestPolicy, ExplainPolicy, PublishBundle, RollBackBundle, ShadowBundle,
+    TryPolicy,
+};
+use nexus_events::policy::{BUILTIN, BacktestReport, DryDecision, Explanation};
+use nexus_events::{Command, Problem};
 use nexus_projections::query::BundleRow;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::lists::{self, At};
@@ -20,7 +24,7 @@ use crate::identity::Caller;
 /// The outcome of a command on policy.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PolicyDone {
-    /// The bundle; null while it was not compiled.
+    /// The bundle; null while it was not compiled, and where none is in shadow any more.
     digest: Option<String>,
     /// Sequence up to which policy was read or written: give it as `min_seq`. Null while no role
     /// has answered; the command is accepted all the same.
@@ -43,14 +47,7 @@ pub(crate) async fn publish(
     trace: Trace,
     JsonBody(bundle): JsonBody<PublishBundle>,
 ) -> Answer {
-    let order = Order {
-        caller: &caller,
-        trace,
-        command: bundle.into(),
-        run: None,
-        key: None,
-    };
-    answer(send(&app, order).await?, None)
+    answer(order(&app, &caller, trace, bundle).await?, None)
 }
 
 /// Decides by a bundle from now on.
@@ -60,26 +57,109 @@ pub(crate) async fn activate(
     trace: Trace,
     Path(digest): Path<String>,
 ) -> Answer {
+    check(&digest)?;
+    let command = ActivateBundle {
+        digest: digest.clone(),
+    };
+    answer(order(&app, &caller, trace, command).await?, Some(digest))
+}
+
+/// Decides by the bundle that was active before this one.
+pub(crate) async fn roll_back(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<RollBackBundle>,
+) -> Answer {
+    answer(order(&app, &caller, trace, command).await?, None)
+}
+
+/// Asks a bundle beside the active one from now on, or none.
+pub(crate) async fn shadow(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<ShadowBundle>,
+) -> Answer {
+    let digest = command.digest.clone();
+    digest.as_deref().map_or(Ok(()), check)?;
+    answer(order(&app, &caller, trace, command).await?, digest)
+}
+
+/// A decision on an input, without effect.
+pub(crate) async fn evaluate(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<TryPolicy>,
+) -> Result<Json<DryDecision>, ApiError> {
+    command.digest.as_deref().map_or(Ok(()), check)?;
+    ask(&app, &caller, trace, command).await
+}
+
+/// Why a run's steps were judged as they were.
+pub(crate) async fn explain(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<ExplainPolicy>,
+) -> Result<Json<Explanation>, ApiError> {
+    ask(&app, &caller, trace, command).await
+}
+
+/// What a bundle would have changed in a stretch of history.
+pub(crate) async fn backtest(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<BacktestPolicy>,
+) -> Result<Json<BacktestReport>, ApiError> {
+    command.digest.as_deref().map_or(Ok(()), check)?;
+    ask(&app, &caller, trace, command).await
+}
+
+fn check(digest: &str) -> Result<(), ApiError> {
     let hex = digest.strip_prefix("sha256:");
     let is_digest = hex.is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
     });
-    if digest != BUILTIN && !is_digest {
-        let detail = "it must be builtin, or sha256: and 64 hexadecimal digits";
-        return Err(Problem::new(400, "invalid_id", detail).at("digest").into());
+    if digest == BUILTIN || is_digest {
+        return Ok(());
     }
-    let command = ActivateBundle {
-        digest: digest.clone(),
-    }
-    .into();
+    let detail = "it must be builtin, or sha256: and 64 hexadecimal digits";
+    Err(Problem::new(400, "invalid_id", detail).at("digest").into())
+}
+
+async fn order<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    trace: Trace,
+    command: impl Into<Command>,
+) -> Result<Outcome<T>, ApiError> {
     let order = Order {
-        caller: &caller,
+        caller,
         trace,
-        command,
+        command: command.into(),
         run: None,
         key: None,
     };
-    answer(send(&app, order).await?, Some(digest))
+    send(app, order).await
+}
+
+/// A question: without an answer there is nothing to give.
+async fn ask<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    trace: Trace,
+    question: impl Into<Command>,
+) -> Result<Json<T>, ApiError> {
+    match order(app, caller, trace, question).await? {
+        Outcome::Done(answer) => Ok(Json(answer)),
+        Outcome::Accepted => Err(ApiError::unavailable(
+            "no_answer",
+            "the policy role did not answer in time; ask again",
+        )),
+    }
 }
 
 fn answer(outcome: Outcome<PolicyDone>, digest: Option<String>) -> Answer {

@@ -42,6 +42,9 @@ pub(crate) enum BenchError {
     /// The read models.
     #[error("the read models: {0}")]
     Database(String),
+    /// A policy that does not decide.
+    #[error("the policy: {0}")]
+    Policy(String),
     /// The model server.
     #[error("the model server: {0}")]
     Model(String),

@@ -17,6 +17,7 @@ mod machine;
 mod model_server;
 mod observe;
 mod platform;
+mod policy;
 mod proc;
 mod report;
 mod runs;
@@ -42,6 +43,8 @@ enum Bench {
     Runs(runs::RunsArgs),
     /// Reservations on one hot ledger and on many: rates, times, CPU
     Budget(budget::BudgetArgs),
+    /// Decisions of policy: in process, and made again on history
+    Policy(policy::PolicyArgs),
     /// An OpenAI-compatible server that answers at once, for measuring and trying out
     ModelServer(model_server::ModelServerArgs),
 }
@@ -51,6 +54,7 @@ pub(crate) async fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.what {
         Bench::Runs(args) => Box::pin(runs::run(args)).await,
         Bench::Budget(args) => Box::pin(budget::run(args)).await,
+        Bench::Policy(args) => policy::run(args).await,
         Bench::ModelServer(args) => model_server::serve(args).await,
     };
     match outcome {

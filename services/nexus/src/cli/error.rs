@@ -68,6 +68,9 @@ pub(crate) enum CliError {
     /// The command line asks for something that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// A bundle that does not compile, or whose tests fail.
+    #[error("{0}")]
+    Tests(String),
     /// Reading or writing on this side.
     #[error("{what}")]
     Io {
@@ -110,7 +113,9 @@ impl CliError {
                 (_, 503 | 504) => Exit::Unreachable,
                 _ => Exit::Failed,
             },
-            Self::Answer { .. } | Self::Endpoints { .. } | Self::Io { .. } => Exit::Failed,
+            Self::Answer { .. } | Self::Endpoints { .. } | Self::Io { .. } | Self::Tests(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -153,7 +158,7 @@ impl CliError {
             },
             Self::Server { .. } => "`nexus doctor` looks closer".to_owned(),
             Self::Usage(_) => "see --help".to_owned(),
-            Self::Io { .. } => return None,
+            Self::Io { .. } | Self::Tests(_) => return None,
         };
         Some(advice)
     }

@@ -260,10 +260,37 @@ pub(crate) const ALERTS: &[Field] = &[
 pub(crate) const POLICIES: &[Field] = &[
     Field::new("BUNDLE", "/digest", Text(71)),
     Field::new("ACTIVE", "/active", Flag),
+    Field::new("SHADOW", "/in_shadow", Flag),
     Field::new("PUBLISHED", "/published_at", Moment),
     Field::new("BY", "/published_by", Text(24)),
     Field::new("ACTIVATED", "/activated_at", Moment),
     Field::new("BY", "/activated_by", Text(24)),
+];
+
+/// `policies shadow --status`.
+pub(crate) const SHADOWS: &[Field] = &[
+    Field::new("BUNDLE", "/digest", Text(71)),
+    Field::new("SHADOW", "/in_shadow", Flag),
+    Field::new("ASKED", "/shadow/decisions", Count),
+    Field::new("DIFFERS", "/shadow/differences", Count),
+    Field::new("WOULD ALLOW", "/shadow/by_kind/would_allow", Count),
+    Field::new("WOULD DENY", "/shadow/by_kind/would_deny", Count),
+    Field::new("WOULD ASK", "/shadow/by_kind/would_ask", Count),
+    Field::new("FAILED", "/shadow/by_kind/failed", Count),
+    Field::new("LAST", "/shadow/last_at", Moment),
+];
+
+/// `policies evaluate`.
+pub(crate) const DECISION: &[Field] = &[
+    Field::new("allowed", "/allowed", Flag),
+    Field::new("approval", "/approval", Text(200)),
+    Field::new("obligations", "/obligations", Text(200)),
+    Field::new("because", "/reasons", Text(400)),
+    Field::new("rules", "/rules", Text(400)),
+    Field::new("at", "/places", Text(400)),
+    Field::new("error", "/error", Text(400)),
+    Field::new("bundle", "/bundle", Text(80)),
+    Field::new("took (µs)", "/duration_us", Count),
 ];
 
 /// `tools list`.

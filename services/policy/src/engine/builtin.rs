@@ -6,6 +6,9 @@ use super::bundle::Bundle;
 use super::error::BundleError;
 use super::source::Module;
 
+/// A policy as people write them, in the older dialect: what measurements ask.
+pub const EXAMPLE: &str = include_str!("../../bundles/example.rego");
+
 const PATH: &str = "default.rego";
 const TEXT: &str = include_str!("../../bundles/default.rego");
 

@@ -1,5 +1,6 @@
 //! A compiled bundle: what is activated, asked and named by its digest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use super::forbidden;
 use super::input::{Approval, Input};
 use super::interpreted::Interpreted;
 use super::limits::{Limits, MAX_DATA_BYTES, MAX_DATA_DEPTH, MAX_RULES};
+use super::rules::{self, short};
 use super::source::{self, Dialect, Loaded, Module};
 use super::testing::{self, TestOutcome};
 use super::value::{Refused, to_value};
@@ -47,6 +49,8 @@ struct Inner {
     data: Value,
     entry: Entry,
     evaluator: Evaluator,
+    /// `file:line` of each rule's bodies, by `package.rule`.
+    places: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -71,13 +75,14 @@ impl Bundle {
         let canonical = canonical_data(&data)?;
         let data = to_value(&data, usize::MAX, MAX_DATA_DEPTH).map_err(data_error)?;
         let entry = entry::find(&engine)?;
-        let evaluator = evaluator(engine, &entry, &data)?;
+        let (evaluator, places) = evaluator(engine, &entry, &data)?;
         let inner = Inner {
             digest: digest(sources, &canonical),
             modules,
             data,
             entry,
             evaluator,
+            places,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -114,6 +119,26 @@ impl Bundle {
     /// The rules that answer, such as `data.nexus.agent.policy.allow`.
     pub fn entry_points(&self) -> Vec<&str> {
         self.inner.entry.paths()
+    }
+
+    /// Where rules of a decision are, as `file:line`. A name that the policy made up stands for the
+    /// rule that answers.
+    pub fn places_of(&self, rules: &[String]) -> Vec<String> {
+        let inner = &self.inner;
+        let mut places: Vec<String> = vec![];
+        for rule in rules {
+            let known = |name: &str| inner.places.get(name).cloned().unwrap_or_default();
+            match rule.split_once('@') {
+                Some((name, place)) if inner.places.contains_key(name) => {
+                    places.push(place.to_owned());
+                }
+                _ if inner.places.contains_key(rule) => places.extend(known(rule)),
+                _ => places.extend(known(short(inner.entry.root()))),
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     /// Decides. Whatever fails is a denial that names the failure.
@@ -190,7 +215,13 @@ impl Bundle {
     }
 }
 
-fn evaluator(mut engine: Engine, entry: &Entry, data: &Value) -> Result<Evaluator, BundleError> {
+type Places = BTreeMap<String, Vec<String>>;
+
+fn evaluator(
+    mut engine: Engine,
+    entry: &Entry,
+    data: &Value,
+) -> Result<(Evaluator, Places), BundleError> {
     let fault = |error: String| BundleError::parse(BundleErrorKind::Compile, &error);
     engine
         .add_data(data.clone())
@@ -200,10 +231,12 @@ fn evaluator(mut engine: Engine, entry: &Entry, data: &Value) -> Result<Evaluato
     if policy.get_rules().len() > MAX_RULES {
         return Err(fault(format!("a bundle holds at most {MAX_RULES} rules")));
     }
-    Ok(match compile(&policy, &paths)? {
+    let places = rules::lines(&policy);
+    let evaluator = match compile(&policy, &paths)? {
         Some(compiled) => Evaluator::Compiled(Runner::new(compiled, data.clone())?),
         None => Evaluator::Interpreted(Box::new(Interpreted::new(engine, &paths))),
-    })
+    };
+    Ok((evaluator, places))
 }
 
 /// Checks and schedules all modules. It wants a rule to begin with and does not care which.

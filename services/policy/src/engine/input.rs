@@ -54,6 +54,12 @@ pub enum Point {
     /// Before each tool call.
     #[serde(rename = "tool.call")]
     ToolCall,
+    /// Before something is looked up in memory.
+    #[serde(rename = "memory.read")]
+    MemoryRead,
+    /// Before something is remembered.
+    #[serde(rename = "memory.write")]
+    MemoryWrite,
 }
 
 /// The person or program on whose behalf the run acts.

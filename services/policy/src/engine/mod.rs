@@ -16,6 +16,7 @@ mod compile;
 mod compiled;
 mod decision;
 mod digest;
+mod dry;
 mod entry;
 mod error;
 mod forbidden;
@@ -34,9 +35,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use builtin::builtin;
+pub use builtin::{EXAMPLE, builtin};
 pub use bundle::{Bundle, Form};
 pub use decision::{ApprovalRequirement, Decision, Effect, Obligations};
+pub use dry::dry_decision;
 pub use entry::DEFAULT_PACKAGE;
 pub use error::{BundleError, BundleErrorKind, DecisionError};
 pub use input::{Agent, Approval, Budget, Input, Point, Run, Session, Tool, User};

@@ -1,5 +1,7 @@
 //! Where a rule's bodies stand, and what their author wrote above them.
 
+use std::collections::BTreeMap;
+
 use regorus::CompiledPolicy;
 
 use super::limits::MAX_ITEM_CHARS;
@@ -27,6 +29,19 @@ pub(crate) fn places(policy: &CompiledPolicy, path: &str) -> Vec<Place> {
                 name: format!("{}@{}:{line}", short(path), span.source.get_path()),
                 comment: comment_above(span.source.get_contents(), line),
             }
+        })
+        .collect()
+}
+
+/// `file:line` of every rule's bodies, by `package.rule`.
+pub(crate) fn lines(policy: &CompiledPolicy) -> BTreeMap<String, Vec<String>> {
+    let place = |span: &regorus::unstable::Span| format!("{}:{}", span.source.get_path(), span.line);
+    policy
+        .get_rules()
+        .iter()
+        .map(|(path, bodies)| {
+            let places = bodies.iter().map(|body| place(body.span())).collect();
+            (short(path).to_owned(), places)
         })
         .collect()
 }

@@ -3,6 +3,7 @@
 //! In the interpreter, because tests are written with `with input as …`, which the compiled form
 //! does not have; and on a thread of its own, because the interpreter's depth is the policy's.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -32,6 +33,18 @@ pub struct TestOutcome {
     pub reason: Option<String>,
     /// How long it took, in microseconds.
     pub duration_us: u64,
+}
+
+impl fmt::Display for TestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, name, .. } = self;
+        let outcome = if self.passed { "passed" } else { "failed" };
+        write!(f, "{file}:{line}: test {name} {outcome}")?;
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 struct Test {

@@ -18,7 +18,7 @@ use super::*;
 use crate::engine::{self, Bundle, DecisionError, Module};
 use crate::input;
 
-const EXAMPLE: &str = include_str!("../engine/tests/example.rego");
+const EXAMPLE: &str = include_str!("../../bundles/example.rego");
 
 fn in_force(text: &str) -> BundleInForce {
     let module = Module {

@@ -5,6 +5,8 @@ pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod catalog;
 pub(crate) mod policies;
+mod policy_history;
+mod policy_local;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 

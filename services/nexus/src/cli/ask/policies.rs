@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::Asker;
+use super::policy_history::{BacktestArgs, ExplainArgs};
+use super::policy_local::{self, EvaluateArgs};
 use crate::cli::error::CliError;
 use crate::cli::fields;
+use crate::cli::http::Request;
 
 /// Files of one bundle.
 const MOST_FILES: usize = 1000;
@@ -37,6 +40,39 @@ pub(crate) enum PoliciesVerb {
         /// Its digest, or `builtin`
         digest: String,
     },
+    /// Decide by the bundle that was active before this one
+    Rollback,
+    /// Ask a bundle beside the active one, without effect, and count where it differs
+    Shadow {
+        /// Its digest, or `builtin`
+        #[arg(required_unless_present_any = ["off", "status"])]
+        digest: Option<String>,
+        /// Ask none any more
+        #[arg(long, conflicts_with = "digest")]
+        off: bool,
+        /// How its answers compare
+        #[arg(long, conflicts_with_all = ["digest", "off"])]
+        status: bool,
+    },
+    /// Run the tests of a bundle here, without a platform
+    Test(PolicyFiles),
+    /// Decide on an input: by files here, or by a bundle of the platform
+    Evaluate(EvaluateArgs),
+    /// Why a run's steps were judged as they were
+    Explain(ExplainArgs),
+    /// What another bundle would have changed in the decisions of the past
+    Backtest(BacktestArgs),
+}
+
+/// A bundle in files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PolicyFiles {
+    /// Rego files, or directories that hold them
+    #[arg(required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// A JSON document that the rules see as `data`
+    #[arg(long, value_name = "FILE")]
+    pub(super) data: Option<PathBuf>,
 }
 
 impl PoliciesVerb {
@@ -56,8 +92,7 @@ impl PoliciesVerb {
                 data,
                 activate,
             } => {
-                let modules = modules(&paths)?;
-                let data = data.map_or_else(|| Ok(Map::new()), |path| document(&path))?;
+                let (modules, data) = files(&paths, data.as_deref())?;
                 let body = json!({ "modules": modules, "data": data, "activate": activate });
                 let answer = asker.post(&["v1", "policies"], &body).await?;
                 let digest = answer
@@ -73,8 +108,50 @@ impl PoliciesVerb {
                     .output
                     .done(&format!("{digest} decides from now on"), &answer)
             }
+            Self::Rollback => {
+                let path = ["v1", "policies", "rollback"];
+                let answer = asker.post(&path, &json!({})).await?;
+                let digest = answer.get("digest").and_then(Value::as_str);
+                let digest = digest.unwrap_or("the bundle before");
+                asker
+                    .output
+                    .done(&format!("{digest} decides from now on, again"), &answer)
+            }
+            Self::Shadow { status: true, .. } => {
+                let request = Request::at(&["v1", "policies"]);
+                let mut answer: Value = asker.gateway.get(request).await?;
+                if let Some(items) = answer.get_mut("items").and_then(Value::as_array_mut) {
+                    items.retain(|item| {
+                        let is = |path| item.pointer(path).is_some_and(|value| !value.is_null());
+                        item.get("in_shadow") == Some(&Value::Bool(true)) || is("/shadow")
+                    });
+                }
+                asker.output.list(fields::SHADOWS, &answer)
+            }
+            Self::Shadow { digest, .. } => {
+                let request = Request::at(&["v1", "policies", "shadow"]);
+                let body = json!({ "digest": digest });
+                let answer: Value = asker.gateway.put(request, &body).await?;
+                let sentence = match digest {
+                    Some(digest) => format!("{digest} is asked too from now on, without effect"),
+                    None => "no bundle is in shadow any more".to_owned(),
+                };
+                asker.output.done(&sentence, &answer)
+            }
+            Self::Test(files) => policy_local::test(&files, asker.output),
+            Self::Evaluate(args) => args.run(asker).await,
+            Self::Explain(args) => args.run(asker).await,
+            Self::Backtest(args) => args.run(asker).await,
         }
     }
+}
+
+/// Modules and data of a bundle in files.
+pub(super) fn files(
+    paths: &[PathBuf],
+    data: Option<&Path>,
+) -> Result<(BTreeMap<String, String>, Map<String, Value>), CliError> {
+    Ok((modules(paths)?, data.map_or_else(|| Ok(Map::new()), document)?))
 }
 
 /// Rego files by their path below what was named.
@@ -141,7 +218,7 @@ fn collect(
     Ok(())
 }
 
-fn document(path: &Path) -> Result<Map<String, Value>, CliError> {
+pub(super) fn document(path: &Path) -> Result<Map<String, Value>, CliError> {
     let read = fs::read(path).map_err(CliError::io(format!("cannot read {}", path.display())))?;
     serde_json::from_slice(&read).map_err(|error| {
         CliError::Usage(format!(

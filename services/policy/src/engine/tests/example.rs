@@ -3,7 +3,7 @@
 use super::super::{Approval, Budget, Dialect, Input, Point, Session, Tool, User};
 use super::*;
 
-const EXAMPLE: &str = include_str!("example.rego");
+const EXAMPLE: &str = include_str!("../../../bundles/example.rego");
 
 fn input(role: &str, category: &str, tokens: u64, approval: Option<(&str, &str)>) -> Input {
     let user = User {
