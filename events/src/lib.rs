@@ -28,6 +28,6 @@ pub use body::Body;
 pub use command::{Command, Due};
 pub use envelope::{Actor, CommandEnvelope, Commit, Recorded};
 pub use error::{DomainError, Problem};
-pub use ids::{AggregateId, CommandId, ApprovalId, ReservationId, RunId, SessionId, Tenant};
+pub use ids::{AggregateId, ApprovalId, CommandId, ReservationId, RunId, SessionId, Tenant};
 pub use source::Source;
 pub use time::Timestamp;

@@ -49,10 +49,7 @@ pub fn roll_back(policy: &Policy) -> Result<Vec<PolicyEvent>, DomainError> {
 ///
 /// # Errors
 /// No such bundle was published, or it is the active one.
-pub fn set_shadow(
-    policy: &Policy,
-    digest: Option<&str>,
-) -> Result<Vec<PolicyEvent>, DomainError> {
+pub fn set_shadow(policy: &Policy, digest: Option<&str>) -> Result<Vec<PolicyEvent>, DomainError> {
     if let Some(digest) = digest {
         exists(policy, digest)?;
         if policy.active_digest() == digest {
@@ -191,7 +188,10 @@ mod tests {
     fn a_shadow_is_published_and_not_active_and_leaves_when_it_decides() {
         let mut policy = three();
         assert_eq!(set_shadow(&policy, None).unwrap(), vec![]);
-        assert_eq!(set_shadow(&policy, Some("x")).unwrap_err().code(), "not_found");
+        assert_eq!(
+            set_shadow(&policy, Some("x")).unwrap_err().code(),
+            "not_found"
+        );
         let own = set_shadow(&policy, Some(BUILTIN)).unwrap_err();
         assert_eq!(own.code(), "wrong_state");
         let events = set_shadow(&policy, Some("a")).unwrap();

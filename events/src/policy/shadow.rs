@@ -185,11 +185,17 @@ mod tests {
         let mut failed = says(false, false);
         failed.error = Some("it took too long".to_owned());
         let denied = says(false, false);
-        assert_eq!(Difference::between(&denied, &failed), Some(Difference::Failed));
+        assert_eq!(
+            Difference::between(&denied, &failed),
+            Some(Difference::Failed)
+        );
         assert_eq!(Difference::between(&failed, &failed), None);
         assert_eq!(Difference::between(&failed, &denied), None);
         let beside = ShadowDecided::beside(&denied, failed);
         assert!(beside.error.is_some());
-        assert_eq!(ShadowDecided::beside(&denied, denied.clone()).rules.len(), 0);
+        assert_eq!(
+            ShadowDecided::beside(&denied, denied.clone()).rules.len(),
+            0
+        );
     }
 }

@@ -143,7 +143,11 @@ pub fn decide_approval(
         return forbidden(format!("approval {id} is for {roles} to answer"));
     }
     let now_asked = subject_of(run, &asked.point);
-    if command.subject.as_ref().is_some_and(|seen| *seen != now_asked) {
+    if command
+        .subject
+        .as_ref()
+        .is_some_and(|seen| *seen != now_asked)
+    {
         let reason = "it is about something else by now; look at it again";
         return Err(DomainError::invalid("subject", reason));
     }
@@ -159,7 +163,12 @@ pub fn decide_approval(
                 approver,
                 reason,
             };
-            Ok(with_end(run, &asked.point, denied.into(), "approval_denied"))
+            Ok(with_end(
+                run,
+                &asked.point,
+                denied.into(),
+                "approval_denied",
+            ))
         }
         Answer::Approve => {
             let mut events = vec![];
@@ -238,7 +247,12 @@ pub fn expire_approval(run: &Run, id: ApprovalId) -> Vec<RunEvent> {
     match run.approvals.get(&id) {
         Some(pending) => {
             let expired = ApprovalExpired { approval_id: id };
-            with_end(run, &pending.asked.point, expired.into(), "approval_expired")
+            with_end(
+                run,
+                &pending.asked.point,
+                expired.into(),
+                "approval_expired",
+            )
         }
         None => vec![],
     }

@@ -17,7 +17,6 @@ use crate::time::Timestamp;
 
 events! {
     /// What a run records.
-    #[expect(clippy::large_enum_variant, reason = "a run starts once")]
     RunEvent {
         /// It began.
         RunStarted(RunStarted) = "nexus.run.started.v1",
@@ -225,7 +224,7 @@ pub struct PolicyDecided {
     pub budget_left: Option<Limits>,
     /// What the bundle in shadow would have decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<ShadowDecided>,
+    pub shadow: Option<Box<ShadowDecided>>,
 }
 
 /// People are asked whether a step may go ahead. The answer is good for exactly this.

@@ -3,8 +3,8 @@
 
 use super::approval::subject_of;
 use super::event::{
-    ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint, ReservationGranted, ReservationLapsed, RunEvent,
-    RunParked, RunStarted,
+    ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint,
+    ReservationGranted, ReservationLapsed, RunEvent, RunParked, RunStarted,
 };
 use super::prompt;
 use super::state::{

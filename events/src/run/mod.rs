@@ -13,7 +13,9 @@ mod start;
 mod state;
 mod tool_call;
 
-pub use approval::{asked_too_often, decide_approval, escalate_approval, expire_approval, subject_of};
+pub use approval::{
+    asked_too_often, decide_approval, escalate_approval, expire_approval, subject_of,
+};
 pub use control::{cancel, pause, resume, signal};
 pub use event::*;
 pub use model_call::{ModelOutcome, record_model};

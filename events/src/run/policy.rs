@@ -21,7 +21,9 @@ pub fn record_policy(run: &Run, decisions: Vec<PolicyDecided>, now: Timestamp) -
                     Some(asked) => events.extend([decided.into(), asked.into()]),
                     None => {
                         decided.approval = None;
-                        decided.reasons.push("people were asked too often".to_owned());
+                        decided
+                            .reasons
+                            .push("people were asked too often".to_owned());
                         events.extend(denied(decided));
                     }
                 }

@@ -60,7 +60,11 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
             }
         })
         .collect();
-    for pending in run.approvals.values().filter(|pending| pending.since == seq) {
+    for pending in run
+        .approvals
+        .values()
+        .filter(|pending| pending.since == seq)
+    {
         let approval_id = pending.asked.approval_id;
         let ring = |ring: Ring, at: Timestamp| Due {
             at: Some(at),

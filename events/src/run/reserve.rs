@@ -180,14 +180,15 @@ fn tool_ms(run: &Run, turn: u32, call_id: Option<&str>) -> u64 {
 /// The most tokens of answer that policy lets the turn's model call have.
 fn capped_output(run: &Run, model: &ModelInfo) -> u64 {
     let all = [&run.duties, &run.turn_duties];
-    all.into_iter().fold(model.max_output_tokens, |most, duties| {
-        let tokens = duties.max_tokens.unwrap_or(u64::MAX);
-        let cost = duties.max_cost_usd_micros;
-        let affordable = cost.map_or(u64::MAX, |cost| {
-            model.price.affordable_output(run.context_tokens(), cost)
-        });
-        most.min(tokens).min(affordable)
-    })
+    all.into_iter()
+        .fold(model.max_output_tokens, |most, duties| {
+            let tokens = duties.max_tokens.unwrap_or(u64::MAX);
+            let cost = duties.max_cost_usd_micros;
+            let affordable = cost.map_or(u64::MAX, |cost| {
+                model.price.affordable_output(run.context_tokens(), cost)
+            });
+            most.min(tokens).min(affordable)
+        })
 }
 
 /// What the ledger said.

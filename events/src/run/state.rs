@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{
-    ApprovalRequested, PolicyPoint, ReservationGranted, RunSignalled, RunStarted,
-};
+use super::event::{ApprovalRequested, PolicyPoint, ReservationGranted, RunSignalled, RunStarted};
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;

@@ -38,7 +38,9 @@ pub fn start_tool(
         },
         // It may have taken effect: it is never started as if it had not, whatever is held.
         ToolPhase::Started { attempts, .. } => attempts + 1,
-        ToolPhase::Judge | ToolPhase::Approve | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => return vec![],
+        ToolPhase::Judge | ToolPhase::Approve | ToolPhase::Reserve { .. } | ToolPhase::Done(_) => {
+            return vec![];
+        }
     };
     let started = ToolStarted {
         turn,

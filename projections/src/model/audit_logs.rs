@@ -89,11 +89,23 @@ impl AuditLogs {
                 self.about_approval(at, run, "approval.expired", expired.approval_id, expired);
             }
             RunEvent::ApprovalEscalated(escalated) => {
-                self.about_approval(at, run, "approval.escalated", escalated.approval_id, escalated);
+                self.about_approval(
+                    at,
+                    run,
+                    "approval.escalated",
+                    escalated.approval_id,
+                    escalated,
+                );
             }
             RunEvent::ToolArgumentsChanged(changed) => {
-                self.about_approval(at, run, "approval.arguments_changed", changed.approval_id, changed)
-                    .commanded();
+                self.about_approval(
+                    at,
+                    run,
+                    "approval.arguments_changed",
+                    changed.approval_id,
+                    changed,
+                )
+                .commanded();
             }
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)

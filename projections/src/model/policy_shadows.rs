@@ -51,7 +51,9 @@ impl Row {
 
     fn of(&self, kind: Difference) -> i64 {
         let mut counts = self.differences.iter().zip(Difference::ALL);
-        counts.find(|(_, known)| *known == kind).map_or(0, |(count, _)| *count)
+        counts
+            .find(|(_, known)| *known == kind)
+            .map_or(0, |(count, _)| *count)
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
                 ..decided.clone()
             };
             let shadow = ShadowDecided::beside(&decided, said);
-            decided.shadow = Some(ShadowDecided { differs, ..shadow });
+            decided.shadow = Some(Box::new(ShadowDecided { differs, ..shadow }));
             RunEvent::from(decided)
         };
         let plain = RunEvent::from(testing::decided(PolicyPoint::RunStart, true));
@@ -154,9 +156,16 @@ mod tests {
         let rows: Vec<_> = shadows.rows.all().iter().collect();
         assert_eq!(rows.len(), 2);
         assert_eq!(
-            rows.iter().map(|row| (row.decisions, row.of(Difference::WouldDeny), row.seq)).collect::<Vec<_>>(),
+            rows.iter()
+                .map(|row| (row.decisions, row.of(Difference::WouldDeny), row.seq))
+                .collect::<Vec<_>>(),
             [(3, 2, 4), (1, 0, 3)]
         );
-        assert_eq!(rows.iter().map(|row| row.of(Difference::Failed)).sum::<i64>(), 1);
+        assert_eq!(
+            rows.iter()
+                .map(|row| row.of(Difference::Failed))
+                .sum::<i64>(),
+            1
+        );
     }
 }

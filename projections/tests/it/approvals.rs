@@ -43,10 +43,7 @@ fn judged(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         rules: vec![],
         bundle: "sha256:1".into(),
         duration_us: 1,
-        error: None,
-        void: None,
-        approval: None,
-        obligations: Default::default(),
+        ..PolicyDecided::default()
     }
 }
 
@@ -104,6 +101,7 @@ fn begun() -> Vec<RunEvent> {
         input: "hello".into(),
         budget: None,
         parent: None,
+        prompt_tokens: None,
         max_turns: 4,
         metadata: Default::default(),
         trace_id: None,

@@ -105,10 +105,7 @@ impl Office {
             rules: vec![],
             bundle: "builtin".into(),
             duration_us: 1,
-            error: None,
-            void: None,
-            approval: None,
-            obligations: Default::default(),
+            ..PolicyDecided::default()
         };
         self.run(run, vec![started.into(), decided.into()]);
     }

@@ -577,10 +577,7 @@ impl World {
                     modules,
                     data: "{}".into(),
                 };
-                self.policy(
-                    &tenant,
-                    vec![published.into(), activated(digest)],
-                );
+                self.policy(&tenant, vec![published.into(), activated(digest)]);
             }
             _ => {
                 let digest = "builtin".to_owned();
@@ -758,7 +755,7 @@ fn decided(point: PolicyPoint, allowed: bool) -> PolicyDecided {
         rules: vec!["data.nexus.allow".into()],
         bundle: "builtin".into(),
         duration_us: 12,
-        shadow: Some(ShadowDecided {
+        shadow: Some(Box::new(ShadowDecided {
             bundle: "builtin".into(),
             differs: (!allowed).then_some(Difference::WouldAllow),
             allowed: true,
@@ -767,7 +764,7 @@ fn decided(point: PolicyPoint, allowed: bool) -> PolicyDecided {
             reasons: vec![],
             error: None,
             duration_us: 9,
-        }),
+        })),
         ..PolicyDecided::default()
     }
 }

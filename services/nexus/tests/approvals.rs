@@ -138,11 +138,18 @@ async fn the_question_survives_everybodys_death_and_nothing_is_done_again() {
     let row = list(&listed).remove(0);
     assert_eq!(row["id"], *approval);
     assert_eq!(row["arguments"], json!({ "expression": "6*7" }));
-    assert_eq!((&row["requester"], &row["status"]), (&json!("local"), &json!("pending")));
+    assert_eq!(
+        (&row["requester"], &row["status"]),
+        (&json!("local"), &json!("pending"))
+    );
 
     for who in [("local", "boss"), ("bob", "intern")] {
         let (status, problem) = approve(&platform, &approval, who).await;
-        assert_eq!((status, &problem["code"]), (403, &json!("forbidden")), "{problem}");
+        assert_eq!(
+            (status, &problem["code"]),
+            (403, &json!("forbidden")),
+            "{problem}"
+        );
     }
     let nobody = "00000000-0000-8000-8000-000000000000";
     assert_eq!(approve(&platform, nobody, BOB).await.0, 404);
@@ -166,7 +173,11 @@ async fn the_question_survives_everybodys_death_and_nothing_is_done_again() {
     assert_eq!(approve(&platform, &approval, BOB).await.0, 200);
     for (verb, who) in [("approve", EVE), ("deny", BOB)] {
         let (status, problem) = answer(&platform, &approval, verb, who, &json!({})).await;
-        assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")), "{problem}");
+        assert_eq!(
+            (status, &problem["code"]),
+            (409, &json!("wrong_state")),
+            "{problem}"
+        );
     }
     let (_, audit) = platform
         .get(&format!("/v1/audit?resource_id={approval}"))
@@ -175,7 +186,10 @@ async fn the_question_survives_everybodys_death_and_nothing_is_done_again() {
         .map(|entry| (entry["action"].clone(), entry["user_id"].clone()))
         .collect();
     let expected = [("approval.granted", "bob"), ("approval.requested", "local")];
-    assert_eq!(who, expected.map(|(action, user)| (json!(action), json!(user))));
+    assert_eq!(
+        who,
+        expected.map(|(action, user)| (json!(action), json!(user)))
+    );
     let verified = platform.json(&["projections", "verify", "--json"]);
     assert_eq!(verified["equal"], true, "{verified}");
 }
@@ -209,7 +223,11 @@ async fn two_people_are_two_and_each_agrees_to_what_he_saw() {
     assert_eq!(approve(&platform, &approval, BOB).await.0, 200);
     let blind = json!({ "subject": seen });
     let (status, problem) = answer(&platform, &approval, "approve", EVE, &blind).await;
-    assert_eq!((status, &problem["field"]), (422, &json!("subject")), "{problem}");
+    assert_eq!(
+        (status, &problem["field"]),
+        (422, &json!("subject")),
+        "{problem}"
+    );
     until("the other arguments are shown", || async {
         let row = question(&platform, &approval).await;
         row["arguments"] == other["arguments"] && row["status"] == "pending"
@@ -233,13 +251,18 @@ async fn other_arguments_are_judged_again() {
     assert_eq!(count(&platform, &run_id, "tool-started").await, 0);
     let events = platform.events(&run_id).await;
     let judged = events.iter().rfind(|event| {
-        event["type"] == "nexus.run.policy-decided.v1" && event["data"]["point"]["at"] == "tool.call"
+        event["type"] == "nexus.run.policy-decided.v1"
+            && event["data"]["point"]["at"] == "tool.call"
     });
     let reasons = judged.unwrap()["data"]["reasons"].clone();
     assert_eq!(reasons, json!(["an unlucky number"]));
     // What is approved cannot be approved with something else afterwards.
     let (status, problem) = answer(&platform, &approval, "approve", BOB, &unlucky).await;
-    assert_eq!((status, &problem["code"]), (409, &json!("wrong_state")), "{problem}");
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("wrong_state")),
+        "{problem}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

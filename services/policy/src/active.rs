@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nexus_bus::{Failure, Guard, Store};
 use nexus_bus::objects::{ObjectError, Objects};
+use nexus_bus::{Failure, Guard, Store};
 use nexus_events::policy::{BUILTIN, BundlePublished, Policy};
 use nexus_events::{AggregateId, Tenant};
 use tokio::sync::OnceCell;
@@ -114,7 +114,9 @@ impl ActiveBundles {
         tenant: &Tenant,
         at_most_old: Duration,
     ) -> Result<Guard<Policy>, Failure> {
-        let peek = self.store.peek::<Policy>(tenant, &AggregateId::ONLY, at_most_old);
+        let peek = self
+            .store
+            .peek::<Policy>(tenant, &AggregateId::ONLY, at_most_old);
         Ok(peek.await?)
     }
 

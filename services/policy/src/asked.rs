@@ -61,7 +61,8 @@ impl PolicyRole {
                 .collect();
             let compile = move || Bundle::compile(&modules, Value::Object(data));
             let bundle = work::off_the_loop(compile).await?;
-            let bundle = bundle.map_err(|error| DomainError::invalid("modules", error.to_string()))?;
+            let bundle =
+                bundle.map_err(|error| DomainError::invalid("modules", error.to_string()))?;
             return Ok(BundleInForce::Ready(Arc::new(bundle)));
         }
         let found = self.bundles.find(tenant, digest.as_deref()).await?;

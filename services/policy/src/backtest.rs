@@ -190,10 +190,19 @@ impl Backtest {
         let mut folded = Folded::default();
         let mut from = 1;
         while !folded.is_followed_by(before) {
-            let page =
-                read::read_from(&self.bus, topology::EVENTS, &before.subject, from, read::PAGE)
-                    .await?;
-            for stored in page.messages.iter().take_while(|stored| stored.seq < before.seq) {
+            let page = read::read_from(
+                &self.bus,
+                topology::EVENTS,
+                &before.subject,
+                from,
+                read::PAGE,
+            )
+            .await?;
+            for stored in page
+                .messages
+                .iter()
+                .take_while(|stored| stored.seq < before.seq)
+            {
                 // What cannot be read leaves a run that has no question to ask.
                 if let Ok(commit) = Commit::<RunEvent>::decode(&stored.body) {
                     folded.take(&commit, stored);

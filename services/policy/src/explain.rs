@@ -47,17 +47,19 @@ impl PolicyRole {
         let mut folded = Folded::default();
         let mut from = 1;
         loop {
-            let page =
-                read::read_from(&self.bus, topology::EVENTS, &log, from, read::PAGE).await?;
+            let page = read::read_from(&self.bus, topology::EVENTS, &log, from, read::PAGE).await?;
             for stored in &page.messages {
                 let commit = Commit::<RunEvent>::decode(&stored.body)
                     .map_err(|error| Failure::dead(format!("{log}: {error}")))?;
-                for decided in replay::decisions(&commit).filter(|decided| asked(command, decided)) {
+                for decided in replay::decisions(&commit).filter(|decided| asked(command, decided))
+                {
                     if explanation.decisions.len() == MOST_DECISIONS {
                         explanation.truncated = true;
                         return Ok(explanation);
                     }
-                    let explained = self.explained(tenant, &folded.run, &commit, decided).await?;
+                    let explained = self
+                        .explained(tenant, &folded.run, &commit, decided)
+                        .await?;
                     explanation.decisions.push(Explained {
                         seq: stored.seq,
                         ..explained
@@ -134,10 +136,16 @@ fn asked(command: &ExplainPolicy, decided: &PolicyDecided) -> bool {
 fn remarks(recorded: &PolicyDecided, again: &PolicyDecided) -> Vec<String> {
     let mut remarks = vec![];
     if let Some(difference) = Difference::between(recorded, again) {
-        remarks.push(format!("asked again, the answer is another: {}", difference.name()));
+        remarks.push(format!(
+            "asked again, the answer is another: {}",
+            difference.name()
+        ));
     }
     if recorded.rules != again.rules {
-        remarks.push(format!("asked again, by other rules: {}", again.rules.join(", ")));
+        remarks.push(format!(
+            "asked again, by other rules: {}",
+            again.rules.join(", ")
+        ));
     }
     remarks
 }

@@ -122,18 +122,25 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
     let is_tool = matches!(decided.point, PolicyPoint::ToolCall { .. });
     let misplaced = [
         ("max_tokens", is_tool && duties.max_tokens.is_some()),
-        ("max_cost_usd_micros", is_tool && duties.max_cost_usd_micros.is_some()),
+        (
+            "max_cost_usd_micros",
+            is_tool && duties.max_cost_usd_micros.is_some(),
+        ),
         ("model", is_tool && duties.model.is_some()),
         ("redact", !is_tool && !duties.redact.is_empty()),
     ];
     let point = decided.point.name();
     if let Some((key, _)) = misplaced.into_iter().find(|(_, wrong)| *wrong) {
-        return Some(format!("the policy obliges to {key}, which {point} cannot do"));
+        return Some(format!(
+            "the policy obliges to {key}, which {point} cannot do"
+        ));
     }
     let name = duties.model.as_ref().unwrap_or(&run.model);
     let Some(model) = catalog.get(name) else {
         let forced = duties.model.as_ref()?;
-        return Some(format!("the policy obliges to model {forced:?}, which is not offered"));
+        return Some(format!(
+            "the policy obliges to model {forced:?}, which is not offered"
+        ));
     };
     let cost = duties.max_cost_usd_micros?;
     let output = model.price.affordable_output(run.context_tokens(), cost);

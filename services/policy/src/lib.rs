@@ -79,7 +79,7 @@ impl PolicyRole {
             decided.budget_left = left;
             if let (Some(shadow), Some(input)) = (&shadow, question) {
                 let said = shadow::beside(shadow, &decided, state, input, &self.catalog);
-                decided.shadow = Some(said);
+                decided.shadow = Some(Box::new(said));
             }
             let ends_run = !decided.allowed && is_fatal(&decided.point);
             decisions.push(decided);

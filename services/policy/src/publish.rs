@@ -53,7 +53,9 @@ impl PolicyRole {
         delivery: &Delivery,
         digest: String,
     ) -> Result<(), Failure> {
-        let done = self.decide(delivery, |policy| policy::activate(policy, &digest)).await?;
+        let done = self
+            .decide(delivery, |policy| policy::activate(policy, &digest))
+            .await?;
         self.done(delivery, &digest, done.seq).await;
         Ok(())
     }
@@ -71,7 +73,9 @@ impl PolicyRole {
         digest: Option<String>,
     ) -> Result<(), Failure> {
         let done = self
-            .decide(delivery, |policy| policy::set_shadow(policy, digest.as_deref()))
+            .decide(delivery, |policy| {
+                policy::set_shadow(policy, digest.as_deref())
+            })
             .await?;
         let outcome = json!({ "digest": digest, "seq": done.seq });
         drop(done);

@@ -23,7 +23,9 @@ impl Places {
 
     /// A place for a question that is answered in a moment.
     pub(crate) fn answer(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.answers.try_acquire().map_err(|_| busy("questions to policy"))
+        self.answers
+            .try_acquire()
+            .map_err(|_| busy("questions to policy"))
     }
 
     /// A place for work of seconds.

@@ -91,6 +91,8 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         approval: None,
         obligations: Default::default(),
         void: None,
+        shadow: None,
+        budget_left: None,
     };
     let granted = ReservationGranted {
         turn,

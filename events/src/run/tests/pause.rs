@@ -92,7 +92,11 @@ fn while_it_is_paused_nothing_but_settlements_becomes_due() {
         };
         let allow = |run: &Run| {
             let points = run.points_to_judge().into_iter();
-            record_policy(run, points.map(|point| judged(point, true)).collect(), at(0))
+            record_policy(
+                run,
+                points.map(|point| judged(point, true)).collect(),
+                at(0),
+            )
         };
         settles(story.clone().when(allow));
         let turn = story.run.turn;

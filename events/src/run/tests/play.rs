@@ -64,7 +64,11 @@ impl Play {
         match command {
             Command::EvaluatePolicy(_) => self.take(|run| {
                 let points = run.points_to_judge().into_iter();
-                record_policy(run, points.map(|point| judged(point, true)).collect(), at(0))
+                record_policy(
+                    run,
+                    points.map(|point| judged(point, true)).collect(),
+                    at(0),
+                )
             }),
             Command::Reserve(reserve) => self.reserve(reserve.turn, reserve.call_id),
             Command::CallModel(call) => self.call(call.turn),

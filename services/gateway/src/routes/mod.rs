@@ -26,8 +26,8 @@ use nexus_events::command::{
 };
 use nexus_events::policy::{BacktestReport, DryDecision, Explanation};
 use nexus_projections::query::{
-    AlertRow, ApprovalRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow, SessionRow,
-    SpendPage,
+    AlertRow, ApprovalRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow,
+    SessionRow, SpendPage,
 };
 
 use crate::app::App;

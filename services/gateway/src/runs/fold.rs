@@ -87,7 +87,9 @@ fn answered(run: &Run) -> bool {
             calls.iter().any(|call| call.phase != ToolPhase::Judge) || !calls.is_empty()
         }
         Step::Idle => run.status == Status::Completed,
-        Step::Judge { .. } | Step::Approve { .. } | Step::Reserve { .. } | Step::Call { .. } => false,
+        Step::Judge { .. } | Step::Approve { .. } | Step::Reserve { .. } | Step::Call { .. } => {
+            false
+        }
     }
 }
 

@@ -24,6 +24,8 @@ fn decided(point: PolicyPoint) -> PolicyDecided {
         void: None,
         approval: None,
         obligations: Default::default(),
+        shadow: None,
+        budget_left: None,
     }
 }
 

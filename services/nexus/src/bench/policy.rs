@@ -78,7 +78,10 @@ pub(crate) async fn run(args: PolicyArgs) -> Result<(), BenchError> {
         report.backtest = Some(backtest(&args.connection).await?);
     }
     let text = if args.json {
-        format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default())
+        format!(
+            "{}\n",
+            serde_json::to_string_pretty(&report).unwrap_or_default()
+        )
     } else {
         report.render()
     };
@@ -94,7 +97,10 @@ impl Report {
                 figures.decisions_per_second, figures.p50_us, figures.p99_us
             )
         };
-        let mut text = format!("{:<44}{:>12}{:>10}{:>10}\n", "", "decisions/s", "p50 µs", "p99 µs");
+        let mut text = format!(
+            "{:<44}{:>12}{:>10}{:>10}\n",
+            "", "decisions/s", "p50 µs", "p99 µs"
+        );
         text.push_str(&row("the example policy", &self.example));
         text.push_str(&row("1,000 rules with 10,000 data entries", &self.large));
         if let Some(backtest) = &self.backtest {

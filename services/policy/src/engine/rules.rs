@@ -35,7 +35,8 @@ pub(crate) fn places(policy: &CompiledPolicy, path: &str) -> Vec<Place> {
 
 /// `file:line` of every rule's bodies, by `package.rule`.
 pub(crate) fn lines(policy: &CompiledPolicy) -> BTreeMap<String, Vec<String>> {
-    let place = |span: &regorus::unstable::Span| format!("{}:{}", span.source.get_path(), span.line);
+    let place =
+        |span: &regorus::unstable::Span| format!("{}:{}", span.source.get_path(), span.line);
     policy
         .get_rules()
         .iter()

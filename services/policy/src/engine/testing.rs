@@ -37,7 +37,9 @@ pub struct TestOutcome {
 
 impl fmt::Display for TestOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, name, .. } = self;
+        let Self {
+            file, line, name, ..
+        } = self;
         let outcome = if self.passed { "passed" } else { "failed" };
         write!(f, "{file}:{line}: test {name} {outcome}")?;
         match &self.reason {

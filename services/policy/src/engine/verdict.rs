@@ -235,10 +235,11 @@ fn requirement(json: Json, rule: &str) -> Result<Option<ApprovalRequirement>, De
     }
     found.escalate_to = bounded(found.escalate_to);
     let escalates = !found.escalate_to.is_empty();
-    let in_time = (found.escalate_seconds)
-        .is_none_or(|after| after >= 1 && after < found.expires_seconds);
+    let in_time =
+        (found.escalate_seconds).is_none_or(|after| after >= 1 && after < found.expires_seconds);
     if escalates != found.escalate_seconds.is_some() || !in_time {
-        let reason = "escalate_seconds and escalate_to belong together, and come before expires_seconds";
+        let reason =
+            "escalate_seconds and escalate_to belong together, and come before expires_seconds";
         return Err(malformed(rule, reason.to_owned()));
     }
     Ok(Some(found))

@@ -98,6 +98,7 @@ impl Judged {
                 roles: vec![role.to_owned()],
                 source: None,
             },
+            prompt_tokens: None,
             trace_id: None,
             prompt_tokens: None,
         };

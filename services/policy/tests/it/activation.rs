@@ -51,7 +51,9 @@ async fn activation_under_load_loses_no_decision_and_mixes_no_bundles() {
             stand.start_worker().await;
         }
         let before = stand.bus.now().as_millis();
-        let digest = stand.publish(&acme, &named(&format!("b{round}")), true).await;
+        let digest = stand
+            .publish(&acme, &named(&format!("b{round}")), true)
+            .await;
         activations.0.push((before, digest));
     }
     let mut used = BTreeSet::new();
@@ -71,7 +73,11 @@ async fn activation_under_load_loses_no_decision_and_mixes_no_bundles() {
             let place = activations.0.iter().position(|(_, known)| *known == digest);
             if let Some(round) = place.unwrap().checked_sub(1) {
                 let name = format!("b{round}");
-                assert_eq!(seen.decided.reasons, [name.as_str()], "its words are the bundle's own");
+                assert_eq!(
+                    seen.decided.reasons,
+                    [name.as_str()],
+                    "its words are the bundle's own"
+                );
                 assert!(seen.decided.rules[0].starts_with(&format!("{name}.")));
             }
             used.insert(digest);
@@ -117,7 +123,10 @@ async fn rolling_back_decides_by_the_bundle_before() {
                 if seen[0].decided.bundle == digest {
                     return;
                 }
-                assert_eq!(seen[0].decided.bundle, b, "what was active half a second ago");
+                assert_eq!(
+                    seen[0].decided.bundle, b,
+                    "what was active half a second ago"
+                );
             }
         });
         waited.await.expect("within a second");
@@ -143,10 +152,16 @@ async fn what_cannot_be_published_says_where_and_why() {
     assert!(broken.contains("rules.rego:3:"), "{broken}");
     let failing = "package a\nimport rego.v1\nallow := true\n\ntest_no if {\n\tnot allow\n}\n";
     let failed = refused(failing).await;
-    assert!(failed.contains("rules.rego:5: test a.test_no failed"), "{failed}");
+    assert!(
+        failed.contains("rules.rego:5: test a.test_no failed"),
+        "{failed}"
+    );
     let run = stand.start(&acme, "ann").await;
     let seen = stand.decisions(&acme, run, 2).await;
-    assert!(seen.iter().all(|seen| seen.decided.allowed), "the builtin decides on");
+    assert!(
+        seen.iter().all(|seen| seen.decided.allowed),
+        "the builtin decides on"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,5 +179,10 @@ async fn a_bundle_whose_text_is_gone_denies() {
     let seen = stand.decisions(&acme, run, 1).await;
     let decided = &seen[0].decided;
     assert_eq!((decided.allowed, &decided.bundle), (false, &digest));
-    assert!(decided.error.as_ref().is_some_and(|error| error.contains("does not exist")));
+    assert!(
+        decided
+            .error
+            .as_ref()
+            .is_some_and(|error| error.contains("does not exist"))
+    );
 }

@@ -34,7 +34,10 @@ async fn history(stand: &Stand, acme: &Tenant) -> Vec<RunId> {
         let seen = stand.decisions(acme, *run, 4).await;
         let allowed: Vec<_> = seen.iter().map(|seen| seen.decided.allowed).collect();
         assert_eq!(allowed, [true, true, true, false], "{seen:?}");
-        let left = seen[2].decided.budget_left.expect("its session has a budget");
+        let left = seen[2]
+            .decided
+            .budget_left
+            .expect("its session has a budget");
         assert_eq!(left.tokens, Some(5_000));
     }
     runs
@@ -61,7 +64,10 @@ async fn the_bundle_that_decided_decides_the_same_again_and_another_one_says_wha
         ..BacktestPolicy::default()
     };
     let report = backtest(&stand, &acme, same).await;
-    assert_eq!((report.decisions, report.changed, report.skipped), (40, 0, 0));
+    assert_eq!(
+        (report.decisions, report.changed, report.skipped),
+        (40, 0, 0)
+    );
     assert_eq!(report.next_seq, None);
     let other = BacktestPolicy {
         modules: modules(NO_CALCULATOR_FOR_BOB),
@@ -71,13 +77,27 @@ async fn the_bundle_that_decided_decides_the_same_again_and_another_one_says_wha
     assert_eq!((report.decisions, report.changed), (40, 15));
     assert_eq!(report.by_kind[&Difference::WouldDeny], 5);
     assert_eq!(report.by_kind[&Difference::WouldAllow], 10);
-    assert_eq!(report.by_tool, [("calculator".to_owned(), 5), ("clock".to_owned(), 10)].into());
-    assert_eq!(report.by_user, [("ann".to_owned(), 5), ("bob".to_owned(), 10)].into());
+    assert_eq!(
+        report.by_tool,
+        [("calculator".to_owned(), 5), ("clock".to_owned(), 10)].into()
+    );
+    assert_eq!(
+        report.by_user,
+        [("ann".to_owned(), 5), ("bob".to_owned(), 10)].into()
+    );
     assert_eq!(report.by_rule["nexus.agent.policy.allow@new.rego:6"], 10);
-    assert_eq!(report.by_recorded_rule["nexus.agent.policy.allow@policy.rego:7"], 5);
+    assert_eq!(
+        report.by_recorded_rule["nexus.agent.policy.allow@policy.rego:7"],
+        5
+    );
     assert_eq!(report.runs, runs.iter().copied().collect());
     assert_eq!(report.changes.len(), 15);
-    assert!(report.changes.iter().all(|change| runs.contains(&change.run_id)));
+    assert!(
+        report
+            .changes
+            .iter()
+            .all(|change| runs.contains(&change.run_id))
+    );
 
     // In two stretches, it is the same; the second begins in the middle of runs.
     let cut = report.changes[6].seq;
@@ -90,7 +110,10 @@ async fn the_bundle_that_decided_decides_the_same_again_and_another_one_says_wha
         },
     )
     .await;
-    assert_eq!(rest.changed, 15 - report.changes.iter().filter(|c| c.seq < cut).count() as u64);
+    assert_eq!(
+        rest.changed,
+        15 - report.changes.iter().filter(|c| c.seq < cut).count() as u64
+    );
     assert_eq!(rest.skipped, 0);
     assert_eq!(rest.changes[..], report.changes[15 - rest.changes.len()..]);
 
@@ -118,12 +141,14 @@ async fn a_decision_is_explained_by_what_decided_it() {
         turn,
         call_id: call_id.map(str::to_owned),
     };
-    let all: Explanation =
-        serde_json::from_value(stand.ask(&acme, ask(None, None)).await).unwrap();
+    let all: Explanation = serde_json::from_value(stand.ask(&acme, ask(None, None)).await).unwrap();
     assert_eq!(all.decisions.len(), 4);
     for explained in &all.decisions {
         assert_eq!(explained.remarks, Vec::<String>::new(), "{explained:?}");
-        assert_eq!(explained.again.as_ref().unwrap().rules, explained.recorded.rules);
+        assert_eq!(
+            explained.again.as_ref().unwrap().rules,
+            explained.recorded.rules
+        );
     }
     let one = ask(Some("call_calculator"), Some(1));
     let one: Explanation = serde_json::from_value(stand.ask(&acme, one).await).unwrap();
@@ -140,7 +165,10 @@ async fn a_decision_is_explained_by_what_decided_it() {
     };
     assert_eq!(stand.ask(&acme, nobody).await["code"], "not_found");
     let other = stand.ask(&tenant("other"), ask(None, None)).await;
-    assert_eq!(other["code"], "not_found", "another tenant's run does not exist");
+    assert_eq!(
+        other["code"], "not_found",
+        "another tenant's run does not exist"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,11 +201,17 @@ async fn an_input_is_tried_on_any_bundle_without_a_trace() {
         ..TryPolicy::default()
     })
     .await;
-    assert_eq!((given.allowed, given.places), (true, vec!["new.rego:6".to_owned()]));
+    assert_eq!(
+        (given.allowed, given.places),
+        (true, vec!["new.rego:6".to_owned()])
+    );
     let broken = TryPolicy {
         modules: modules("package a\nallow {{"),
         ..TryPolicy::default()
     };
     let refused = stand.ask(&acme, broken).await;
-    assert!(refused["detail"].as_str().unwrap().contains("new.rego:2:"), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("new.rego:2:"),
+        "{refused}"
+    );
 }

@@ -70,10 +70,18 @@ async fn a_shadow_that_never_ends_fails_by_itself() {
     for _ in 0..200 {
         let run = stand.start(&acme, "ann").await;
         let seen = stand.decisions(&acme, run, 2).await;
-        assert!(seen.iter().all(|seen| seen.decided.allowed && seen.decided.error.is_none()));
+        assert!(
+            seen.iter()
+                .all(|seen| seen.decided.allowed && seen.decided.error.is_none())
+        );
         if let Some(shadow) = &seen[0].decided.shadow {
             assert_eq!(shadow.differs, Some(Difference::Failed));
-            assert!(shadow.error.as_ref().is_some_and(|error| error.contains("took")));
+            assert!(
+                shadow
+                    .error
+                    .as_ref()
+                    .is_some_and(|error| error.contains("took"))
+            );
             return;
         }
     }

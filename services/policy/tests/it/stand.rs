@@ -48,7 +48,9 @@ impl Stand {
     /// With so many workers.
     pub(crate) async fn new(workers: usize) -> Self {
         let server = TestNats::start().await.expect("nats-server starts");
-        let bus = Bus::connect(BusConfig::new(server.url(), "test")).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(server.url(), "test"))
+            .await
+            .unwrap();
         ensure(&bus, &TopologyConfig::default()).await.unwrap();
         let mut stand = Self {
             server,
@@ -63,7 +65,9 @@ impl Stand {
     }
 
     pub(crate) async fn start_worker(&mut self) {
-        let bus = Bus::connect(BusConfig::new(self.server.url(), "worker")).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(self.server.url(), "worker"))
+            .await
+            .unwrap();
         let store = Store::new(bus.clone(), 10_000);
         let objects = Objects::new(bus.clone(), 64 << 20);
         let role = PolicyRole::new(store, objects, Arc::new(catalog()));
@@ -86,7 +90,9 @@ impl Stand {
         let mut answers = self.bus.client().subscribe(inbox.clone()).await.unwrap();
         let mut meta = CommandMeta::new(CommandId::random(Uuid::now_v7()), "test");
         meta.reply_to = Some(inbox);
-        publish_command(&self.bus, tenant, &command.into(), &meta).await.unwrap();
+        publish_command(&self.bus, tenant, &command.into(), &meta)
+            .await
+            .unwrap();
         let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
         serde_json::from_slice(&answer.expect("an answer").unwrap().payload).unwrap()
     }
@@ -99,7 +105,10 @@ impl Stand {
             activate,
         };
         let answer = self.ask(tenant, bundle).await;
-        answer["digest"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+        answer["digest"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned()
     }
 
     /// Appends to a run as another role would.
@@ -150,7 +159,9 @@ impl Stand {
             user: Actor {
                 user: user.to_owned(),
                 roles: vec!["user".to_owned()],
+                source: None,
             },
+            prompt_tokens: None,
             trace_id: None,
         };
         let events = run::start(&Run::default(), new, &catalog()).unwrap();
@@ -199,7 +210,9 @@ impl Stand {
     async fn evaluate(&self, tenant: &Tenant, run: RunRef) {
         let meta = CommandMeta::new(CommandId::random(Uuid::now_v7()), "test");
         let command = EvaluatePolicy { run }.into();
-        publish_command(&self.bus, tenant, &command, &meta).await.unwrap();
+        publish_command(&self.bus, tenant, &command, &meta)
+            .await
+            .unwrap();
     }
 
     /// All commits of a run.
@@ -208,13 +221,21 @@ impl Stand {
         let log = subject::events(tenant, AggregateKind::Run, &id);
         let page = read::read_from(&self.bus, topology::EVENTS, &log, 1, read::PAGE).await;
         let read = |stored: &nexus_bus::Stored| {
-            (stored.seq, Commit::<RunEvent>::decode(&stored.body).unwrap())
+            (
+                stored.seq,
+                Commit::<RunEvent>::decode(&stored.body).unwrap(),
+            )
         };
         page.unwrap().messages.iter().map(read).collect()
     }
 
     /// The decisions of a run, as soon as there are so many.
-    pub(crate) async fn decisions(&self, tenant: &Tenant, run_id: RunId, count: usize) -> Vec<Seen> {
+    pub(crate) async fn decisions(
+        &self,
+        tenant: &Tenant,
+        run_id: RunId,
+        count: usize,
+    ) -> Vec<Seen> {
         let mut seen = vec![];
         let waited = tokio::time::timeout(PATIENCE, async {
             while seen.len() < count {
@@ -259,6 +280,7 @@ fn catalog() -> Catalog {
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price: Price::default(),
+        tokenizer: None,
     };
     Catalog {
         default_model: "small".into(),

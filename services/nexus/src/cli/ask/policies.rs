@@ -151,7 +151,10 @@ pub(super) fn files(
     paths: &[PathBuf],
     data: Option<&Path>,
 ) -> Result<(BTreeMap<String, String>, Map<String, Value>), CliError> {
-    Ok((modules(paths)?, data.map_or_else(|| Ok(Map::new()), document)?))
+    Ok((
+        modules(paths)?,
+        data.map_or_else(|| Ok(Map::new()), document)?,
+    ))
 }
 
 /// Rego files by their path below what was named.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nexus_events::policy::{BacktestReport, Explanation};
 use nexus_events::Timestamp;
+use nexus_events::policy::{BacktestReport, Explanation};
 use serde_json::{Value, json};
 
 use super::Asker;
@@ -85,7 +85,10 @@ fn explained(explanation: &Explanation) -> String {
             [] => line("again", "the same bundle says the same now"),
             remarks => line("again", &remarks.join("; ")),
         }
-        text.push_str(&format!("  {:<9}{} (sequence {})\n\n", "recorded", decision.at, decision.seq));
+        text.push_str(&format!(
+            "  {:<9}{} (sequence {})\n\n",
+            "recorded", decision.at, decision.seq
+        ));
     }
     if explanation.truncated {
         text.push_str("there are more: --turn N or --call ID\n");
@@ -131,7 +134,9 @@ impl BacktestArgs {
             body["from_seq"] = next.into();
         }
         if asker.output.json {
-            return asker.output.value(&serde_json::to_value(&whole).unwrap_or_default());
+            return asker
+                .output
+                .value(&serde_json::to_value(&whole).unwrap_or_default());
         }
         print::write(&reported(&whole))
     }
@@ -188,7 +193,10 @@ fn reported(report: &BacktestReport) -> String {
     if report.next_seq.is_some() {
         text.push_str("stopped before the end of the log\n");
     }
-    let kinds = report.by_kind.iter().map(|(kind, count)| (kind.name(), *count));
+    let kinds = report
+        .by_kind
+        .iter()
+        .map(|(kind, count)| (kind.name(), *count));
     section(&mut text, "how", kinds.collect());
     for (name, counts) in [
         ("by its rule", &report.by_rule),
@@ -249,7 +257,9 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         _ => return Err(wrong()),
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
-    let now = time::OffsetDateTime::now_utc().unix_timestamp().saturating_mul(1_000);
+    let now = time::OffsetDateTime::now_utc()
+        .unix_timestamp()
+        .saturating_mul(1_000);
     let ago = millis.saturating_mul(i64::from(number));
     Ok(Timestamp::from_millis(now.saturating_sub(ago)))
 }
@@ -281,7 +291,10 @@ mod tests {
             ..BacktestReport::default()
         };
         let text = reported(&report);
-        assert!(text.starts_with("10 decisions made again by sha256:1: 3 would change\n"), "{text}");
+        assert!(
+            text.starts_with("10 decisions made again by sha256:1: 3 would change\n"),
+            "{text}"
+        );
         assert!(text.find("would_allow") < text.find("would_deny"), "{text}");
     }
 }

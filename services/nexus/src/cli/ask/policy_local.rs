@@ -35,7 +35,8 @@ impl EvaluateArgs {
     /// [`CliError`].
     pub(super) async fn run(self, asker: &Asker) -> Result<(), CliError> {
         let what = self.input.display();
-        let read = std::fs::read(&self.input).map_err(CliError::io(format!("cannot read {what}")))?;
+        let read =
+            std::fs::read(&self.input).map_err(CliError::io(format!("cannot read {what}")))?;
         let input: Value = serde_json::from_slice(&read)
             .map_err(|error| CliError::Usage(format!("{what} must hold JSON: {error}")))?;
         let decision = if self.paths.is_empty() {
@@ -63,11 +64,17 @@ pub(super) fn test(files: &PolicyFiles, output: Output) -> Result<(), CliError> 
     if output.json {
         output.value(&serde_json::to_value(&outcomes).unwrap_or_default())?;
     } else {
-        let lines: String = outcomes.iter().map(|outcome| format!("{outcome}\n")).collect();
+        let lines: String = outcomes
+            .iter()
+            .map(|outcome| format!("{outcome}\n"))
+            .collect();
         print::write(&lines)?;
     }
     match (outcomes.len(), failed) {
-        (_, 1..) => Err(CliError::Tests(format!("{failed} of {} tests failed", outcomes.len()))),
+        (_, 1..) => Err(CliError::Tests(format!(
+            "{failed} of {} tests failed",
+            outcomes.len()
+        ))),
         (0, _) => {
             print::hint("no tests: rules whose names begin with test_ are");
             Ok(())
@@ -84,7 +91,8 @@ fn compile(files_of: &PolicyFiles) -> Result<Bundle, CliError> {
     let modules: Vec<Module> = (modules.into_iter())
         .map(|(path, text)| Module { path, text })
         .collect();
-    Bundle::compile(&modules, Value::Object(data)).map_err(|error| CliError::Tests(error.to_string()))
+    Bundle::compile(&modules, Value::Object(data))
+        .map_err(|error| CliError::Tests(error.to_string()))
 }
 
 #[cfg(test)]
