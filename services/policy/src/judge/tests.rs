@@ -100,7 +100,6 @@ impl Judged {
             },
             prompt_tokens: None,
             trace_id: None,
-            prompt_tokens: None,
         };
         let mut judged = Self {
             run: Run::default(),
