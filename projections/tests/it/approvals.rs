@@ -105,7 +105,6 @@ fn begun() -> Vec<RunEvent> {
         max_turns: 4,
         metadata: Default::default(),
         trace_id: None,
-        prompt_tokens: None,
     };
     let call = |id: &str| ToolCall {
         id: id.into(),
