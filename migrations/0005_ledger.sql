@@ -25,6 +25,7 @@ ALTER TABLE reservations
     ADD COLUMN tool_calls BIGINT NOT NULL DEFAULT 0,
     -- Of one that waits: in which line, for what, and its rank there.
     ADD COLUMN waits_for JSONB,                           -- the figures when it began to wait
+    ADD COLUMN line TEXT,                                 -- user:ada:day:tokens
     ADD COLUMN line_seq BIGINT,
     ADD COLUMN line_position INTEGER;
 
@@ -87,4 +88,8 @@ ALTER TABLE agent_runs
 
 -- The one table whose rows go away, and with them what they have passed.
 DELETE FROM reservations;
+-- It has no rows now. A hundred thousand may wait and a few hundred hold: neither is read for the other.
+CREATE INDEX reservations_lines ON reservations (tenant, line, line_seq, line_position)
+    INCLUDE (id) WHERE status = 'waiting';
+CREATE INDEX reservations_held ON reservations (tenant, seq, id) WHERE status = 'held';
 UPDATE checkpoints SET seq = 0;

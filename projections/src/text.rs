@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use nexus_events::ledger::{Amounts, Scope};
+use nexus_events::ledger::{Amounts, Scope, Unit, Window};
 use nexus_events::{Body, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -117,6 +117,12 @@ pub(crate) fn at(time: Timestamp) -> OffsetDateTime {
 /// A scope's kind and id as in the table.
 pub(crate) fn scope_key(scope: &Scope) -> (&'static str, String) {
     (scope.kind(), name(&scope.id()))
+}
+
+/// The line of those who wait for one unit of a scope in a window.
+pub(crate) fn line(scope: &Scope, window: Window, unit: Unit) -> String {
+    let (kind, id) = scope_key(scope);
+    format!("{kind}:{id}:{}:{}", window.as_str(), unit.as_str())
 }
 
 #[cfg(test)]

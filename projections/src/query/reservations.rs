@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use nexus_events::ledger::{Amounts, OnExhausted, Scope, Shortage};
+use nexus_events::ledger::{Amounts, OnExhausted, Scope, Shortage, Unit, Window};
 use nexus_events::{ReservationId, RunId, Tenant, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,8 +146,8 @@ struct Wanted {
     status: Option<ReservationStatus>,
     /// Counting in all of these scopes.
     counts_in: Option<Value>,
-    /// Waiting for a limit of this scope.
-    waits_for: Option<Value>,
+    /// Waiting in one of these lines.
+    lines: Option<Vec<String>>,
     run: Option<Uuid>,
     id: Option<Uuid>,
     after: Option<ReservationCursor>,
@@ -278,16 +278,18 @@ impl Projections {
         tenant: &Tenant,
         scope: &Scope,
     ) -> Result<(Vec<ReservationRow>, Vec<ReservationRow>), QueryError> {
-        let scope = text::json(scope);
         let held = Wanted {
             status: Some(ReservationStatus::Held),
-            counts_in: Some(Value::from(vec![scope.clone()])),
+            counts_in: Some(Value::from(vec![text::json(scope)])),
             fetch: i64::from(MAX_LIMIT),
             ..Wanted::default()
         };
+        let lines = Window::ALL
+            .into_iter()
+            .flat_map(|window| Unit::ALL.map(|unit| text::line(scope, window, unit)));
         let waiting = Wanted {
             status: Some(ReservationStatus::Waiting),
-            waits_for: Some(scope),
+            lines: Some(lines.collect()),
             fetch: i64::from(MAX_LIMIT),
             ..Wanted::default()
         };
@@ -310,12 +312,11 @@ impl Projections {
             Record,
             r#"WITH lines AS (
                    SELECT id, row_number() OVER (
-                       PARTITION BY waits_for -> 'scope', waits_for -> 'window', waits_for -> 'unit'
-                       ORDER BY line_seq, line_position) AS place
+                       PARTITION BY line ORDER BY line_seq, line_position) AS place
                    FROM reservations
                    WHERE tenant = $1 AND status = 'waiting'
                      AND ($2::text IS NULL OR $2 = 'waiting')
-                     AND ($4::jsonb IS NULL OR waits_for -> 'scope' = $4)
+                     AND ($4::text[] IS NULL OR line = ANY($4))
                )
                SELECT r.id, r.run_id, r.turn, r.call_id, r.model, r.status, r.scopes, r.tokens,
                       r.cost_usd_micros, r.time_ms, r.tool_calls, r.since, r.expires_at,
@@ -326,7 +327,7 @@ impl Projections {
                WHERE r.tenant = $1
                  AND ($2::text IS NULL OR r.status = $2)
                  AND ($3::jsonb IS NULL OR r.scopes @> $3)
-                 AND ($4::jsonb IS NULL OR r.waits_for -> 'scope' = $4)
+                 AND ($4::text[] IS NULL OR r.line = ANY($4))
                  AND ($5::uuid IS NULL OR r.run_id = $5)
                  AND ($6::uuid IS NULL OR r.id = $6)
                  AND ($7::int8 IS NULL OR
@@ -337,7 +338,7 @@ impl Projections {
             tenant.as_str(),
             wanted.status.map(ReservationStatus::as_str),
             wanted.counts_in,
-            wanted.waits_for,
+            wanted.lines.as_deref() as _,
             wanted.run,
             wanted.id,
             after.map(|after| after.seq),

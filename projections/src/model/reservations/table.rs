@@ -1,6 +1,6 @@
 //! The rows of `reservations`.
 
-use nexus_events::ledger::Amounts;
+use nexus_events::ledger::{Amounts, Shortage};
 use nexus_events::{ReservationId, RunId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -91,11 +91,11 @@ pub(super) async fn upsert(db: &mut PgConnection, rows: &[(&Key, &Held)]) -> sql
     sqlx::query!(
         "INSERT INTO reservations (tenant, id, run_id, turn, call_id, model, status, scopes, tokens,
              cost_usd_micros, time_ms, tool_calls, max_output_tokens, since, expires_at, waits_for,
-             line_seq, line_position, seq)
+             line, line_seq, line_position, seq)
          SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::int4[], $5::text[],
              $6::text[], $7::text[], $8::jsonb[], $9::int8[], $10::int8[], $11::int8[],
              $12::int8[], $13::int8[], $14::timestamptz[], $15::timestamptz[], $16::jsonb[],
-             $17::int8[], $18::int4[], $19::int8[])
+             $17::text[], $18::int8[], $19::int4[], $20::int8[])
          ON CONFLICT (tenant, id) DO UPDATE SET
              status = excluded.status,
              model = excluded.model,
@@ -108,6 +108,7 @@ pub(super) async fn upsert(db: &mut PgConnection, rows: &[(&Key, &Held)]) -> sql
              since = excluded.since,
              expires_at = excluded.expires_at,
              waits_for = excluded.waits_for,
+             line = excluded.line,
              line_seq = excluded.line_seq,
              line_position = excluded.line_position,
              seq = excluded.seq
@@ -129,6 +130,15 @@ pub(super) async fn upsert(db: &mut PgConnection, rows: &[(&Key, &Held)]) -> sql
         col(rows, |(_, held)| held.expires_at.map(text::at)) as _,
         col(rows, |(_, held)| waits(held)
             .map(|waits| text::json(&waits.shortage))) as _,
+        col(rows, |(_, held)| waits(held).map(|waits| {
+            let Shortage {
+                scope,
+                window,
+                unit,
+                ..
+            } = &waits.shortage;
+            text::line(scope, *window, *unit)
+        })) as _,
         col(rows, |(_, held)| waits(held)
             .map(|waits| text::seq(waits.line_seq))) as _,
         col(rows, |(_, held)| waits(held)
