@@ -119,7 +119,7 @@ mod tests {
         let failed = test(&bad, Output::default()).unwrap_err();
         assert_eq!(failed.to_string(), "1 of 1 tests failed");
         assert_eq!(failed.exit(), Exit::Failed);
-        let (_dir, broken) = bundle("package a\nallow := {{\n");
+        let (_dir, broken) = bundle("package a\nallow := )\n");
         let said = test(&broken, Output::default()).unwrap_err().to_string();
         assert!(said.starts_with("a.rego:2:"), "{said}");
     }
