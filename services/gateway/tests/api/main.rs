@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+mod approvals;
 mod audit;
 mod bad_input;
 mod budgets;

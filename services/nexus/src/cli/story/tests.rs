@@ -261,3 +261,38 @@ fn a_call_that_was_under_way_is_charged_after_the_end() {
     tell(&mut story, answer(1, "x", serde_json::json!([])));
     assert!(!story.has_open_call());
 }
+
+#[test]
+fn a_question_says_what_is_asked_and_how_to_answer() {
+    let mut story = Story::default();
+    let id = "5d0c1a7e-93b2-8f64-a1c8-0b7e4d2f9a36";
+    let asked = serde_json::json!({
+        "approval_id": id, "point": { "at": "tool.call", "turn": 1, "call_id": "c1" },
+        "tool": "calculator", "arguments": { "expression": "12*7" }, "subject": "sha256:0",
+        "bundle": "builtin", "reasons": [], "requester": "ann", "roles": ["admin", "boss"],
+        "count": 2, "expires_at": "2026-11-22T13:20:00Z"
+    });
+    let said = |by: &str, missing: u32| {
+        serde_json::json!({ "approval_id": id, "approver": by, "missing": missing })
+    };
+    let denied = serde_json::json!({ "approval_id": id, "approver": "eve", "reason": "no" });
+    let told: Vec<String> = [
+        fact("approval-requested", 1, asked),
+        fact("approval-granted", 2, said("bob", 1)),
+        fact("approval-denied", 3, denied),
+    ]
+    .into_iter()
+    .map(|data| tell(&mut story, data))
+    .collect();
+    let expected = [
+        format!(
+            "{{Warn: approval waits for 2 people who are admin or boss, until \
+             2026-11-22T13:20:00.000Z: calculator {{\"expression\":\"12*7\"}}}}\
+             {{Dim:          answer with: nexus approvals approve {id} (or deny), as somebody \
+             else than ann}}"
+        ),
+        "{Dim: approval given by bob; 1 more to agree}".to_owned(),
+        "{Bad: approval denied by eve: no}".to_owned(),
+    ];
+    assert_eq!(told, expected);
+}
