@@ -24,6 +24,7 @@ async fn asked(api: &Api) -> (RunId, String, u64) {
         void: None,
         approval: Some(ApprovalRequirement::default()),
         obligations: Default::default(),
+        ..PolicyDecided::default()
     };
     let question = ApprovalRequested {
         approval_id,
