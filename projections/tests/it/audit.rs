@@ -224,7 +224,7 @@ async fn a_chain_hashed_anew_is_found_by_a_head_that_was_kept_and_by_the_log() {
 
 #[tokio::test]
 async fn a_log_that_was_changed_is_found() {
-    let (stack, past) = filled(63).await;
+    let (stack, past) = filled(64).await;
     let rows = all(&stack).await;
     let row = rows
         .iter()

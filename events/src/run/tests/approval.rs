@@ -130,7 +130,7 @@ fn one_agrees_and_policy_judges_again_and_nothing_before_is_repeated() {
         .then(&["approval-granted"])
         .due(&["evaluate"]);
     let point = tool_point(1, "a");
-    assert_eq!(story.run.points_to_judge(), [point.clone()]);
+    assert_eq!(story.run.points_to_judge(), vec![point.clone()]);
     let approved = story.run.approved(&point).expect("people agreed");
     assert_eq!(approved.approvers, ["bob"]);
     assert_eq!(approved.subject, subject_of(&story.run, &point));

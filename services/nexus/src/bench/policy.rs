@@ -145,7 +145,14 @@ fn questions(category: &str) -> Vec<Input> {
         .map(|n: usize| {
             let user = User {
                 id: format!("user_{}", n * 101 % ENTRIES),
-                role: Some(if n % 10 == 0 { "admin" } else { "user" }.to_owned()),
+                role: Some(
+                    if n.is_multiple_of(10) {
+                        "admin"
+                    } else {
+                        "user"
+                    }
+                    .to_owned(),
+                ),
                 ..User::default()
             };
             Input {
@@ -159,11 +166,18 @@ fn questions(category: &str) -> Vec<Input> {
                 }),
                 tool: Some(Tool {
                     name: format!("tool_{}", n * 31 % RULES),
-                    category: Some(if n % 5 == 0 { "system" } else { category }.to_owned()),
+                    category: Some(
+                        if n.is_multiple_of(5) {
+                            "system"
+                        } else {
+                            category
+                        }
+                        .to_owned(),
+                    ),
                     arguments: Some(json!({ "url": "https://example.org/" })),
                     ..Tool::default()
                 }),
-                approval: (n % 7 == 0).then(|| Approval {
+                approval: n.is_multiple_of(7).then(|| Approval {
                     status: "approved".to_owned(),
                     approver: Some("boss".to_owned()),
                     approvers: vec!["boss".to_owned()],

@@ -146,11 +146,11 @@ impl PoliciesVerb {
     }
 }
 
+/// Modules by path, and the data document.
+pub(super) type Files = (BTreeMap<String, String>, Map<String, Value>);
+
 /// Modules and data of a bundle in files.
-pub(super) fn files(
-    paths: &[PathBuf],
-    data: Option<&Path>,
-) -> Result<(BTreeMap<String, String>, Map<String, Value>), CliError> {
+pub(super) fn files(paths: &[PathBuf], data: Option<&Path>) -> Result<Files, CliError> {
     Ok((
         modules(paths)?,
         data.map_or_else(|| Ok(Map::new()), document)?,

@@ -272,9 +272,7 @@ fn a_question_says_what_is_asked_and_how_to_answer() {
         "bundle": "builtin", "reasons": [], "requester": "ann", "roles": ["admin", "boss"],
         "count": 2, "expires_at": "2026-11-22T13:20:00Z"
     });
-    let said = |by: &str, missing: u32| {
-        serde_json::json!({ "approval_id": id, "approver": by, "missing": missing })
-    };
+    let said = |by: &str, missing: u32| serde_json::json!({ "approval_id": id, "approver": by, "missing": missing });
     let denied = serde_json::json!({ "approval_id": id, "approver": "eve", "reason": "no" });
     let told: Vec<String> = [
         fact("approval-requested", 1, asked),
