@@ -16,8 +16,9 @@ use crate::time::Timestamp;
 /// How long a settlement may be late and still find what it belongs to.
 const REMEMBER_EXPIRED_MS: u64 = 7 * 24 * 3_600_000;
 
-/// A tail of as many commits is read in a tenth of a second; saving takes some ten milliseconds.
-const SNAPSHOT_EVERY_COMMITS: u64 = 2_048;
+/// A busy ledger has a few hundred events in a commit: a tail of as many commits is read in some two
+/// tenths of a second, and saving takes some ten milliseconds.
+const SNAPSHOT_EVERY_COMMITS: u64 = 512;
 
 /// Limits, reservations and spend of a tenant.
 #[derive(Clone, Debug, Default)]
