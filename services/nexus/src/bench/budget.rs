@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::budget_report::{BudgetReport, Cold, Rate};
 use super::error::BenchError;
+use super::frame::{self, say};
 use super::holds::{Client, Worker};
 use super::machine::Machine;
 use super::platform::Platform;
@@ -23,8 +24,6 @@ use super::report::LOAD_GENERATOR;
 use super::stats::Samples;
 use super::{bare, stored};
 use crate::cli::Connection;
-use crate::cli::print;
-use crate::cli::style::Style;
 
 /// Reservations on one hot ledger and on many: rates, times, CPU
 #[derive(Debug, clap::Args)]
@@ -60,24 +59,9 @@ pub(crate) struct BudgetArgs {
 /// [`BenchError`]: there is no figure.
 pub(crate) async fn run(args: BudgetArgs) -> Result<(), BenchError> {
     let machine = Machine::here();
-    say("starting the platform");
-    let platform = match args.attach {
-        true => Platform::attach(&args.connection).await?,
-        false => Platform::start().await?,
-    };
-    let measured = tokio::select! {
-        measured = measure(&args, machine, &platform) => measured,
-        _ = tokio::signal::ctrl_c() => Err(BenchError::Stopped),
-    };
-    platform.stop().await;
-    let report = measured?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-        print::write(&format!("{json}\n"))?;
-    } else {
-        print::write(&report.render(Style::stdout()))?;
-    }
-    Ok(())
+    let measure = async |platform: &Platform| measure(&args, machine, platform).await;
+    let report = frame::on_platform(args.attach, &args.connection, measure).await?;
+    frame::print(&report, args.json, BudgetReport::render)
 }
 
 async fn measure(
@@ -263,10 +247,6 @@ fn used(platform: &Platform) -> Cpu {
     let mut cpu = Cpu::of_tree(platform.pid);
     cpu.add(LOAD_GENERATOR, Cpu::of_one(std::process::id()));
     cpu
-}
-
-fn say(what: &str) {
-    print::hint(&format!("{what} …"));
 }
 
 /// CPU time by program.

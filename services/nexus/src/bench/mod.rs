@@ -10,6 +10,7 @@ mod budget;
 mod budget_report;
 mod direct;
 mod error;
+mod frame;
 mod holds;
 mod lag;
 mod load;

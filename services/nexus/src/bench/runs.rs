@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::direct::{self, Direct};
 use super::error::BenchError;
+use super::frame::{self, say};
 use super::lag;
 use super::load::{Load, Via, all_completed};
 use super::machine::Machine;
@@ -22,8 +23,6 @@ use super::stats::Samples;
 use super::stored::{self, Stored};
 use super::summary::{self, Window};
 use crate::cli::Connection;
-use crate::cli::print;
-use crate::cli::style::Style;
 
 const WARM_UP_RUNS: usize = 20;
 const VISIBLE_LIMIT: Duration = Duration::from_secs(30);
@@ -65,24 +64,9 @@ pub(crate) struct RunsArgs {
 /// [`BenchError`]: there is no figure.
 pub(crate) async fn run(args: RunsArgs) -> Result<(), BenchError> {
     let machine = Machine::here();
-    say("starting the platform");
-    let platform = match args.attach {
-        true => Platform::attach(&args.connection).await?,
-        false => Platform::start().await?,
-    };
-    let measured = tokio::select! {
-        measured = measure(&args, machine, &platform) => measured,
-        _ = tokio::signal::ctrl_c() => Err(BenchError::Stopped),
-    };
-    platform.stop().await;
-    let report = measured?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-        print::write(&format!("{json}\n"))?;
-    } else {
-        print::write(&report.render(Style::stdout()))?;
-    }
-    Ok(())
+    let measure = async |platform: &Platform| measure(&args, machine, platform).await;
+    let report = frame::on_platform(args.attach, &args.connection, measure).await?;
+    frame::print(&report, args.json, RunsReport::render)
 }
 
 async fn measure(
@@ -223,8 +207,4 @@ fn memory(platform: &Platform) -> BTreeMap<String, u64> {
     memory.insert(MODEL_SERVER.to_owned(), model.values().sum());
     memory.retain(|_, bytes| *bytes > 0);
     memory
-}
-
-fn say(what: &str) {
-    print::hint(&format!("{what} …"));
 }
