@@ -12,7 +12,7 @@ use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::catalog::{Catalog, Tokenizer};
 use nexus_events::command::ExecuteTool;
 use nexus_events::run::{self, RunEvent, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase};
-use nexus_events::tool::ToolDefinition;
+use nexus_events::tool::BuiltinTool;
 use nexus_events::{Body, Command, tool};
 
 /// What the role takes, and how.
@@ -61,7 +61,7 @@ pub struct ToolsRole {
 
 /// A call that is to be executed.
 struct Found {
-    definition: &'static ToolDefinition,
+    definition: &'static BuiltinTool,
     arguments: serde_json::Value,
     /// Fields that policy leaves out of arguments and result.
     redact: Vec<String>,

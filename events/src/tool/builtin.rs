@@ -5,9 +5,9 @@ use serde_json::json;
 
 use crate::model::ToolSpec;
 
-/// A definition.
+/// A tool that ships with the platform.
 #[derive(Clone, Copy, Debug)]
-pub struct ToolDefinition {
+pub struct BuiltinTool {
     /// Its name.
     pub name: &'static str,
     /// Its version.
@@ -21,7 +21,7 @@ pub struct ToolDefinition {
     parameters: fn() -> serde_json::Value,
 }
 
-impl ToolDefinition {
+impl BuiltinTool {
     /// As a model is told of it.
     pub fn spec(&self) -> ToolSpec {
         ToolSpec {
@@ -32,7 +32,7 @@ impl ToolDefinition {
     }
 }
 
-const TOOLS: &[ToolDefinition] = &[ToolDefinition {
+const TOOLS: &[BuiltinTool] = &[BuiltinTool {
     name: "calculator",
     version: "1.0.0",
     description: "Evaluates an arithmetic expression exactly, e.g. (12.5 + 3) * 4 / 7. \
@@ -52,11 +52,11 @@ const TOOLS: &[ToolDefinition] = &[ToolDefinition {
 }];
 
 /// A tool by name.
-pub fn get(name: &str) -> Option<&'static ToolDefinition> {
+pub fn get(name: &str) -> Option<&'static BuiltinTool> {
     TOOLS.iter().find(|tool| tool.name == name)
 }
 
 /// All of them.
-pub fn all() -> &'static [ToolDefinition] {
+pub fn all() -> &'static [BuiltinTool] {
     TOOLS
 }

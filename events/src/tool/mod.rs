@@ -1,0 +1,13 @@
+//! Tools: what one is, what it may touch, and which ship with the platform.
+
+mod builtin;
+mod definition;
+mod measure;
+mod permissions;
+
+pub use builtin::{BuiltinTool, all, get};
+pub use definition::{ToolDefinition, ToolKind, ToolLimits};
+pub use measure::{ByteSize, Span};
+pub use permissions::{
+    NetworkPermissions, PathPermissions, Permissions, ToolPermissions, ToolPermissionsOf,
+};
