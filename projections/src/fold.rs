@@ -108,7 +108,7 @@ pub(crate) mod testing {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
-                source: None,
+                ..Actor::default()
             },
             agent: AgentRef {
                 name: "default".into(),

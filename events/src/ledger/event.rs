@@ -69,15 +69,16 @@ impl LedgerEvent {
     /// acts as the bus's own user.
     #[must_use]
     pub fn asked_by(mut self, actor: &Actor) -> Self {
-        if let Self::LimitsSet(set) = &mut self
-            && set.brought_by.is_none()
-        {
-            let mut by = actor.clone();
-            if by.user.is_empty() {
-                by.user = "bus".to_owned();
-            }
-            set.by = Some(by);
+        let by = match &mut self {
+            Self::LimitsSet(set) if set.brought_by.is_none() => &mut set.by,
+            Self::ReservationRefused(refused) if refused.by.is_some() => &mut refused.by,
+            _ => return self,
+        };
+        let mut actor = actor.clone();
+        if actor.user.is_empty() {
+            actor.user = "bus".to_owned();
         }
+        *by = Some(actor);
         self
     }
 }
@@ -202,6 +203,9 @@ pub struct ReservationRefused {
     pub run_id: Option<RunId>,
     /// Why.
     pub refusal: Refusal,
+    /// Who said so; none where a limit did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
 }
 
 /// Nobody waits for it any more.

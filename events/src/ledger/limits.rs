@@ -6,6 +6,7 @@ use super::{
     Account, Amounts, Ledger, LedgerEvent, LimitsSet, Refusal, ReservationRefused, Waiting,
 };
 use crate::command::{GrantBudget, RefuseBudget, SetLimits};
+use crate::envelope::Actor;
 use crate::error::DomainError;
 use crate::ids::ReservationId;
 use crate::time::Timestamp;
@@ -120,6 +121,8 @@ pub fn refuse(
             reason: refuse.reason.clone(),
             ..waiting.shortage.clone().into()
         },
+        // A person; `asked_by` says who.
+        by: Some(Actor::default()),
     };
     let scopes = waiting.ask.scopes.clone();
     Ok(with_those_who_wait(

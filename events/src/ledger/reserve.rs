@@ -226,6 +226,7 @@ impl Draft {
                 reservation_id,
                 run_id: ask.step.map(|step| step.run.run_id),
                 refusal,
+                by: None,
             }
             .into(),
         };

@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tool::Permissions;
+
 /// Who must agree, and for how long the question stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -65,19 +67,25 @@ pub struct Obligations {
     /// The model to use instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Names of arguments that the tool does not get, and of result fields that nobody gets.
+    /// Names of fields that are left out. Asked of a tool call: of the arguments that the tool gets,
+    /// and of the result. Asked of a model call or of a run: of the arguments that the model writes,
+    /// before anything records them, so that the tool does not get them either.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redact: Vec<String>,
+    /// What the tool may touch at most, within what its own document says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
 }
 
 impl Obligations {
     /// Every key that a policy may use.
-    pub const KEYS: [&str; 5] = [
+    pub const KEYS: [&str; 6] = [
         "max_tokens",
         "max_cost_usd_micros",
         "timeout_ms",
         "model",
         "redact",
+        "permissions",
     ];
 
     /// Whether there is nothing to keep to.

@@ -4,12 +4,14 @@ mod answer;
 mod backtest;
 mod duty;
 mod lifecycle;
+mod redact;
 mod shadow;
 
 pub use answer::{DryDecision, Explained, Explanation};
 pub use backtest::{BacktestReport, Change, MOST_CHANGES, Outcome};
 pub use duty::{ApprovalRequirement, Obligations};
 pub use lifecycle::{activate, publish, roll_back, set_shadow};
+pub use redact::redact;
 pub use shadow::{Difference, ShadowDecided};
 
 use std::collections::{BTreeMap, VecDeque};

@@ -42,7 +42,7 @@ fn ada() -> Actor {
     Actor {
         user: "ada".into(),
         roles: vec!["developer".into()],
-        source: None,
+        ..Actor::default()
     }
 }
 

@@ -154,13 +154,25 @@ impl AuditLogs {
                 .because(because)
                 .with(details);
             }
+            LedgerEvent::ReservationRefused(refused) => {
+                // Where a limit said so, the run's own log has it.
+                if let Some(by) = &refused.by {
+                    let id = refused.reservation_id.to_string();
+                    let row = self.add(at, "budget.wait_refused", "reservation", &id);
+                    row.by(by)
+                        .because(refused.refusal.reason.as_deref())
+                        .with(text::json(refused));
+                    if let Some(run) = refused.run_id {
+                        row.for_run(run);
+                    }
+                }
+            }
             LedgerEvent::BudgetReserved(_)
             | LedgerEvent::BudgetSettled(_)
             | LedgerEvent::ThresholdReached(_)
             | LedgerEvent::ReservationExpired(_)
             | LedgerEvent::ReservationParked(_)
             | LedgerEvent::ReservationRequeued(_)
-            | LedgerEvent::ReservationRefused(_)
             | LedgerEvent::ReservationWithdrawn(_)
             | LedgerEvent::RunReleased(_) => {}
         }
@@ -395,10 +407,10 @@ mod tests {
     #![expect(clippy::panic, reason = "a test may fail")]
 
     use nexus_events::access::{AccessDenied, DenialsCounted};
-    use nexus_events::ledger::{Limits, Window};
+    use nexus_events::ledger::{Limits, Refusal, ReservationRefused, Shortage, Unit, Window};
     use nexus_events::run::RunCancelled;
     use nexus_events::session::SessionClosed;
-    use nexus_events::{Actor, Source};
+    use nexus_events::{Actor, ReservationId, Source};
     use uuid::Uuid;
 
     use super::*;
@@ -413,6 +425,7 @@ mod tests {
                 "203.0.113.7".parse().ok(),
                 Some("cli/1"),
             ))),
+            ..Actor::default()
         }
     }
 
@@ -430,6 +443,43 @@ mod tests {
             by,
         }
         .into()
+    }
+
+    #[test]
+    fn a_refusal_by_a_person_is_an_entry_and_one_by_a_limit_is_not() {
+        let mut audit = AuditLogs::default();
+        let shortage = Shortage {
+            scope: Scope::Tenant,
+            window: Window::Month,
+            unit: Unit::Tokens,
+            limit: 10,
+            spent: 10,
+            reserved: 0,
+            needed: 1,
+            on_exhausted: Default::default(),
+        };
+        let refused = |by| -> LedgerEvent {
+            ReservationRefused {
+                reservation_id: ReservationId::derive(&["waits"]),
+                run_id: Some(RUN),
+                refusal: Refusal {
+                    reason: Some("not this month".into()),
+                    ..shortage.clone().into()
+                },
+                by,
+            }
+            .into()
+        };
+        audit.ledger(&at(1), &refused(None));
+        audit.ledger(&at(2), &refused(Some(root())));
+        let [entry] = audit.drafts.as_slice() else {
+            panic!("{audit:?}")
+        };
+        assert_eq!(
+            (entry.action, entry.user.as_deref(), entry.run),
+            ("budget.wait_refused", Some("root"), Some(RUN))
+        );
+        assert_eq!(entry.reason.as_deref(), Some("not this month"));
     }
 
     #[test]

@@ -190,7 +190,7 @@ mod tests {
             user: Actor {
                 user: "bob".into(),
                 roles: vec![],
-                source: None,
+                ..Actor::default()
             },
             budget: None,
             policy_context: None,

@@ -725,6 +725,7 @@ pub(crate) fn actor(user: &str) -> Actor {
             "203.0.113.7".parse().ok(),
             Some("made up \0/1"),
         ))),
+        ..Actor::default()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who calls. There are no credentials yet, so this is the one module that keys and tokens change.
 //!
 //! Until then everybody who reaches the loopback is the configured user of the configured tenant,
-//! and may say with `Nexus-Tenant`, `Nexus-User` and `Nexus-Roles` to be another. Where the gateway listens on
-//! other addresses these headers are refused instead of ignored: whoever relies on them should
+//! and may say with `Nexus-Tenant`, `Nexus-User`, `Nexus-Roles` and `Nexus-Groups` to be another. Where
+//! the gateway listens on other addresses these headers are refused instead of ignored: whoever relies on them should
 //! learn that they do not hold there. A browser is not "everybody on this machine": a foreign page
 //! that it shows must not act here, so `Host`, `Origin` and `Sec-Fetch-Site` are checked.
 
@@ -25,10 +25,13 @@ pub(crate) const USER_HEADER: &str = "Nexus-User";
 
 /// Header that names the user's roles, separated by commas.
 pub(crate) const ROLES_HEADER: &str = "Nexus-Roles";
+/// Header that names the user's groups, separated by commas.
+pub(crate) const GROUPS_HEADER: &str = "Nexus-Groups";
 
 const MOST_USER_BYTES: usize = 255;
-const MOST_ROLES: usize = 16;
-const MOST_ROLE_BYTES: usize = 64;
+/// Roles, or groups.
+const MOST_NAMES: usize = 16;
+const MOST_NAME_BYTES: usize = 64;
 
 /// Who calls, and for which tenant.
 #[derive(Clone, Debug)]
@@ -74,13 +77,17 @@ impl Identity {
             Some(_) => return Err(invalid(USER_HEADER, &"it must have 1 to 255 bytes")),
             None => self.user.clone(),
         };
-        let roles = self.chosen(headers, ROLES_HEADER)?;
+        let names = |header| match self.chosen(headers, header)? {
+            Some(text) => names_of(text, header),
+            None => Ok(vec![]),
+        };
         Ok(Caller {
             tenant,
             actor: Actor {
                 user,
-                roles: roles.map_or(Ok(vec![]), roles_of)?,
-                source: None,
+                roles: names(ROLES_HEADER)?,
+                groups: names(GROUPS_HEADER)?,
+                ..Actor::default()
             },
         })
     }
@@ -144,21 +151,21 @@ impl Identity {
     }
 }
 
-fn roles_of(text: &str) -> Result<Vec<String>, ApiError> {
-    let mut roles = vec![];
-    for role in text.split(',').map(str::trim) {
-        if !(1..=MOST_ROLE_BYTES).contains(&role.len()) || roles.len() == MOST_ROLES {
+fn names_of(text: &str, header: &str) -> Result<Vec<String>, ApiError> {
+    let mut names = vec![];
+    for name in text.split(',').map(str::trim) {
+        if !(1..=MOST_NAME_BYTES).contains(&name.len()) || names.len() == MOST_NAMES {
             let reason = format!(
-                "it must name 1 to {MOST_ROLES} roles of 1 to {MOST_ROLE_BYTES} bytes, \
-                 separated by commas"
+                "it must have 1 to {MOST_NAMES} names of 1 to {MOST_NAME_BYTES} bytes, separated \
+                 by commas"
             );
-            return Err(invalid(ROLES_HEADER, &reason));
+            return Err(invalid(header, &reason));
         }
-        if !roles.iter().any(|known| known == role) {
-            roles.push(role.to_owned());
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
         }
     }
-    Ok(roles)
+    Ok(names)
 }
 
 /// A `Host` without its port, and an IPv6 address without its brackets.

@@ -17,6 +17,7 @@ use nexus_bus::{Bus, Store, process};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
+use nexus_events::policy::redact;
 use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
 use nexus_events::{Command, Tenant, tool};
 use tokio::sync::watch;
@@ -52,6 +53,8 @@ struct Turn {
     tools: Vec<String>,
     grant: ReservationGranted,
     number: u32,
+    /// Fields that policy leaves out of what the model writes to tools.
+    redact: Vec<String>,
 }
 
 enum Found {
@@ -145,6 +148,10 @@ impl LlmRole {
             tools: info.tools.clone(),
             grant: grant.clone(),
             number: turn,
+            redact: [&state.duties, &state.turn_duties]
+                .into_iter()
+                .flat_map(|duties| duties.redact.iter().cloned())
+                .collect(),
         })))
     }
 
@@ -190,19 +197,25 @@ impl LlmRole {
         };
         let began = Instant::now();
         let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);
-        let live = LiveStream::new(self.bus.clone(), tenant, reference.run_id, turn.number);
+        let (run_id, secret) = (reference.run_id, !turn.redact.is_empty());
+        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
         if delivery.delivered > 1 {
             live.restart("redelivered");
         }
         let stop = CancellationToken::new();
         let provider = resolved.provider.as_ref();
-        let called = tokio::select! {
+        let mut called = tokio::select! {
             called = attempts::call(provider, &request, deadline, &stop, &live) => called,
             never = stop::when_run_ends(&self.bus, &self.store, tenant, reference, &stop) => match never {},
             never = live.forward() => match never {},
             never = live.pass_on(self.notices.clone()) => match never {},
         };
         live.drain().await;
+        if let Ok(done) = &mut called.result {
+            for call in &mut done.tool_calls {
+                redact(&mut call.arguments, &turn.redact);
+            }
+        }
         let (took, delivered) = (began.elapsed(), delivery.delivered);
         self.outcome(
             tenant,

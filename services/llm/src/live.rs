@@ -58,17 +58,20 @@ pub(crate) struct LiveStream {
     bus: Bus,
     subject: String,
     turn: u32,
+    /// Whether tool calls are shown without what the model writes into them.
+    secret: bool,
     waiting: Mutex<VecDeque<Vec<u8>>>,
     more: Notify,
 }
 
 impl LiveStream {
-    pub(crate) fn new(bus: Bus, tenant: &Tenant, run_id: RunId, turn: u32) -> Self {
+    pub(crate) fn new(bus: Bus, tenant: &Tenant, run_id: RunId, turn: u32, secret: bool) -> Self {
         let subject = subject::live_run(tenant, run_id);
         Self {
             bus,
             subject,
             turn,
+            secret,
             waiting: Mutex::default(),
             more: Notify::new(),
         }
@@ -88,7 +91,8 @@ impl LiveStream {
                 index,
                 id,
                 name,
-                arguments,
+                // A field cannot be left out of fragments.
+                arguments: if self.secret { "" } else { arguments },
             },
         });
     }

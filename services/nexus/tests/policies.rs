@@ -141,3 +141,43 @@ async fn tool_calls_of_real_runs_are_judged_again() {
     let same = platform.json(&["policies", "backtest", "builtin", "--json"]);
     assert_eq!(same["changed"], 0, "{same}");
 }
+
+/// What the model of a member of `hr` writes to a calculator is nobody's business.
+const SECRET: &str = "package nexus.agent.policy\nimport rego.v1\ndefault allow := true\n\
+    obligations := {\"redact\": [\"expression\"]} if {\n\
+    input.point == \"llm.call\"\n\"hr\" in input.user.groups\n}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_policy_marks_is_left_out_before_it_is_recorded() {
+    let platform = Platform::start(calculating()).await;
+    std::fs::write(platform.stack.dir().join("secret.rego"), SECRET).unwrap();
+    let published = platform.json(&["policies", "publish", "secret.rego", "--json"]);
+    let digest = published["digest"].as_str().unwrap();
+    platform.json(&["policies", "activate", digest, "--json"]);
+    let says = |groups: &'static str| {
+        let platform = &platform;
+        async move {
+            let request = platform.http().post(platform.url("/v1/runs"));
+            let body = json!({ "input": "calculate" });
+            let request = request.header("nexus-groups", groups).json(&body);
+            let started: Value = request.send().await.unwrap().json().await.unwrap();
+            let run = started["run_id"].as_str().unwrap().to_owned();
+            assert_eq!(platform.ended(&run).await["status"], "completed");
+            let url = platform.url(&format!("/v1/runs/{run}/events"));
+            let events = platform.http().get(url).send().await.unwrap();
+            events.text().await.unwrap()
+        }
+    };
+    until(
+        "the bundle decides, and the group is known to it",
+        || async {
+            let events = says("staff, hr").await;
+            events.contains("[redacted]") && !events.contains("6*7")
+        },
+    )
+    .await;
+    assert!(
+        says("staff").await.contains("6*7"),
+        "others are not concerned"
+    );
+}

@@ -70,7 +70,7 @@ pub(crate) fn build(
         id: info.user.user.clone(),
         role: info.user.roles.first().cloned(),
         roles: info.user.roles.clone(),
-        groups: vec![],
+        groups: info.user.groups.clone(),
     };
     let kind = match point {
         PolicyPoint::RunStart => engine::Point::RunStart,

@@ -127,7 +127,7 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
             is_tool && duties.max_cost_usd_micros.is_some(),
         ),
         ("model", is_tool && duties.model.is_some()),
-        ("redact", !is_tool && !duties.redact.is_empty()),
+        ("permissions", !is_tool && duties.permissions.is_some()),
     ];
     let point = decided.point.name();
     if let Some((key, _)) = misplaced.into_iter().find(|(_, wrong)| *wrong) {

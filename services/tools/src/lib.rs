@@ -2,7 +2,6 @@
 //! outcome is recorded once.
 
 mod calculator;
-mod redact;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -124,7 +123,7 @@ impl ToolsRole {
         let duration_ms = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let outcome = match result {
             Ok(mut output) => {
-                redact::redact(&mut output, &redact);
+                nexus_events::policy::redact(&mut output, &redact);
                 let output = output.to_string();
                 let tokens = nexus_tokens::most(&tokenizers, &[&output]).await;
                 ToolOutcome::Completed(ToolCompleted {
@@ -188,7 +187,7 @@ impl ToolsRole {
             ToolPhase::Ready { .. } | ToolPhase::Started { .. } => {
                 let redact = step.duties.redact.clone();
                 let mut arguments = step.call.arguments.clone();
-                redact::redact(&mut arguments, &redact);
+                nexus_events::policy::redact(&mut arguments, &redact);
                 let tokenizers = (run.state.info())
                     .map(|info| self.catalog.tokenizers(&info.agent.name, &info.model));
                 Ok(Some(Found {

@@ -48,7 +48,7 @@ fn person(user: &str) -> Actor {
     Actor {
         user: user.into(),
         roles: vec!["boss".into()],
-        source: None,
+        ..Actor::default()
     }
 }
 
@@ -158,7 +158,7 @@ fn the_requester_and_whoever_lacks_the_role_are_refused() {
     let as_actor = |user: &str, roles: &[&str]| Actor {
         user: user.into(),
         roles: roles.iter().map(|&role| role.into()).collect(),
-        source: None,
+        ..Actor::default()
     };
     for actor in [
         as_actor("ada", &["boss"]),
@@ -270,7 +270,7 @@ fn further_roles_may_answer_once_it_escalates() {
     let chief = || Actor {
         user: "eve".into(),
         roles: vec!["chief".into()],
-        source: None,
+        ..Actor::default()
     };
     waiting(1)
         .asked(decide(chief(), |_| {}))

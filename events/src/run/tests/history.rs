@@ -58,7 +58,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
         user: Actor {
             user: "ada".into(),
             roles: vec![],
-            source: None,
+            ..Actor::default()
         },
         trace_id: None,
         prompt_tokens: None,

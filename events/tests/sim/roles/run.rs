@@ -15,7 +15,7 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
     let user = Actor {
         user: super::super::client::user_of(run_id),
         roles: vec![],
-        source: None,
+        ..Actor::default()
     };
     if world.log.len::<Run>(&run_id.to_string()) > 0 {
         // It was started; what that made due may still have to be published.

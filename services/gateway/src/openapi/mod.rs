@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::problem::PROBLEM;
-use crate::identity::{ROLES_HEADER, TENANT_HEADER, USER_HEADER};
+use crate::identity::{GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
@@ -97,7 +97,7 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         }
     }
     if route.path.starts_with("/v1/") {
-        for name in ["tenant", "user", "roles"] {
+        for name in ["tenant", "user", "roles", "groups"] {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         }
     }
@@ -155,6 +155,7 @@ fn identity_parameters() -> Value {
         "tenant": header(TENANT_HEADER, description),
         "user": header(USER_HEADER, description),
         "roles": header(ROLES_HEADER, description),
+        "groups": header(GROUPS_HEADER, description),
     })
 }
 

@@ -128,7 +128,7 @@ mod tests {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![],
-                source: None,
+                ..Actor::default()
             },
             agent: AgentRef {
                 name: "default".into(),

@@ -132,7 +132,7 @@ impl Load {
         meta.actor = Some(Actor {
             user: "bench".to_owned(),
             roles: vec![],
-            source: None,
+            ..Actor::default()
         });
         let command = Command::from(command);
         let published = publish_command(&self.0.bus, tenant, &command, &meta).await;

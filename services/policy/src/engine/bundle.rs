@@ -65,6 +65,16 @@ impl Bundle {
     /// # Errors
     /// The first fault, with file, line and column where it has a place.
     pub fn compile(sources: &[Module], data: Json) -> Result<Self, BundleError> {
+        Self::build(sources, data, true)
+    }
+
+    /// The same without indexes: every body is tried in turn.
+    #[cfg(test)]
+    pub(crate) fn compile_plain(sources: &[Module], data: Json) -> Result<Self, BundleError> {
+        Self::build(sources, data, false)
+    }
+
+    fn build(sources: &[Module], data: Json, indexed: bool) -> Result<Self, BundleError> {
         let mut engine = Engine::new();
         let modules = source::load(&mut engine, sources)?;
         forbidden::check(sources)?;
@@ -75,7 +85,7 @@ impl Bundle {
         let canonical = canonical_data(&data)?;
         let data = to_value(&data, usize::MAX, MAX_DATA_DEPTH).map_err(data_error)?;
         let entry = entry::find(&engine)?;
-        let (evaluator, places) = evaluator(engine, &entry, &data)?;
+        let (evaluator, places) = evaluator(engine, &entry, &data, indexed)?;
         let inner = Inner {
             digest: digest(sources, &canonical),
             modules,
@@ -95,6 +105,16 @@ impl Bundle {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// How many bodies are tried for this input; none when all are.
+    #[cfg(test)]
+    pub(crate) fn tries(&self, input: &Json) -> Option<usize> {
+        let input = to_value(input, usize::MAX, MAX_DATA_DEPTH).ok()?;
+        match &self.inner.evaluator {
+            Evaluator::Compiled(runner) => runner.tries(&input),
+            Evaluator::Interpreted(_) => None,
+        }
     }
 
     /// `sha256:…` over modules and data, independent of their order.
@@ -221,6 +241,7 @@ fn evaluator(
     mut engine: Engine,
     entry: &Entry,
     data: &Value,
+    indexed: bool,
 ) -> Result<(Evaluator, Places), BundleError> {
     let fault = |error: String| BundleError::parse(BundleErrorKind::Compile, &error);
     engine
@@ -232,7 +253,7 @@ fn evaluator(
         return Err(fault(format!("a bundle holds at most {MAX_RULES} rules")));
     }
     let places = rules::lines(&policy);
-    let evaluator = match compile(&policy, &paths)? {
+    let evaluator = match compile(&policy, &paths, indexed)? {
         Some(compiled) => Evaluator::Compiled(Runner::new(compiled, data.clone())?),
         None => Evaluator::Interpreted(Box::new(Interpreted::new(engine, &paths))),
     };

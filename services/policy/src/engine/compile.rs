@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
-use regorus::CompiledPolicy;
 use regorus::languages::rego::compiler::{Compiler, CompilerError};
 use regorus::rvm::Instruction;
 use regorus::rvm::program::{Program, RuleInfo, RuleType};
+use regorus::{CompiledPolicy, Value};
 
 use super::error::{BundleError, BundleErrorKind};
 use super::graph;
+use super::index::Index;
 use super::interpreted::has_reference_heads;
 use super::rules::{self, Place};
 
@@ -40,6 +41,24 @@ pub(crate) struct Compiled {
     pub(crate) checks: Vec<Check>,
     /// The bodies of `allow`.
     pub(crate) allow: Bodies,
+    /// Rules of so many bodies that those are looked up.
+    pub(crate) tables: Vec<Table>,
+    /// The main entry without them.
+    pub(crate) rest: usize,
+}
+
+/// A rule of many bodies, found by an index.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// The register of the main entry that it leaves its value in.
+    pub(crate) register: usize,
+    pub(crate) index: Index,
+    /// For each body, the entry that leaves its value in the first register.
+    pub(crate) bodies: Vec<usize>,
+    /// What it is when no body says anything.
+    pub(crate) otherwise: Value,
+    /// Whether its value is all that its bodies say, or what the first one says.
+    pub(crate) collects: bool,
 }
 
 /// A rule of which the bodies may disagree.
@@ -61,10 +80,11 @@ pub(crate) struct Bodies {
 }
 
 /// Compiles the rules at `paths` and all that they use; `None` for what the compiler does not take
-/// and the interpreter does.
+/// and the interpreter does. Indexes change how long an answer takes, and nothing else.
 pub(crate) fn compile(
     policy: &CompiledPolicy,
     paths: &[&str],
+    indexed: bool,
 ) -> Result<Option<Compiled>, BundleError> {
     if has_reference_heads(policy) {
         return Ok(None);
@@ -72,7 +92,7 @@ pub(crate) fn compile(
     match Compiler::compile_from_policy(policy, paths) {
         Ok(program) => {
             let depth = graph::depth(&program)?;
-            extend(program, policy, paths, depth).map(Some)
+            extend(program, policy, paths, depth, indexed).map(Some)
         }
         Err(error) if is_gap(&error.error) => Ok(None),
         Err(error) => Err(BundleError::parse(
@@ -99,6 +119,7 @@ fn extend(
     policy: &CompiledPolicy,
     paths: &[&str],
     depth: usize,
+    indexed: bool,
 ) -> Result<Compiled, BundleError> {
     let mut program = Arc::unwrap_or_clone(program);
     let mut main: Vec<usize> = Vec::new();
@@ -128,18 +149,25 @@ fn extend(
             bodies: split(&mut program, &info, Vec::new())?,
         });
     }
-    let allow = match paths.first().and_then(|path| index_of(&program, path).ok()) {
-        Some(index) => {
-            let info = program.rule_infos.get(index).cloned();
-            let places = paths.first().map(|path| rules::places(policy, path));
-            match info {
-                Some(info) => split(&mut program, &info, places.unwrap_or_default())?,
-                None => Bodies::default(),
-            }
+    let mut allow = Bodies::default();
+    let mut tables = Vec::new();
+    for (register, path) in paths.iter().enumerate() {
+        let Some(info) = (main.get(register)).and_then(|&rule| program.rule_infos.get(rule)) else {
+            continue;
+        };
+        let info = info.clone();
+        if register == 0 {
+            allow = split(&mut program, &info, rules::places(policy, path))?;
         }
-        None => Bodies::default(),
-    };
-    let (main, _) = add_entry(&mut program, &main)?;
+        if indexed {
+            tables.extend(table(&mut program, policy, register, path, &info)?);
+        }
+    }
+    let is_table = |register: usize| tables.iter().any(|table| table.register == register);
+    let calls = main.iter().copied().enumerate();
+    let rest: Vec<_> = calls.clone().filter(|(r, _)| !is_table(*r)).collect();
+    let rest = add_calls(&mut program, &rest)?;
+    let main = add_calls(&mut program, &calls.collect::<Vec<_>>())?;
     program.validate_limits().map_err(too_complex)?;
     program.rule_infos.iter_mut().for_each(slim);
     Ok(Compiled {
@@ -149,7 +177,45 @@ fn extend(
         answers: paths.len(),
         checks,
         allow,
+        tables,
+        rest,
     })
+}
+
+/// The table of a rule, where an index helps: of a rule that is one constant or nothing, or that
+/// collects what its bodies say. One of several values is left out, for those could disagree.
+fn table(
+    program: &mut Program,
+    policy: &CompiledPolicy,
+    register: usize,
+    path: &str,
+    info: &RuleInfo,
+) -> Result<Option<Table>, BundleError> {
+    let collects = match info.rule_type {
+        RuleType::PartialSet => true,
+        RuleType::Complete if info.early_exit_on_first_success => false,
+        _ => return Ok(None),
+    };
+    let Some(index) = Index::new(policy, path, &info.definitions) else {
+        return Ok(None);
+    };
+    let mut bodies = Vec::new();
+    for part in parts(program, info) {
+        bodies.push(add_calls(program, &[(0, part)])?);
+    }
+    let default = info.default_literal_index.map(usize::from);
+    let otherwise = match default.and_then(|at| program.literals.get(at)) {
+        Some(default) => default.clone(),
+        None if collects => Value::new_set(),
+        None => Value::Undefined,
+    };
+    Ok(Some(Table {
+        register,
+        index,
+        bodies,
+        otherwise,
+        collects,
+    }))
 }
 
 /// Complete rules with several bodies that do not all give the same constant. Functions are left
@@ -161,12 +227,33 @@ fn may_conflict(info: &RuleInfo) -> bool {
         && !info.early_exit_on_first_success
 }
 
-/// Adds a copy of the rule for each of its bodies, and entries that evaluate them.
+/// Entries that evaluate a rule's bodies one by one.
 fn split(
     program: &mut Program,
     info: &RuleInfo,
     places: Vec<Place>,
 ) -> Result<Bodies, BundleError> {
+    let parts = parts(program, info);
+    let places = if places.len() == parts.len() {
+        places
+    } else {
+        Vec::new()
+    };
+    let entries: Result<Vec<_>, _> = parts
+        .chunks(BODIES_PER_ENTRY)
+        .map(|chunk| {
+            let calls: Vec<_> = chunk.iter().copied().enumerate().collect();
+            Ok((add_calls(program, &calls)?, chunk.len()))
+        })
+        .collect();
+    Ok(Bodies {
+        entries: entries?,
+        places,
+    })
+}
+
+/// Adds a copy of the rule for each of its bodies.
+fn parts(program: &mut Program, info: &RuleInfo) -> Vec<usize> {
     let mut parts = Vec::new();
     for (index, definition) in info.definitions.iter().enumerate() {
         parts.push(program.rule_infos.len());
@@ -178,19 +265,7 @@ fn split(
         part.early_exit_on_first_success = false;
         program.rule_infos.push(part);
     }
-    let places = if places.len() == parts.len() {
-        places
-    } else {
-        Vec::new()
-    };
-    let entries: Result<Vec<_>, _> = parts
-        .chunks(BODIES_PER_ENTRY)
-        .map(|chunk| add_entry(program, chunk))
-        .collect();
-    Ok(Bodies {
-        entries: entries?,
-        places,
-    })
+    parts
 }
 
 /// Drops what says nothing: the machine copies a rule's description for every call, and takes what
@@ -209,20 +284,21 @@ fn pick<T: Clone>(items: &[T], index: usize) -> Vec<T> {
     items.get(index).cloned().into_iter().collect()
 }
 
-/// Appends code that calls the rules, each into the register of its position.
-fn add_entry(program: &mut Program, rules: &[usize]) -> Result<(usize, usize), BundleError> {
+/// Appends an entry that calls rules, each into its register, and names it.
+fn add_calls(program: &mut Program, calls: &[(usize, usize)]) -> Result<usize, BundleError> {
     let start = program.instructions.len();
-    for (position, &rule) in rules.iter().enumerate() {
-        let dest = u8::try_from(position).map_err(too_complex)?;
+    let mut registers = 0;
+    for &(register, rule) in calls {
+        let dest = u8::try_from(register).map_err(too_complex)?;
         let rule_index = u16::try_from(rule).map_err(too_complex)?;
         program.add_instruction(Instruction::CallRule { dest, rule_index }, None);
+        registers = registers.max(dest.saturating_add(1));
     }
     program.add_instruction(Instruction::Return { value: 0 }, None);
-    let registers = u8::try_from(rules.len()).map_err(too_complex)?;
     program.dispatch_window_size = program.dispatch_window_size.max(registers);
     let entry = program.entry_points.len();
     program.add_entry_point(format!("nexus:{entry}"), start);
-    Ok((entry, rules.len()))
+    Ok(entry)
 }
 
 fn index_of(program: &Program, path: &str) -> Result<usize, BundleError> {

@@ -1,10 +1,11 @@
 //! Evaluates with the compiled program: one run for the answer, further ones only to explain it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::Value;
 
-use super::compile::{Bodies, Check, Compiled};
+use super::compile::{Bodies, Check, Compiled, Table};
 use super::error::{BundleError, BundleErrorKind, DecisionError};
 use super::limits::Limits;
 use super::machine::{Machine, Pool};
@@ -33,6 +34,8 @@ pub(crate) struct Runner {
     answers: usize,
     checks: Vec<Check>,
     allow: Bodies,
+    tables: Vec<Table>,
+    rest: usize,
 }
 
 impl Runner {
@@ -49,12 +52,18 @@ impl Runner {
             answers: compiled.answers,
             checks: compiled.checks,
             allow: compiled.allow,
+            tables: compiled.tables,
+            rest: compiled.rest,
         })
     }
 
     /// Evaluates all rules that answer.
     pub(crate) fn run(&self, input: Value, limits: &Limits) -> Result<Answers, DecisionError> {
-        let ask = || self.pool.with(input, limits, |machine| self.ask(machine));
+        let found = self.candidates(&input);
+        let ask = || {
+            self.pool
+                .with(input, limits, |machine| self.ask(machine, found.as_deref()))
+        };
         if self.depth <= SHALLOW {
             return ask();
         }
@@ -62,9 +71,32 @@ impl Runner {
             .unwrap_or_else(|reason| Err(DecisionError::Evaluation { reason }))
     }
 
-    fn ask(&self, machine: &mut Machine) -> Result<Answers, DecisionError> {
-        let registers = machine.run(self.main)?;
-        let values: Vec<Value> = registers.iter().take(self.answers).cloned().collect();
+    /// How many bodies are tried for this input; none when all are.
+    #[cfg(test)]
+    pub(crate) fn tries(&self, input: &Value) -> Option<usize> {
+        let found = self.candidates(input)?;
+        Some(found.iter().map(Vec::len).sum())
+    }
+
+    /// Of each table, the bodies to try; none when all are to be tried in one run.
+    fn candidates(&self, input: &Value) -> Option<Vec<Vec<usize>>> {
+        let found = self
+            .tables
+            .iter()
+            .map(|table| table.index.candidates(input));
+        found
+            .collect::<Option<Vec<_>>>()
+            .filter(|all| !all.is_empty())
+    }
+
+    fn ask(
+        &self,
+        machine: &mut Machine,
+        found: Option<&[Vec<usize>]>,
+    ) -> Result<Answers, DecisionError> {
+        let entry = found.map_or(self.main, |_| self.rest);
+        let registers = machine.run(entry)?;
+        let mut values: Vec<Value> = registers.iter().take(self.answers).cloned().collect();
         let doubtful: Vec<&Check> = self
             .checks
             .iter()
@@ -77,8 +109,21 @@ impl Runner {
                 });
             }
         }
-        let allowed = values.first() == Some(&Value::Bool(true));
-        let fired = if allowed { self.fired(machine)? } else { None };
+        let mut body = None;
+        for (table, bodies) in self.tables.iter().zip(found.unwrap_or_default()) {
+            let (value, first) = try_bodies(machine, table, bodies)?;
+            if let Some(slot) = values.get_mut(table.register) {
+                *slot = value;
+            }
+            if table.register == 0 {
+                body = first;
+            }
+        }
+        let fired = match (values.first(), body) {
+            (Some(Value::Bool(true)), Some(body)) => self.allow.places.get(body).cloned(),
+            (Some(Value::Bool(true)), None) => self.fired(machine)?,
+            _ => None,
+        };
         Ok(Answers { values, fired })
     }
 
@@ -98,6 +143,30 @@ impl Runner {
         }
         Ok(None)
     }
+}
+
+/// What a table's rule says if none but these bodies can be true, and which body said it.
+fn try_bodies(
+    machine: &mut Machine,
+    table: &Table,
+    bodies: &[usize],
+) -> Result<(Value, Option<usize>), DecisionError> {
+    let mut all = BTreeSet::new();
+    for &body in bodies {
+        let entry = table.bodies.get(body).copied();
+        let entry = entry.ok_or(DecisionError::MissingEntryPoint)?;
+        match machine.run(entry)?.first() {
+            None | Some(Value::Undefined) => {}
+            Some(Value::Set(said)) if table.collects => all.extend(said.iter().cloned()),
+            Some(value) => return Ok((value.clone(), Some(body))),
+        }
+    }
+    let value = if table.collects {
+        Value::from(all)
+    } else {
+        table.otherwise.clone()
+    };
+    Ok((value, None))
 }
 
 fn count_values(machine: &mut Machine, bodies: &Bodies) -> Result<usize, DecisionError> {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use regorus::Value;
 use regorus::rvm::RegoVM;
@@ -53,6 +54,7 @@ impl Pool {
         let mut machine = Machine {
             vm,
             limits: *limits,
+            began: Instant::now(),
         };
         machine.prepare(input);
         let result = work(&mut machine)?;
@@ -81,16 +83,12 @@ impl Pool {
 pub(crate) struct Machine {
     vm: RegoVM,
     limits: Limits,
+    began: Instant,
 }
 
 impl Machine {
     fn prepare(&mut self, input: Value) {
         self.vm.set_max_instructions(self.limits.steps);
-        self.vm
-            .set_execution_timer_config(Some(ExecutionTimerConfig {
-                limit: self.limits.wall,
-                check_interval: NonZeroU32::new(CHECK_EVERY).unwrap_or(NonZeroU32::MIN),
-            }));
         self.vm.set_input(input);
     }
 
@@ -98,7 +96,13 @@ impl Machine {
     ///
     /// Some built-ins panic on odd arguments, which come from models: a panic is an error here.
     pub(crate) fn run(&mut self, entry: usize) -> Result<&[Value], DecisionError> {
+        // All runs for one answer together have the time of one.
+        let limit = self.limits.wall.saturating_sub(self.began.elapsed());
         let vm = &mut self.vm;
+        vm.set_execution_timer_config(Some(ExecutionTimerConfig {
+            limit,
+            check_interval: NonZeroU32::new(CHECK_EVERY).unwrap_or(NonZeroU32::MIN),
+        }));
         match catch_unwind(AssertUnwindSafe(|| vm.execute_entry_point_by_index(entry))) {
             Ok(Ok(_)) => Ok(self.vm.get_registers()),
             Ok(Err(error)) => Err(self.explain(error)),
@@ -110,8 +114,8 @@ impl Machine {
 
     fn explain(&self, error: VmError) -> DecisionError {
         match error {
-            VmError::TimeLimitExceeded { limit, .. } => DecisionError::TimeLimit {
-                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            VmError::TimeLimitExceeded { .. } => DecisionError::TimeLimit {
+                limit_ms: u64::try_from(self.limits.wall.as_millis()).unwrap_or(u64::MAX),
             },
             VmError::InstructionLimitExceeded { limit, .. } => DecisionError::StepLimit {
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),

@@ -21,6 +21,7 @@ mod entry;
 mod error;
 mod forbidden;
 mod graph;
+mod index;
 mod input;
 mod interpreted;
 mod limits;

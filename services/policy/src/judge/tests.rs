@@ -96,7 +96,7 @@ impl Judged {
             user: Actor {
                 user: "ada".into(),
                 roles: vec![role.to_owned()],
-                source: None,
+                ..Actor::default()
             },
             prompt_tokens: None,
             trace_id: None,
@@ -200,7 +200,7 @@ impl Judged {
         let actor = Actor {
             user: user.into(),
             roles: vec![role.into()],
-            source: None,
+            ..Actor::default()
         };
         let events = run::decide_approval(&self.run, &command, &actor, now());
         let events = events.map_err(|error| error.code().to_owned())?;
@@ -410,15 +410,27 @@ fn another_model_is_taken_where_it_is_offered() {
 }
 
 #[test]
-fn fields_are_left_out_of_tools_alone() {
+fn fields_are_left_out_of_what_the_model_writes_and_of_what_tools_get() {
     let (start, call, tool, at_tool) = obliged("redact", r#"["secret"]"#);
-    assert!(!call.allowed && call.error.is_some());
-    assert_eq!(start.run.status, Status::Failed);
-    assert!(at_tool.allowed);
+    assert!(call.allowed && at_tool.allowed);
+    assert_eq!(start.run.turn_duties.redact, ["secret"]);
     assert_eq!(
         tool.run.tool_step(1, "a").unwrap().duties.redact,
         ["secret"]
     );
+}
+
+#[test]
+fn permissions_are_narrowed_of_tools_alone() {
+    let document = r#"{"network": {"allowed_hosts": ["a.example"]}, "max_memory": "1MB"}"#;
+    let (_, call, tool, at_tool) = obliged("permissions", document);
+    assert!(!call.allowed && at_tool.allowed, "{call:?} {at_tool:?}");
+    let duties = &tool.run.tool_step(1, "a").unwrap().duties;
+    let permissions = duties.permissions.as_ref().unwrap();
+    let network = permissions.network.as_ref().unwrap();
+    assert_eq!(network.allowed_hosts, ["a.example"]);
+    let (_, _, _, at_tool) = obliged("permissions", r#"{"netwrok": {}}"#);
+    assert!(!at_tool.allowed, "a permission that is not known");
 }
 
 #[test]

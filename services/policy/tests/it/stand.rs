@@ -159,7 +159,7 @@ impl Stand {
             user: Actor {
                 user: user.to_owned(),
                 roles: vec!["user".to_owned()],
-                source: None,
+                ..Actor::default()
             },
             prompt_tokens: None,
             trace_id: None,

@@ -13,12 +13,13 @@ mod decisions;
 mod dialects;
 mod example;
 mod fail_closed;
+mod tables;
 
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Bundle, BundleError, Decision, Effect, Limits, Module};
+use super::{Bundle, BundleError, Decision, Effect, Form, Limits, Module};
 
 /// A module of the given path.
 fn module(path: &str, text: &str) -> Module {

@@ -1,5 +1,5 @@
-//! Leaves fields out, as policy obliges: of the arguments before the tool gets them, of the result
-//! before anybody does.
+//! Leaves fields out, as policy obliges: of what a model says to a tool before it is recorded, of the
+//! arguments before the tool gets them, of the result before anybody does.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 const LEFT_OUT: &str = "[redacted]";
 
 /// Replaces the value of every field of these names, at any depth.
-pub(crate) fn redact(value: &mut Value, names: &[String]) {
+pub fn redact(value: &mut Value, names: &[String]) {
     if names.is_empty() {
         return;
     }
