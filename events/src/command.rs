@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Actor;
 use crate::ids::{ApprovalId, CommandId, ReservationId, RunId, SessionId};
+use crate::keys::{CreateKey, RevokeKey, RotateKey};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
 use crate::time::Timestamp;
@@ -667,6 +668,12 @@ commands! {
     ExplainPolicy(ExplainPolicy) = "policy" "explain" "nexus.policy.explain.v1" public,
     /// Make recorded decisions again by another bundle.
     BacktestPolicy(BacktestPolicy) = "policy" "backtest" "nexus.policy.backtest.v1" public,
+    /// Let a key be used.
+    CreateKey(CreateKey) = "key" "create" "nexus.key.create.v1" public,
+    /// Give it another secret.
+    RotateKey(RotateKey) = "key" "rotate" "nexus.key.rotate.v1" public,
+    /// Let it be used no more.
+    RevokeKey(RevokeKey) = "key" "revoke" "nexus.key.revoke.v1" public,
     /// Call a model.
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
     /// Execute a tool call.

@@ -83,6 +83,11 @@ uuid_id!(
     "approval id"
 );
 uuid_id!(
+    /// One API key of a tenant.
+    KeyId,
+    "key id"
+);
+uuid_id!(
     /// One agent run.
     RunId,
     "run id"

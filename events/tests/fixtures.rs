@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nexus_events::access::AccessEvent;
+use nexus_events::keys::KeyEvent;
 use nexus_events::ledger::LedgerEvent;
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::RunEvent;
@@ -62,6 +63,7 @@ fn event_through(type_name: &str, data: &Value) -> (String, Value) {
         Some("session") => through::<SessionEvent>(type_name, data),
         Some("ledger") => through::<LedgerEvent>(type_name, data),
         Some("policy") => through::<PolicyEvent>(type_name, data),
+        Some("key") => through::<KeyEvent>(type_name, data),
         Some("access") => through::<AccessEvent>(type_name, data),
         other => panic!("{type_name} is of no aggregate: {other:?}"),
     }
@@ -74,6 +76,7 @@ fn event_types() -> BTreeSet<String> {
         LedgerEvent::type_names(),
         PolicyEvent::type_names(),
         AccessEvent::type_names(),
+        KeyEvent::type_names(),
     ];
     all.concat().into_iter().map(str::to_owned).collect()
 }

@@ -23,8 +23,8 @@ pub const SNAPSHOTS: &str = "NEXUS_SNP";
 
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
-pub const COMMAND_ROLES: [&str; 8] = [
-    "run", "session", "budget", "policy", "llm", "tool", "approval", "memory",
+pub const COMMAND_ROLES: [&str; 9] = [
+    "run", "session", "budget", "policy", "llm", "tool", "approval", "memory", "key",
 ];
 
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);

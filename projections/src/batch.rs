@@ -8,6 +8,7 @@ use crate::audit::chain::Chains;
 use crate::fold::At;
 use crate::log::{Facts, LogCommit};
 use crate::model::agent_runs::AgentRuns;
+use crate::model::api_keys::ApiKeys;
 use crate::model::approvals::Approvals;
 use crate::model::audit_logs::AuditLogs;
 use crate::model::budgets::Budgets;
@@ -28,6 +29,7 @@ pub struct Batch {
     tool_calls: ToolCalls,
     llm_calls: LlmCalls,
     approvals: Approvals,
+    api_keys: ApiKeys,
     audit_logs: AuditLogs,
     budgets: Budgets,
     policy_bundles: PolicyBundles,
@@ -99,6 +101,13 @@ impl Batch {
                     self.audit_logs.access(&at, event);
                 }
             }
+            Facts::Keys(facts) => {
+                for (event, position) in facts.events.iter().zip(0..) {
+                    let at = at(position, facts.time, facts.actor.as_ref());
+                    self.api_keys.keys(&at, event);
+                    self.audit_logs.keys(&at, event);
+                }
+            }
         }
     }
 
@@ -148,6 +157,7 @@ impl Batch {
         self.tool_calls.write(db).await?;
         self.llm_calls.write(db).await?;
         self.audit_logs.write(chains, db).await?;
+        self.api_keys.write(db).await?;
         self.policy_bundles.write(db).await?;
         self.policy_shadows.write(db).await?;
         self.budgets.write(held, db).await

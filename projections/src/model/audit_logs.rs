@@ -5,6 +5,7 @@
 //! line makes it an entry.
 
 use nexus_events::access::AccessEvent;
+use nexus_events::keys::KeyEvent;
 use nexus_events::ledger::{LedgerEvent, LimitsSet, Scope};
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::{PolicyDecided, PolicyPoint, ReservationRefused, RunEvent};
@@ -199,6 +200,35 @@ impl AuditLogs {
                     None => ("policy.unshadowed", "*"),
                 };
                 self.add(at, action, "policy_bundle", digest).commanded();
+            }
+        }
+    }
+
+    pub(crate) fn keys(&mut self, at: &At<'_>, event: &KeyEvent) {
+        match event {
+            KeyEvent::KeyCreated(key) => {
+                let id = key.key_id.to_string();
+                self.add(at, "key.created", "api_key", &id)
+                    .commanded()
+                    .with(json!({
+                        "name": key.name,
+                        "user": key.user,
+                        "roles": key.roles,
+                        "groups": key.groups,
+                        "expires_at": key.expires_at,
+                    }));
+            }
+            KeyEvent::KeyRotated(rotated) => {
+                let id = rotated.key_id.to_string();
+                self.add(at, "key.rotated", "api_key", &id)
+                    .commanded()
+                    .with(json!({ "previous_until": rotated.previous_until }));
+            }
+            KeyEvent::KeyRevoked(revoked) => {
+                let id = revoked.key_id.to_string();
+                self.add(at, "key.revoked", "api_key", &id)
+                    .commanded()
+                    .because(revoked.reason.as_deref());
             }
         }
     }

@@ -2,6 +2,7 @@
 //! batch of rows is written.
 
 pub(crate) mod agent_runs;
+pub(crate) mod api_keys;
 pub(crate) mod approvals;
 pub(crate) mod audit_logs;
 pub(crate) mod budget_alerts;

@@ -10,6 +10,7 @@ mod approvals;
 mod audit;
 mod budgets;
 mod calls;
+mod keys;
 mod policies;
 mod reservations;
 mod runs;
@@ -25,6 +26,7 @@ pub use approvals::{
 pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
 pub use calls::{LlmCallRow, ToolCallRow};
+pub use keys::KeyRow;
 pub use policies::{BundleRow, ShadowCounts};
 pub use reservations::{
     Line, ReservationCursor, ReservationFilter, ReservationRow, ReservationStatus, WaitingFor,

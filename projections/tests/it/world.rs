@@ -2,12 +2,12 @@
 //! written as the roles would write it. The ledgers are real ones, so that settlements and expiries
 //! add up; the rest follows the run's own order of steps.
 
+mod access;
 mod approval;
 mod budget;
 
 use std::collections::{BTreeMap, HashMap};
 
-use nexus_events::access::{AccessDenied, AccessEvent, DenialsCounted};
 use nexus_events::aggregate::Event;
 use nexus_events::command::{Budget, SetLimits};
 use nexus_events::ledger::{
@@ -566,6 +566,7 @@ impl World {
             1 => {
                 self.now = self.now.plus_millis(3_600_000);
                 self.refused(&tenant);
+                self.keyed(&tenant);
             }
             4 => self.hold(&tenant),
             5 => self.release(),
@@ -592,29 +593,6 @@ impl World {
                 }
             }
         }
-    }
-
-    /// What a gateway refused.
-    fn refused(&mut self, tenant: &Tenant) {
-        let source = Source::new("2001:db8::1".parse().ok(), Some("probe"));
-        let denied = AccessDenied {
-            route: "/v1/runs".into(),
-            method: "POST".into(),
-            status: 403,
-            code: "origin_refused".into(),
-            reason: "no \0".into(),
-            claimed_tenant: Some("acme".into()),
-            source: source.clone(),
-        };
-        let counted = DenialsCounted {
-            count: 41,
-            since: self.now,
-            until: self.now.plus_millis(60_000),
-            source,
-        };
-        let events: Vec<AccessEvent> = vec![denied.into(), counted.into()];
-        let gateway = AggregateId::from(Uuid::from_u128(7));
-        self.commit(tenant, &gateway, AggregateKind::Access, events, None);
     }
 
     fn run(&mut self, run: &Going, events: Vec<RunEvent>) {

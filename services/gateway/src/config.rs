@@ -1,12 +1,39 @@
 //! What an installation decides about its gateway. Every bound on what callers may use is here.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use nexus_events::Tenant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
+use crate::identity::IssuerConfig;
 use crate::source::Proxies;
+
+/// Nobody guesses a root key that somebody's machine made.
+const LEAST_ROOT_KEY_BYTES: usize = 32;
+
+/// A key. It is never printed: not by `Debug`, not by an error, not by a log line.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A key that was read somewhere.
+    pub fn new(key: String) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
 
 /// The gateway's configuration; every field has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +47,14 @@ pub struct GatewayConfig {
     pub default_user: String,
     /// Serve other machines although nobody proves who they are.
     pub allow_unauthenticated: bool,
+    /// Ask for a credential on the loopback too.
+    pub require_credentials: bool,
+    /// Whoever shows this key may do everything for every tenant. For the first key of a tenant, and
+    /// for operators; at least 32 bytes.
+    #[serde(skip_serializing)]
+    pub root_key: Option<Secret>,
+    /// OpenID providers whose tokens are believed.
+    pub issuers: Vec<IssuerConfig>,
     /// Further names that a `Host` header may have when it listens on the loopback: those of a
     /// proxy on this machine. Without the check, a web page could reach it by a name of its own.
     pub allowed_hosts: Vec<String>,
@@ -70,6 +105,9 @@ impl Default for GatewayConfig {
             default_tenant: "default".to_owned(),
             default_user: "local".to_owned(),
             allow_unauthenticated: false,
+            require_credentials: false,
+            root_key: None,
+            issuers: vec![],
             allowed_hosts: vec![],
             trusted_proxies: vec![],
             denials_per_minute: 20,
@@ -94,12 +132,22 @@ impl Default for GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// Whether callers need no credential, where it listens as configured.
+    pub fn is_open(&self) -> bool {
+        self.is_open_at(self.listen)
+    }
+
+    pub(crate) fn is_open_at(&self, listen: SocketAddr) -> bool {
+        !self.require_credentials && (listen.ip().is_loopback() || self.allow_unauthenticated)
+    }
+
     /// Checks what can be checked before anything is started.
     ///
     /// # Errors
     /// [`GatewayError::Exposed`] and [`GatewayError::Config`].
     pub(crate) fn check(&self, listen: SocketAddr) -> Result<Tenant, GatewayError> {
-        if !listen.ip().is_loopback() && !self.allow_unauthenticated {
+        let has_credentials = self.root_key.is_some() || !self.issuers.is_empty();
+        if !listen.ip().is_loopback() && !has_credentials && !self.allow_unauthenticated {
             return Err(GatewayError::Exposed { listen });
         }
         let invalid = |field: &'static str, reason: String| GatewayError::Config { field, reason };
@@ -123,6 +171,9 @@ impl GatewayConfig {
             if value < least {
                 return Err(too_small(field, least));
             }
+        }
+        if (self.root_key.as_ref()).is_some_and(|key| key.expose().len() < LEAST_ROOT_KEY_BYTES) {
+            return Err(too_small("root_key", LEAST_ROOT_KEY_BYTES as u64));
         }
         Proxies::parse(&self.trusted_proxies)
             .map_err(|reason| invalid("trusted_proxies", reason))?;

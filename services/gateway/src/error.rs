@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 pub enum GatewayError {
     /// Other machines would be served without anybody proving who they are.
     #[error(
-        "refusing to listen on {listen}: there are no credentials, so everybody who reaches it could \
-         start runs and spend money. Listen on 127.0.0.1, or set `allow_unauthenticated = true` \
-         under `[gateway]` if the network in front of it decides who may call"
+        "refusing to listen on {listen}: nobody could show who they are, so everybody who reaches it \
+         could start runs and spend money. Under `[gateway]`, set `root_key` (NEXUS_GATEWAY_ROOT_KEY; \
+         `nexus keys create` makes the others with it) or `[[gateway.issuers]]`, or set \
+         `allow_unauthenticated = true` if the network in front of it decides who may call; or listen \
+         on 127.0.0.1"
     )]
     Exposed {
         /// Where it was to listen.

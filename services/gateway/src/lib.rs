@@ -35,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use app::{App, Parts};
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, Secret};
 use denials::Denials;
 pub use error::GatewayError;
 use identity::Identity;
+pub use identity::IssuerConfig;
 use known::KnownRuns;
 use replies::Replies;
 use source::Proxies;
@@ -128,8 +129,10 @@ impl Gateway {
             address,
         } = self;
         let tenant = config.check(address)?;
-        let hosts = config.allowed_hosts.clone();
-        let identity = Identity::new(tenant.clone(), config.default_user.clone(), address, hosts);
+        let identity = Identity::new(&config, tenant.clone(), address).map_err(|reason| {
+            let field = "issuers";
+            GatewayError::Config { field, reason }
+        })?;
         // Outcomes are still taken while requests end; it stops with this function.
         let listening = CancellationToken::new();
         let _stop_listening = listening.clone().drop_guard();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nexus_devstack::{
     Cache, DataDir, NatsAuth, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress,
 };
-use nexus_gateway::{GatewayConfig, GatewayError};
+use nexus_gateway::{GatewayConfig, GatewayError, Secret};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -62,6 +62,7 @@ async fn run(
     config.nats.url = Some(servers.nats_url.clone());
     config.database.url = Some(servers.database_url.clone());
     let fallback = choose_listen(args, config);
+    let root_key = ask_for_keys(config, data)?;
     let started = tokio::select! {
         started = start_roles(config, fallback) => started,
         signal = signals.next() => {
@@ -77,7 +78,14 @@ async fn run(
             return Err(failure);
         }
     };
-    announce(args, data.path(), &servers, &running)?;
+    announce(
+        args,
+        &config.gateway,
+        data.path(),
+        &servers,
+        &running,
+        root_key,
+    )?;
     let failure = tokio::select! {
         signal = signals.next() => {
             info!(signal, "stopping; press Ctrl-C again to stop at once");
@@ -128,9 +136,11 @@ fn choose_listen(args: &UpArgs, config: &mut Config) -> bool {
 
 fn announce(
     args: &UpArgs,
+    gateway: &GatewayConfig,
     data: &Path,
     servers: &Servers,
     running: &Running,
+    root_key: Option<String>,
 ) -> Result<(), Failure> {
     let url = running
         .listen()
@@ -140,6 +150,7 @@ fn announce(
         url: url.clone(),
         nats_url: servers.nats_url.clone(),
         database_url: servers.database_url.clone(),
+        root_key,
         pid: std::process::id(),
         servers: servers.pids.clone(),
     };
@@ -151,7 +162,25 @@ fn announce(
         "Nexus is ready at {url} (data in {}; stop with Ctrl-C)",
         data.display()
     );
+    println!(
+        "{}",
+        match gateway.is_open() {
+            true => "Whoever can reach it may use it without a key.",
+            false => "Callers show a key: `nexus keys create NAME` makes one.",
+        }
+    );
     Ok(())
+}
+
+/// Where other machines may call, callers show keys, and there is a root key to make the first with.
+fn ask_for_keys(config: &mut Config, data: &DataDir) -> Result<Option<String>, Failure> {
+    let gateway = &mut config.gateway;
+    if gateway.is_open() || gateway.root_key.is_some() {
+        return Ok(None);
+    }
+    let key = kept_secret(data, "root.key")?;
+    gateway.root_key = Some(Secret::new(key.clone()));
+    Ok(Some(key))
 }
 
 /// Writes the file beside and renames it into place, so that whoever waits for it reads it whole.
@@ -228,7 +257,7 @@ impl Servers {
         let progress = Progress::new(|line: &str| info!("{line}"));
         let auth = NatsAuth {
             user: "nexus".to_owned(),
-            password: bus_password(data)?,
+            password: kept_secret(data, "nats.password")?,
         };
         let nats_options = NatsOptions {
             auth: Some(auth),
@@ -296,10 +325,10 @@ macro_rules! watch {
 watch!(watch_nats, NatsServer, "nats-server");
 watch!(watch_postgres, Postgres, "Postgres");
 
-/// The bus's password: made once, kept in the data directory for this user alone.
-fn bus_password(data: &DataDir) -> Result<String, Failure> {
+/// A secret that is made once and kept in the data directory for this user alone.
+fn kept_secret(data: &DataDir, file: &str) -> Result<String, Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let path = data.path().join("nats.password");
+    let path = data.path().join(file);
     let failed = |source| Failure::Write {
         path: path.clone(),
         source,

@@ -11,6 +11,7 @@ mod backtest;
 mod explain;
 mod input;
 mod judge;
+mod keys;
 mod publish;
 mod replay;
 mod shadow;
@@ -33,7 +34,7 @@ use work::Places;
 pub const SPEC: RoleSpec = RoleSpec {
     concurrency: 128,
     prefetch: 64,
-    ..RoleSpec::new("policy", &["policy"])
+    ..RoleSpec::new("policy", &["policy", "key"])
 };
 
 /// The policy role.
@@ -105,6 +106,9 @@ impl Handler for PolicyRole {
             Command::TryPolicy(command) => self.try_policy(&delivery, command).await,
             Command::ExplainPolicy(command) => self.explain(&delivery, command).await,
             Command::BacktestPolicy(command) => self.backtest(&delivery, command).await,
+            Command::CreateKey(create) => self.create_key(&delivery, create.0).await,
+            Command::RotateKey(rotate) => self.rotate_key(&delivery, rotate).await,
+            Command::RevokeKey(revoke) => self.revoke_key(&delivery, revoke).await,
             other => Err(Failure::Dead {
                 reason: format!("{} is not a command of the policy role", other.type_name()),
             }),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use nexus_bus::{PublishError, ReadError, StoreError};
@@ -170,6 +170,10 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.problem.status == 401 {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         if matches!(self.problem.status, 401 | 403) {
             response.extensions_mut().insert(Refusal {

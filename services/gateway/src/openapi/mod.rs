@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::problem::PROBLEM;
-use crate::identity::{GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
+use crate::identity::{Access, GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
@@ -43,6 +43,14 @@ pub(crate) fn document(routes: &[Route]) -> Value {
         "components": {
             "schemas": schemas.take_definitions(true),
             "parameters": identity_parameters(),
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key (`nxk_…`), or a token of an OpenID provider that the \
+                        gateway believes. Not needed where it listens on the loopback.",
+                },
+            },
         },
     })
 }
@@ -55,6 +63,10 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> V
         "parameters": parameters(route, schemas),
         "responses": responses(route, schemas, problem),
     });
+    if route.access != Access::Public {
+        operation["security"] = json!([{ "key": [] }]);
+        operation["description"] = json!(format!("Takes {}.", route.access.demands()));
+    }
     if let Some(body) = route.body {
         let schema = (body.schema)(schemas).to_value();
         let content = json!({ "application/json": { "schema": schema } });
@@ -174,7 +186,8 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
             }
         }
     }
-    for status in ALWAYS.iter().chain(route.problems) {
+    let known = (route.access != Access::Public).then_some(&401);
+    for status in ALWAYS.iter().chain(known).chain(route.problems) {
         let refused = json!({
             "description": Problem::new(*status, "", "").title,
             "content": { PROBLEM: { "schema": problem } },

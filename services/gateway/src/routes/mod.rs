@@ -8,6 +8,7 @@ mod catalog;
 mod control;
 mod events;
 mod index;
+mod keys;
 mod lists;
 mod policies;
 mod reservations;
@@ -34,6 +35,7 @@ use crate::app::App;
 use crate::commands::RunDone;
 use crate::http::ApiError;
 use crate::http::observe::observe;
+use crate::identity::{Access, authorize};
 use crate::runs::view::RunView;
 use control::{Reason, Signal};
 pub(crate) use route::{Content, Route};
@@ -208,6 +210,7 @@ pub(crate) fn all() -> Vec<Route> {
             "setTenantBudget",
             "Set the tenant's limits (scope `tenant`)",
         )
+        .demands(Access::Manage)
         .body::<budgets::PutBudget>()
         .answer::<BudgetStanding>(200, "As it stands now")
         .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
@@ -227,6 +230,7 @@ pub(crate) fn all() -> Vec<Route> {
             "setBudget",
             "Set limits of a user, agent, session or run",
         )
+        .demands(Access::Manage)
         .body::<budgets::PutBudget>()
         .answer::<BudgetStanding>(200, "As it stands now")
         .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
@@ -265,6 +269,7 @@ pub(crate) fn all() -> Vec<Route> {
             "grantBudget",
             "Give one who waits what he waits for, by raising the limit",
         )
+        .demands(Access::Manage)
         .maybe_body::<reservations::Grant>()
         .answer::<reservations::ReservationDone>(200, "It goes on")
         .answer::<reservations::ReservationDone>(202, "Accepted; `seq` is null")
@@ -275,6 +280,7 @@ pub(crate) fn all() -> Vec<Route> {
             "refuseBudget",
             "Say no to one who waits: its run fails",
         )
+        .demands(Access::Manage)
         .maybe_body::<Reason>()
         .answer::<reservations::ReservationDone>(200, "It is refused")
         .answer::<reservations::ReservationDone>(202, "Accepted; `seq` is null")
@@ -344,6 +350,7 @@ pub(crate) fn all() -> Vec<Route> {
             "publishPolicy",
             "Publish a bundle of Rego",
         )
+        .demands(Access::Manage)
         .body::<PublishBundle>()
         .answer::<policies::PolicyDone>(200, "It compiled, its tests passed, and it is accepted")
         .answer::<policies::PolicyDone>(
@@ -369,6 +376,7 @@ pub(crate) fn all() -> Vec<Route> {
             "activatePolicy",
             "Decide by a bundle from now on",
         )
+        .demands(Access::Manage)
         .answer::<policies::PolicyDone>(200, "It decides")
         .answer::<policies::PolicyDone>(202, "Accepted; `seq` is null")
         .problems(&[404, 503]),
@@ -378,6 +386,7 @@ pub(crate) fn all() -> Vec<Route> {
             "rollBackPolicy",
             "Decide by the bundle that was active before this one",
         )
+        .demands(Access::Manage)
         .body::<RollBackBundle>()
         .answer::<policies::PolicyDone>(200, "`digest` decides again")
         .answer::<policies::PolicyDone>(202, "Accepted; `digest` and `seq` are null")
@@ -388,6 +397,7 @@ pub(crate) fn all() -> Vec<Route> {
             "shadowPolicy",
             "Ask a bundle beside the active one, without effect; or none",
         )
+        .demands(Access::Manage)
         .body::<ShadowBundle>()
         .answer::<policies::PolicyDone>(200, "It is asked from now on")
         .answer::<policies::PolicyDone>(202, "Accepted; `seq` is null")
@@ -398,6 +408,7 @@ pub(crate) fn all() -> Vec<Route> {
             "evaluatePolicy",
             "Decide on an input by any bundle, without effect",
         )
+        .demands(Access::Read)
         .body::<TryPolicy>()
         .answer::<DryDecision>(200, "The decision")
         .problems(&[404, 409, 413, 415, 422, 429, 503]),
@@ -407,6 +418,7 @@ pub(crate) fn all() -> Vec<Route> {
             "explainPolicy",
             "Why a run's steps were judged as they were, and what the same bundle says now",
         )
+        .demands(Access::Read)
         .body::<ExplainPolicy>()
         .answer::<Explanation>(200, "The judgements, in order")
         .problems(&[404, 415, 422, 429, 503]),
@@ -416,6 +428,7 @@ pub(crate) fn all() -> Vec<Route> {
             "backtestPolicy",
             "What a bundle would have changed in a stretch of history",
         )
+        .demands(Access::Read)
         .body::<BacktestPolicy>()
         .answer::<BacktestReport>(200, "With `next_seq` there is more: give it as `from_seq`")
         .problems(&[404, 413, 415, 422, 429, 503]),
@@ -440,12 +453,48 @@ pub(crate) fn all() -> Vec<Route> {
             "Models that a run may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
+        post("/v1/keys", keys::create, "createKey", "Make an API key")
+            .demands(Access::Manage)
+            .body::<keys::NewKey>()
+            .answer::<keys::KeyMade>(201, "The key, shown once")
+            .problems(&[413, 415, 422, 503]),
+        get(
+            "/v1/keys",
+            keys::list,
+            "listKeys",
+            "API keys, the newest first",
+        )
+        .demands(Access::Manage)
+        .query::<lists::At>()
+        .answer::<keys::KeyList>(200, "All keys but for their secrets")
+        .problems(&[503]),
+        post(
+            "/v1/keys/{key_id}/rotate",
+            keys::rotate,
+            "rotateKey",
+            "Give a key another secret",
+        )
+        .demands(Access::Manage)
+        .maybe_body::<keys::Rotation>()
+        .answer::<keys::KeyMade>(200, "The key as it is from now on, shown once")
+        .problems(&[404, 413, 415, 422, 503]),
+        post(
+            "/v1/keys/{key_id}/revoke",
+            keys::revoke,
+            "revokeKey",
+            "Let a key be used no more",
+        )
+        .demands(Access::Manage)
+        .maybe_body::<keys::Revocation>()
+        .answer::<keys::KeyDone>(200, "It is refused within a second")
+        .problems(&[404, 413, 415, 503]),
         get(
             "/v1/audit",
             audit::list,
             "listAudit",
             "Who did what, when, to what, and why it was allowed",
         )
+        .demands(Access::Audit)
         .query::<audit::ListQuery>()
         .page::<AuditRow>("A page, the newest first")
         .problems(&[503]),
@@ -455,6 +504,7 @@ pub(crate) fn all() -> Vec<Route> {
             "exportAudit",
             "All entries that there are now, the oldest first, with their hashes",
         )
+        .demands(Access::Audit)
         .query::<audit::ExportQuery>()
         .media(200, audit::LINES)
         .problems(&[503]),
@@ -464,6 +514,7 @@ pub(crate) fn all() -> Vec<Route> {
             "health",
             "Whether the process lives",
         )
+        .demands(Access::Public)
         .answer::<system::Health>(200, "It does"),
         get(
             "/readyz",
@@ -471,6 +522,7 @@ pub(crate) fn all() -> Vec<Route> {
             "ready",
             "Whether it can serve, and why not",
         )
+        .demands(Access::Public)
         .answer::<system::Readiness>(200, "It can")
         .answer::<system::Readiness>(503, "It cannot; the checks say why"),
         get(
@@ -479,10 +531,14 @@ pub(crate) fn all() -> Vec<Route> {
             "metrics",
             "Metrics, as Prometheus and OpenMetrics scrape them",
         )
+        .demands(Access::Operate)
         .media(200, "application/openmetrics-text"),
         get("/openapi.json", system::openapi, "openapi", "This document")
+            .demands(Access::Public)
             .media(200, "application/json"),
-        get("/", index::page, "index", "A page for people").media(200, "text/html"),
+        get("/", index::page, "index", "A page for people")
+            .demands(Access::Public)
+            .media(200, "text/html"),
     ]
 }
 
@@ -490,7 +546,8 @@ pub(crate) fn all() -> Vec<Route> {
 pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in all() {
-        router = router.route(route.path, route.handler);
+        let demands = from_fn_with_state((app.clone(), route.access), authorize);
+        router = router.route(route.path, route.handler.layer(demands));
     }
     router
         .fallback(unknown)

@@ -5,6 +5,7 @@ use axum::routing::{self, MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::app::App;
+use crate::identity::Access;
 
 /// Makes a schema.
 pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -17,6 +18,8 @@ pub(crate) struct Route {
     /// Its name in generated clients.
     pub(crate) operation: &'static str,
     pub(crate) summary: &'static str,
+    /// What it demands of whoever calls.
+    pub(crate) access: Access,
     pub(crate) query: Option<SchemaOf>,
     pub(crate) body: Option<BodyDoc>,
     pub(crate) answers: Vec<Answer>,
@@ -92,12 +95,22 @@ impl Route {
             path,
             operation,
             summary,
+            access: match method {
+                "get" => Access::Read,
+                _ => Access::Use,
+            },
             query: None,
             body: None,
             answers: vec![],
             problems: &[],
             handler,
         }
+    }
+
+    /// What it demands, where that is not what its method says.
+    pub(crate) fn demands(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     pub(crate) fn query<T: JsonSchema>(mut self) -> Self {

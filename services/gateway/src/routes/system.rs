@@ -27,7 +27,7 @@ const CHECK: Duration = Duration::from_secs(2);
 const ROLES: &[(&str, &[&str])] = &[
     ("run", &["run", "session"]),
     ("budget", &["budget"]),
-    ("policy", &["policy"]),
+    ("policy", &["policy", "key"]),
     ("llm", &["llm"]),
     ("tools", &["tool"]),
 ];

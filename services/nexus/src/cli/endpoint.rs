@@ -41,6 +41,15 @@ pub(crate) struct Connection {
         value_delimiter = ','
     )]
     pub(crate) roles: Vec<String>,
+    /// The API key to show [default: where `nexus up` asks for one, its root key]
+    #[arg(
+        long,
+        env = "NEXUS_API_KEY",
+        hide_env_values = true,
+        global = true,
+        value_name = "KEY"
+    )]
+    pub(crate) api_key: Option<String>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -98,6 +107,9 @@ pub(crate) struct Endpoints {
     pub(crate) nats_url: String,
     /// Postgres, with credentials.
     pub(crate) database_url: String,
+    /// Its root key, where it asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root_key: Option<String>,
     /// The process.
     pub(crate) pid: u32,
     /// The processes of the servers that it started.
@@ -168,6 +180,14 @@ impl Connection {
             other => other.ok().flatten(),
         };
         Ok(found.map_or_else(|| DEFAULT_URL.to_owned(), |found| found.url))
+    }
+
+    /// The credential to show, if any. A root key goes to its own gateway only.
+    pub(crate) fn credential(&self) -> Option<String> {
+        if self.api_key.is_some() || self.url.is_some() {
+            return self.api_key.clone();
+        }
+        self.endpoints().ok().flatten()?.root_key
     }
 }
 
@@ -243,6 +263,7 @@ mod tests {
             url: "http://127.0.0.1:4711".to_owned(),
             nats_url: "nats://u:secret@127.0.0.1:4222".to_owned(),
             database_url: "postgres://u:secret@127.0.0.1:5432/nexus?sslmode=disable".to_owned(),
+            root_key: None,
             pid: 42,
             servers: vec![43],
         };

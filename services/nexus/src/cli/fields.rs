@@ -267,6 +267,18 @@ pub(crate) const POLICIES: &[Field] = &[
     Field::new("BY", "/activated_by", Text(24)),
 ];
 
+/// `keys list`.
+pub(crate) const KEYS: &[Field] = &[
+    Field::new("KEY", "/id", Text(ID)),
+    Field::new("NAME", "/name", Text(24)),
+    Field::new("USER", "/user_id", Text(24)),
+    Field::new("ROLES", "/roles", Text(32)),
+    Field::new("GROUPS", "/groups", Text(32)),
+    Field::new("STATUS", "/status", Status),
+    Field::new("CREATED", "/created_at", Moment),
+    Field::new("EXPIRES", "/expires_at", Moment),
+];
+
 /// `policies shadow --status`.
 pub(crate) const SHADOWS: &[Field] = &[
     Field::new("BUNDLE", "/digest", Text(71)),

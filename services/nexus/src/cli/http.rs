@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nexus_events::Problem;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,6 +63,14 @@ impl Gateway {
             return Err(bad("it must begin with http:// or https://"));
         }
         let mut headers = HeaderMap::new();
+        let credential = connection.credential().map(|key| format!("Bearer {key}"));
+        if let Some(credential) = &credential {
+            let mut value = HeaderValue::from_str(credential).map_err(|_| {
+                CliError::Usage("the API key cannot be sent in a header".to_owned())
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let mut set = |name: &'static str, value: &Option<String>| {
             let Some(text) = value else { return Ok(()) };
             let value = HeaderValue::from_str(text)

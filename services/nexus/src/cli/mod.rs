@@ -36,6 +36,7 @@ use ask::Asker;
 use ask::approvals::ApprovalsVerb;
 use ask::budgets::BudgetsVerb;
 use ask::catalog::{Catalog, CatalogVerb};
+use ask::keys::KeysVerb;
 use ask::policies::PoliciesVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
@@ -58,6 +59,8 @@ pub(crate) enum Client {
     Sessions(Ask<SessionsVerb>),
     /// Questions of policy to people, and their answers
     Approvals(Ask<ApprovalsVerb>),
+    /// API keys: who may call, as whom, and until when
+    Keys(Ask<KeysVerb>),
     /// Limits, what is held and what was spent
     Budgets(Ask<BudgetsVerb>),
     /// What policy allows, as bundles of Rego
@@ -140,6 +143,10 @@ impl Client {
                 verb.run(&asker).await?;
             }
             Self::Approvals(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
+            Self::Keys(ask) => {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
             }

@@ -28,6 +28,25 @@ pub(crate) fn on_exhausted(text: &str) -> Result<OnExhausted, String> {
     known.ok_or_else(|| "it is reject, park, downgrade or approve".to_owned())
 }
 
+/// `90d`, `12h`, `30m`, `45s`.
+pub(crate) fn span_ms(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no span of time such as 90d, 12h or 30m");
+    let (number, unit) = text
+        .char_indices()
+        .next_back()
+        .and_then(|(at, _)| text.split_at_checked(at))
+        .ok_or_else(wrong)?;
+    let factor: u64 = match unit {
+        "d" => 86_400_000,
+        "h" => 3_600_000,
+        "m" => 60_000,
+        "s" => 1_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
 /// `KEY=VALUE`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -69,5 +88,23 @@ mod tests {
         assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(label("=b").is_err());
         assert!(label("a").is_err());
+    }
+
+    #[test]
+    fn spans_are_a_number_and_a_unit() {
+        assert_eq!(span_ms("90d"), Ok(90 * 86_400_000));
+        assert_eq!(span_ms("0s"), Ok(0));
+        for bad in [
+            "",
+            "d",
+            "5",
+            "1.5h",
+            "-1h",
+            "5y",
+            "99999999999999999d",
+            "５d",
+        ] {
+            assert!(span_ms(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod budgets;
 pub(crate) mod catalog;
+pub(crate) mod keys;
 pub(crate) mod policies;
 mod policy_history;
 mod policy_local;

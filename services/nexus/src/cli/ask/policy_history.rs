@@ -11,6 +11,7 @@ use super::Asker;
 use super::policies::files;
 use crate::cli::error::CliError;
 use crate::cli::http::Request;
+use crate::cli::parse::span_ms;
 use crate::cli::print;
 use crate::cli::style::printable;
 
@@ -247,20 +248,11 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         return Ok(moment);
     }
     let wrong = || format!("{text:?} is neither a moment, 2026-11-01T00:00:00Z, nor an age, 36h");
-    let at = text.len().saturating_sub(1);
-    let (number, unit) = text.split_at_checked(at).ok_or_else(wrong)?;
-    let millis: i64 = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
+    let ago = span_ms(text).map_err(|_| wrong())?;
     let now = time::OffsetDateTime::now_utc()
         .unix_timestamp()
         .saturating_mul(1_000);
-    let ago = millis.saturating_mul(i64::from(number));
+    let ago = i64::try_from(ago).unwrap_or(i64::MAX);
     Ok(Timestamp::from_millis(now.saturating_sub(ago)))
 }
 

@@ -1,0 +1,106 @@
+//! A browser is not "everybody on this machine": a foreign page that it shows must not act here, so
+//! `Host`, `Origin` and `Sec-Fetch-Site` are checked.
+
+use std::net::IpAddr;
+
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, Method};
+use nexus_events::Problem;
+
+use crate::http::ApiError;
+
+/// Refuses what a foreign page makes a browser send. `hosts` are further names of a gateway on the
+/// loopback; none where it listens elsewhere, where its names are not known.
+pub(super) fn guard(
+    hosts: Option<&[String]>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(HOST.as_str()).unwrap_or("");
+    if let Some(hosts) = hosts
+        && !host.is_empty()
+        && !is_ours(hosts, host_name(host))
+    {
+        let detail = "this name is not one of this gateway; if a proxy uses it, list it under \
+                      `allowed_hosts`";
+        return Err(Problem::new(403, "host_refused", detail).at("Host").into());
+    }
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let fetched_from = text("Sec-Fetch-Site");
+    let foreign = match (fetched_from, text(ORIGIN.as_str())) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").is_none_or(|(_, at)| at != host),
+        (None, None) => false,
+    };
+    if foreign {
+        let detail = "a page of another origin may not act here";
+        return Err(Problem::new(403, "origin_refused", detail)
+            .at("Origin")
+            .into());
+    }
+    Ok(())
+}
+
+fn is_ours(hosts: &[String], host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
+}
+
+/// A `Host` without its port, and an IPv6 address without its brackets.
+fn host_name(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_foreign_page_cannot_act() {
+        let here = ["nexus.local".to_owned()];
+        let allowed = |method: Method, pairs: &[(&'static str, &str)]| {
+            guard(Some(&here), &method, &headers(pairs)).is_ok()
+        };
+        let own = ("host", "localhost:8080");
+        assert!(allowed(Method::POST, &[own]));
+        assert!(allowed(Method::POST, &[("host", "[::1]:8080")]));
+        assert!(allowed(Method::GET, &[("host", "nexus.local")]));
+        assert!(!allowed(Method::GET, &[("host", "evil.example:8080")]));
+        assert!(allowed(
+            Method::POST,
+            &[own, ("origin", "http://localhost:8080")]
+        ));
+        assert!(!allowed(
+            Method::POST,
+            &[own, ("origin", "http://evil.example")]
+        ));
+        assert!(!allowed(Method::POST, &[own, ("origin", "null")]));
+        assert!(!allowed(
+            Method::POST,
+            &[own, ("sec-fetch-site", "cross-site")]
+        ));
+        assert!(allowed(
+            Method::POST,
+            &[own, ("sec-fetch-site", "same-origin")]
+        ));
+        assert!(allowed(
+            Method::GET,
+            &[own, ("sec-fetch-site", "cross-site")]
+        ));
+    }
+}
