@@ -21,16 +21,19 @@ pub enum AggregateKind {
     Policy,
     /// What one gateway refused.
     Access,
+    /// A tenant's own tools.
+    Tools,
 }
 
 impl AggregateKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Run,
         Self::Session,
         Self::Ledger,
         Self::Policy,
         Self::Access,
+        Self::Tools,
     ];
 
     /// As a subject token.
@@ -41,6 +44,7 @@ impl AggregateKind {
             Self::Ledger => "ledger",
             Self::Policy => "policy",
             Self::Access => "access",
+            Self::Tools => "tools",
         }
     }
 

@@ -74,7 +74,10 @@ fn events_of<A: Aggregate<Event: JsonSchema>>(id: &str) -> Vec<Entry> {
             type_name,
             visible: match A::KIND {
                 AggregateKind::Run | AggregateKind::Session => "public",
-                AggregateKind::Ledger | AggregateKind::Policy | AggregateKind::Access => "internal",
+                AggregateKind::Ledger
+                | AggregateKind::Policy
+                | AggregateKind::Access
+                | AggregateKind::Tools => "internal",
             },
             schema: titled(type_name, schema),
         }

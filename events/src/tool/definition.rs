@@ -42,6 +42,30 @@ pub struct ToolDefinition {
 }
 
 impl ToolDefinition {
+    /// Names of the fields that a tool of a kind may have.
+    pub fn fields(kind: &str) -> Vec<&'static str> {
+        let own: &[&str] = match kind {
+            "wasm" => &["module"],
+            "javascript" | "python" => &["source"],
+            "mcp" => &["server", "tool"],
+            _ => &[],
+        };
+        let common = [
+            "name",
+            "version",
+            "description",
+            "category",
+            "kind",
+            "idempotent",
+            "reuse_results",
+            "input_schema",
+            "output_schema",
+            "permissions",
+            "limits",
+        ];
+        [&common, own].concat()
+    }
+
     /// As a model is told of it.
     pub fn spec(&self) -> ToolSpec {
         ToolSpec {

@@ -4,10 +4,13 @@ mod builtin;
 mod definition;
 mod measure;
 mod permissions;
+mod pin;
+pub mod registry;
 
 pub use builtin::{BuiltinTool, all, get};
 pub use definition::{ToolDefinition, ToolKind, ToolLimits};
 pub use measure::{ByteSize, Span};
+pub use pin::{ToolPin, ToolRef};
 pub use permissions::{
     NetworkPermissions, PathPermissions, Permissions, ToolPermissions, ToolPermissionsOf,
 };
