@@ -18,6 +18,7 @@ use crate::model::policy_shadows::PolicyShadows;
 use crate::model::reservations::Reservations;
 use crate::model::sessions::Sessions;
 use crate::model::tool_calls::ToolCalls;
+use crate::model::tools::Tools;
 
 /// What a stretch of the log changes.
 #[derive(Debug, Default)]
@@ -32,6 +33,7 @@ pub struct Batch {
     budgets: Budgets,
     policy_bundles: PolicyBundles,
     policy_shadows: PolicyShadows,
+    tools: Tools,
     first_seq: u64,
     last_seq: u64,
     last_time: Timestamp,
@@ -93,6 +95,13 @@ impl Batch {
                     self.audit_logs.policy(&at, event);
                 }
             }
+            Facts::Tools(facts) => {
+                for (event, position) in facts.events.iter().zip(0..) {
+                    let at = at(position, facts.time, facts.actor.as_ref());
+                    self.tools.tools(&at, event);
+                    self.audit_logs.tools(&at, event);
+                }
+            }
             Facts::Access(facts) => {
                 for (event, position) in facts.events.iter().zip(0..) {
                     let at = at(position, facts.time, facts.actor.as_ref());
@@ -150,6 +159,7 @@ impl Batch {
         self.audit_logs.write(chains, db).await?;
         self.policy_bundles.write(db).await?;
         self.policy_shadows.write(db).await?;
+        self.tools.write(db).await?;
         self.budgets.write(held, db).await
     }
 }

@@ -6,6 +6,7 @@ use nexus_events::ledger::LedgerEvent;
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::RunEvent;
 use nexus_events::session::SessionEvent;
+use nexus_events::tool::registry::ToolsEvent;
 use nexus_events::{AggregateKind, Commit, RunId, SessionId, Tenant, subject};
 
 /// One commit with its place in the log.
@@ -34,6 +35,8 @@ pub enum Facts {
     Policy(Commit<PolicyEvent>),
     /// Of a gateway that refused requests.
     Access(Commit<AccessEvent>),
+    /// Of the tenant's registry of tools.
+    Tools(Commit<ToolsEvent>),
 }
 
 /// A commit that this program cannot read. The projection stops before it: what is skipped is lost
@@ -91,6 +94,7 @@ impl LogCommit {
             AggregateKind::Ledger => Facts::Ledger(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Policy => Facts::Policy(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Access => Facts::Access(Commit::decode(body).map_err(unreadable)?),
+            AggregateKind::Tools => Facts::Tools(Commit::decode(body).map_err(unreadable)?),
         };
         Ok(Self {
             seq,
@@ -108,6 +112,7 @@ impl LogCommit {
             Facts::Ledger(commit) => commit.events.len(),
             Facts::Policy(commit) => commit.events.len(),
             Facts::Access(commit) => commit.events.len(),
+            Facts::Tools(commit) => commit.events.len(),
         }
     }
 
@@ -124,6 +129,7 @@ impl LogCommit {
             Facts::Ledger(commit) => commit.time,
             Facts::Policy(commit) => commit.time,
             Facts::Access(commit) => commit.time,
+            Facts::Tools(commit) => commit.time,
         }
     }
 }

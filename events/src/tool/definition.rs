@@ -109,6 +109,20 @@ pub enum ToolKind {
     Nats,
 }
 
+impl ToolKind {
+    /// As it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Wasm { .. } => "wasm",
+            Self::Javascript { .. } => "javascript",
+            Self::Python { .. } => "python",
+            Self::Mcp { .. } => "mcp",
+            Self::Nats => "nats",
+        }
+    }
+}
+
 /// What one call may take, beside its permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -98,6 +98,7 @@ fn begun() -> Vec<RunEvent> {
         },
         model: "m".into(),
         tools: vec![],
+        pins: Default::default(),
         input: "hello".into(),
         budget: None,
         parent: None,

@@ -90,6 +90,7 @@ impl Office {
             },
             model: "m".into(),
             tools: vec![],
+            pins: Default::default(),
             input: "hello".into(),
             budget: None,
             parent: None,

@@ -304,6 +304,7 @@ impl World {
             },
             model: "nexus-local".into(),
             tools: vec!["calculator".into()],
+            pins: Default::default(),
             input,
             budget: run.budget.then_some(Budget {
                 tokens: Some(100_000),

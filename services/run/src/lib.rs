@@ -2,10 +2,12 @@
 //! own; it decides and records.
 
 mod approval;
+mod doubt;
 mod control;
 mod session;
 mod start;
 mod tokens;
+mod tools;
 
 use std::sync::Arc;
 
@@ -72,6 +74,7 @@ impl Handler for RunRole {
                 .await
             }
             Command::SignalRun(signal) => self.signal(&delivery, signal).await,
+            Command::ResolveTool(resolve) => self.resolve_tool(&delivery, &resolve).await,
             Command::DecideApproval(decide) => self.decide_approval(&delivery, &decide).await,
             Command::RingApproval(ring) => self.ring_approval(&delivery, &ring).await,
             Command::EndOfTime(end) => self.end_of_time(&delivery, &end).await,

@@ -44,6 +44,7 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         run_id,
         command: StartRun::default(),
         input: "six times seven?".into(),
+        pins: Default::default(),
         session: SessionLink {
             id: run_id.own_session(),
             previous: None,

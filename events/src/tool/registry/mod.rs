@@ -121,12 +121,9 @@ impl Tools {
             return (found.state != ToolState::Removed).then_some(found);
         }
         let versions = self.tools.get(reference.name)?;
-        let active = || {
-            (versions.iter().rev()).filter(|(_, found)| found.state == ToolState::Active)
-        };
-        active()
-            .find(|(version, _)| version.pre.is_empty())
-            .or_else(|| active().next())
+        (versions.iter())
+            .filter(|(_, found)| found.state == ToolState::Active)
+            .max_by_key(|(version, _)| (version.pre.is_empty(), *version))
             .map(|(_, found)| found)
     }
 
@@ -175,6 +172,17 @@ impl Aggregate for Tools {
             }
         }
     }
+}
+
+/// Which of the versions of a tool whoever names none gets: as [`Tools::resolve`] has it.
+pub fn default_version<'a>(
+    versions: impl IntoIterator<Item = (&'a str, ToolState)>,
+) -> Option<&'a str> {
+    (versions.into_iter())
+        .filter(|(_, state)| *state == ToolState::Active)
+        .filter_map(|(text, _)| Some((Version::parse(text).ok()?, text)))
+        .max_by_key(|(version, _)| (version.pre.is_empty(), version.clone()))
+        .map(|(_, text)| text)
 }
 
 /// What a run keeps of the tools that it names and that are not built in.
