@@ -613,7 +613,7 @@ async fn a_run_waits_as_long_as_one_of_its_calls_does() {
         let waits: Vec<_> = (row.waiting_for.iter())
             .filter_map(|waits| match waits {
                 Waits::Budget(waits) => waits.call_id.as_deref(),
-                Waits::Approval(_) => None,
+                Waits::Approval(_) | Waits::Word(_) => None,
             })
             .collect();
         assert_eq!((row.status, &waits[..]), (status, calls));

@@ -37,6 +37,7 @@ use ask::approvals::ApprovalsVerb;
 use ask::budgets::BudgetsVerb;
 use ask::catalog::{Catalog, CatalogVerb};
 use ask::policies::PoliciesVerb;
+use ask::tools::ToolsVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
 use exit::Exit;
@@ -63,7 +64,7 @@ pub(crate) enum Client {
     /// What policy allows, as bundles of Rego
     Policies(Ask<PoliciesVerb>),
     /// Tools that models may call
-    Tools(Ask<CatalogVerb>),
+    Tools(Ask<ToolsVerb>),
     /// Agents
     Agents(Ask<CatalogVerb>),
     /// Models
@@ -151,7 +152,10 @@ impl Client {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
             }
-            Self::Tools(ask) => Catalog::Tools.list(&ask.split()?.1).await?,
+            Self::Tools(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
             Self::Agents(ask) => Catalog::Agents.list(&ask.split()?.1).await?,
             Self::Models(ask) => Catalog::Models.list(&ask.split()?.1).await?,
         }
