@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nexus_events::{
     Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session,
 };
+use nexus_events::tool::registry;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
@@ -29,6 +30,7 @@ fn schemas_and_their_index_are_what_the_types_say() {
         events_of::<ledger::Ledger>("main"),
         events_of::<policy::Policy>("main"),
         events_of::<access::Access>("<gateway>"),
+        events_of::<registry::Tools>("main"),
     ]
     .into_iter()
     .flatten()

@@ -455,7 +455,8 @@ async fn what_is_reported_as_spent_is_what_the_runs_say() {
     assert!(different.is_empty(), "{different:#?}");
     let counted: Vec<(i64, i64, i64)> = sqlx::query_as(
         "SELECT (SELECT count(*) FROM llm_calls),
-                (SELECT count(*) FROM tool_calls WHERE status IN ('completed', 'failed')),
+                (SELECT count(*) FROM tool_calls
+                 WHERE status IN ('completed', 'failed') OR metadata ? 'in_doubt'),
                 (SELECT count(DISTINCT run_id) FROM agent_runs r
                  JOIN llm_calls l ON l.run_id = r.id WHERE parent_run_id IS NOT NULL)",
     )
