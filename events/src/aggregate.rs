@@ -23,17 +23,20 @@ pub enum AggregateKind {
     Access,
     /// A tenant's API keys.
     Keys,
+    /// A tenant's own tools.
+    Tools,
 }
 
 impl AggregateKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Run,
         Self::Session,
         Self::Ledger,
         Self::Policy,
         Self::Access,
         Self::Keys,
+        Self::Tools,
     ];
 
     /// As a subject token.
@@ -45,6 +48,7 @@ impl AggregateKind {
             Self::Policy => "policy",
             Self::Access => "access",
             Self::Keys => "key",
+            Self::Tools => "tools",
         }
     }
 

@@ -11,7 +11,9 @@ use crate::ids::{ApprovalId, CommandId, ReservationId, RunId, SessionId};
 use crate::keys::{CreateKey, RevokeKey, RotateKey};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
+use crate::run::Resolution;
 use crate::time::Timestamp;
+use crate::tool::ToolDefinition;
 
 /// A run as a command names it: enough to read it back without a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +120,28 @@ pub struct SignalRun {
     pub run_id: RunId,
     /// The message.
     pub input: String,
+}
+
+/// `run.resolve`: what became of a tool call that is in doubt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveTool {
+    /// The run.
+    pub run_id: RunId,
+    /// The call.
+    pub call_id: String,
+    /// What became of it.
+    #[serde(rename = "as")]
+    pub resolution: Resolution,
+    /// With `done`: its result, which the model is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<serde_json::Value>,
+    /// Why, for the log; with `failed`, for the model too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Which start the person saw in doubt: the word is refused where it is another by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
 }
 
 /// `run.deadline`: the time that a step's budget gave it is over. Sent by a timer on the bus.
@@ -435,6 +459,58 @@ pub struct BacktestPolicy {
     pub from_seq: Option<u64>,
 }
 
+/// `tool.register`: a version of a tool, which never changes. The same one again is answered with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    try_from = "serde_json::Map<String, serde_json::Value>",
+    into = "ToolDefinition"
+)]
+#[schemars(with = "ToolDefinition")]
+pub struct RegisterTool {
+    /// The tool. Sources are text, modules base64.
+    pub definition: ToolDefinition,
+}
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for RegisterTool {
+    type Error = String;
+
+    /// Refuses fields that no tool of the kind has: a misspelt limit must not be lost in silence.
+    fn try_from(fields: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
+        let kind = fields.get("kind").and_then(serde_json::Value::as_str);
+        let known = ToolDefinition::fields(kind.unwrap_or_default());
+        if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+            let name: String = name.chars().take(64).collect();
+            return Err(format!(
+                "unknown field `{name}`; there is {}",
+                known.join(", ")
+            ));
+        }
+        let definition = serde_json::from_value(fields.into());
+        definition
+            .map(|definition| Self { definition })
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl From<RegisterTool> for ToolDefinition {
+    fn from(command: RegisterTool) -> Self {
+        command.definition
+    }
+}
+
+/// `tool.deprecate`, `tool.remove`: the version, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetireTool {
+    /// The tool.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Why, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// `llm.call`: call the model for a run's turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallModel {
@@ -594,23 +670,27 @@ pub struct CommandDoc {
     pub schema: schemars::Schema,
 }
 
-/// Which of two verbs a control command is; both share their body.
+/// Which of several verbs a command is; they share their body.
 macro_rules! control {
-    ($($(#[$doc:meta])* $name:ident)+) => {
+    ($($(#[$doc:meta])* $name:ident($body:ident))+) => {
         $($(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(pub ControlRun);)+
+        pub struct $name(pub $body);)+
     };
 }
 
 control! {
     /// `run.cancel`: stop it; what was generated is settled.
-    CancelRun
+    CancelRun(ControlRun)
     /// `run.pause`: take no further step.
-    PauseRun
+    PauseRun(ControlRun)
     /// `run.resume`: go on.
-    ResumeRun
+    ResumeRun(ControlRun)
+    /// `tool.deprecate`: only those who name the version get it.
+    DeprecateTool(RetireTool)
+    /// `tool.remove`: no further run gets the version.
+    RemoveTool(RetireTool)
 }
 
 commands! {
@@ -624,6 +704,8 @@ commands! {
     ResumeRun(ResumeRun) = "run" "resume" "nexus.run.resume.v1" public,
     /// Tell a running run something.
     SignalRun(SignalRun) = "run" "signal" "nexus.run.signal.v1" public,
+    /// Say what became of a tool call that is in doubt.
+    ResolveTool(ResolveTool) = "run" "resolve" "nexus.run.resolve.v1" public,
     /// A step's time is over.
     EndOfTime(EndOfTime) = "run" "deadline" "nexus.run.deadline.v1" internal,
     /// Open a conversation.
@@ -676,6 +758,12 @@ commands! {
     RevokeKey(RevokeKey) = "key" "revoke" "nexus.key.revoke.v1" public,
     /// Call a model.
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
+    /// Register a version of a tool.
+    RegisterTool(RegisterTool) = "tool" "register" "nexus.tool.register.v1" public,
+    /// Give a version only to those who name it.
+    DeprecateTool(DeprecateTool) = "tool" "deprecate" "nexus.tool.deprecate.v1" public,
+    /// Give a version to no further run.
+    RemoveTool(RemoveTool) = "tool" "remove" "nexus.tool.remove.v1" public,
     /// Execute a tool call.
     ExecuteTool(ExecuteTool) = "tool" "execute" "nexus.tool.execute.v1" internal,
 }

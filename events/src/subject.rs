@@ -111,6 +111,16 @@ pub fn snapshot_parts(tenant: &Tenant, kind: AggregateKind, id: &AggregateId, sl
     format!("nexus.{tenant}.snap.{}.{id}.part.{slot}.*", kind.as_str())
 }
 
+/// Where a tool of kind `nats` is called: its workers answer there.
+pub fn tool(tenant: &Tenant, name: &str) -> String {
+    format!("nexus.{tenant}.tool.{name}")
+}
+
+/// Where workers of a tool hear that nobody waits for a call any more.
+pub fn tool_cancel(tenant: &Tenant, name: &str) -> String {
+    format!("nexus.{tenant}.tool.{name}.cancel")
+}
+
 /// What a tenant's own reply subjects begin with.
 pub fn reply_prefix(tenant: &Tenant) -> String {
     format!("nexus.{tenant}.reply.")

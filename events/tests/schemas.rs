@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use nexus_events::tool::registry;
 use nexus_events::{
     Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session,
 };
@@ -29,6 +30,7 @@ fn schemas_and_their_index_are_what_the_types_say() {
         events_of::<ledger::Ledger>("main"),
         events_of::<policy::Policy>("main"),
         events_of::<access::Access>("<gateway>"),
+        events_of::<registry::Tools>("main"),
     ]
     .into_iter()
     .flatten()
@@ -77,7 +79,8 @@ fn events_of<A: Aggregate<Event: JsonSchema>>(id: &str) -> Vec<Entry> {
                 AggregateKind::Ledger
                 | AggregateKind::Policy
                 | AggregateKind::Access
-                | AggregateKind::Keys => "internal",
+                | AggregateKind::Keys
+                | AggregateKind::Tools => "internal",
             },
             schema: titled(type_name, schema),
         }

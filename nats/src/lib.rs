@@ -24,6 +24,7 @@ pub mod read;
 mod settle;
 pub mod store;
 pub mod timer;
+pub mod tools;
 pub mod topology;
 pub mod trace;
 pub mod worker;

@@ -25,6 +25,8 @@ pub struct Advanced {
     pub seq: u64,
     /// Nothing was decided, now or by an earlier delivery.
     pub nothing_recorded: bool,
+    /// It was recorded now, and not by an earlier delivery.
+    pub fresh: bool,
     /// Sequence of the run's first commit.
     pub first_seq: u64,
     /// The run's session, where it exists.
@@ -226,6 +228,7 @@ async fn advance(
         .execute::<Run, _>(&envelope.tenant, &id, hint, &cause, decide)
         .await?;
     let nothing_recorded = done.fresh && done.events.is_empty();
+    let fresh = done.fresh && !done.events.is_empty();
     let state = &done.guard.state;
     let due = if nothing_recorded {
         vec![]
@@ -235,6 +238,7 @@ async fn advance(
     let advanced = Advanced {
         seq: done.seq,
         nothing_recorded,
+        fresh,
         first_seq: done.guard.first_seq,
         session_id: state.info().map(|info| info.session.id),
         ended: state.status.is_terminal(),

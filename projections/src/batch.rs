@@ -19,6 +19,7 @@ use crate::model::policy_shadows::PolicyShadows;
 use crate::model::reservations::Reservations;
 use crate::model::sessions::Sessions;
 use crate::model::tool_calls::ToolCalls;
+use crate::model::tools::Tools;
 
 /// What a stretch of the log changes.
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ pub struct Batch {
     budgets: Budgets,
     policy_bundles: PolicyBundles,
     policy_shadows: PolicyShadows,
+    tools: Tools,
     first_seq: u64,
     last_seq: u64,
     last_time: Timestamp,
@@ -93,6 +95,13 @@ impl Batch {
                     let at = at(position, facts.time, facts.actor.as_ref());
                     self.policy_bundles.policy(&at, event);
                     self.audit_logs.policy(&at, event);
+                }
+            }
+            Facts::Tools(facts) => {
+                for (event, position) in facts.events.iter().zip(0..) {
+                    let at = at(position, facts.time, facts.actor.as_ref());
+                    self.tools.tools(&at, event);
+                    self.audit_logs.tools(&at, event);
                 }
             }
             Facts::Access(facts) => {
@@ -160,6 +169,7 @@ impl Batch {
         self.api_keys.write(db).await?;
         self.policy_bundles.write(db).await?;
         self.policy_shadows.write(db).await?;
+        self.tools.write(db).await?;
         self.budgets.write(held, db).await
     }
 }

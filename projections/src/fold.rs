@@ -116,6 +116,7 @@ pub(crate) mod testing {
             },
             model: "m".into(),
             tools: vec!["calculator".into()],
+            pins: Default::default(),
             input: "hello".into(),
             budget: None,
             parent: None,

@@ -7,6 +7,7 @@ use nexus_events::ledger::LedgerEvent;
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::RunEvent;
 use nexus_events::session::SessionEvent;
+use nexus_events::tool::registry::ToolsEvent;
 use nexus_events::{AggregateKind, Commit, RunId, SessionId, Tenant, subject};
 
 /// One commit with its place in the log.
@@ -37,6 +38,8 @@ pub enum Facts {
     Access(Commit<AccessEvent>),
     /// Of the tenant's keys.
     Keys(Commit<KeyEvent>),
+    /// Of the tenant's registry of tools.
+    Tools(Commit<ToolsEvent>),
 }
 
 /// A commit that this program cannot read. The projection stops before it: what is skipped is lost
@@ -95,6 +98,7 @@ impl LogCommit {
             AggregateKind::Policy => Facts::Policy(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Access => Facts::Access(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Keys => Facts::Keys(Commit::decode(body).map_err(unreadable)?),
+            AggregateKind::Tools => Facts::Tools(Commit::decode(body).map_err(unreadable)?),
         };
         Ok(Self {
             seq,
@@ -113,6 +117,7 @@ impl LogCommit {
             Facts::Policy(commit) => commit.events.len(),
             Facts::Access(commit) => commit.events.len(),
             Facts::Keys(commit) => commit.events.len(),
+            Facts::Tools(commit) => commit.events.len(),
         }
     }
 
@@ -130,6 +135,7 @@ impl LogCommit {
             Facts::Policy(commit) => commit.time,
             Facts::Access(commit) => commit.time,
             Facts::Keys(commit) => commit.time,
+            Facts::Tools(commit) => commit.time,
         }
     }
 }

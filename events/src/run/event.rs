@@ -14,6 +14,7 @@ use crate::ledger::{Amounts, Limits, OwnLimits, Scope, Shortage, Unit, Window};
 use crate::model::{FinishReason, ToolCall, Usage};
 use crate::policy::{ApprovalRequirement, Obligations, ShadowDecided};
 use crate::time::Timestamp;
+use crate::tool::ToolPin;
 
 events! {
     /// What a run records.
@@ -56,6 +57,10 @@ events! {
         ToolCompleted(ToolCompleted) = "nexus.run.tool-completed.v1",
         /// It gave an error, which the model is told.
         ToolFailed(ToolFailed) = "nexus.run.tool-failed.v1",
+        /// It may have taken effect or not, and must not be tried again by itself.
+        ToolInDoubt(ToolInDoubt) = "nexus.run.tool-in-doubt.v1",
+        /// Somebody said what became of it.
+        ToolResolved(ToolResolved) = "nexus.run.tool-resolved.v1",
         /// Somebody told the run something; the model sees it at the next turn.
         RunSignalled(RunSignalled) = "nexus.run.signalled.v1",
         /// No further step is taken.
@@ -86,6 +91,10 @@ pub struct RunStarted {
     pub model: String,
     /// The tools that the model may call.
     pub tools: Vec<String>,
+    /// The version of each that the run keeps. Runs that were started before there were any have
+    /// the tools of the platform.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<String, ToolPin>,
     /// What the person said.
     pub input: Body,
     /// What the run may spend.
@@ -531,6 +540,70 @@ pub struct ToolFailed {
     pub message: String,
     /// How long it took.
     pub duration_ms: u64,
+}
+
+/// A call was started, and nobody can say whether it took effect. What was held for it is settled as
+/// spent; it waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolInDoubt {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Which start is in doubt, from 1.
+    pub attempt: u32,
+    /// What is known.
+    pub message: String,
+    /// How long it may have been at work: what it is charged.
+    pub duration_ms: u64,
+}
+
+/// What became of a call that was in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// It took effect; the model is told the result that is given.
+    Done,
+    /// It did not, and is not to be tried again; the model is told so.
+    Failed,
+    /// It is to be executed once more.
+    Retry,
+}
+
+impl Resolution {
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Somebody said what became of a call that was in doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolResolved {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
+    /// What became of it.
+    #[serde(rename = "as")]
+    pub resolution: Resolution,
+    /// With `done`: its result as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Body>,
+    /// Tokens of the result. Without it, bytes bound them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Who said so.
+    pub by: String,
+    /// Why, for the log; with `failed`, for the model too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Somebody told the run something.

@@ -4,12 +4,14 @@
 use super::approval::subject_of;
 use super::event::{
     ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint,
-    ReservationGranted, ReservationLapsed, RunEvent, RunParked, RunStarted,
+    ReservationGranted, ReservationLapsed, Resolution, RunEvent, RunParked, RunStarted,
+    ToolInDoubt, ToolResolved,
 };
+use super::invalid::is_invalid_call;
 use super::prompt;
 use super::state::{
-    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
-    ToolStep, reservation_id,
+    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
+    ToolPhase, ToolStep, reservation_id,
 };
 use crate::aggregate::{Aggregate, AggregateKind, Position};
 use crate::ids::{ApprovalId, ReservationId};
@@ -454,6 +456,57 @@ impl Run {
         self.tool(turn, call_id, ToolPhase::Done(told), seq);
     }
 
+    /// Nobody knows whether it took effect: what it may have spent is settled, and a person is
+    /// waited for. Holding it on would only block others, for as long as nobody answers.
+    fn in_doubt(&mut self, doubt: &ToolInDoubt, seq: u64) {
+        let held =
+            (self.tool_step_mut(doubt.turn, &doubt.call_id)).and_then(|step| step.grant.take());
+        if let Some(grant) = held {
+            let spent = tool_spent(doubt.duration_ms);
+            self.settle_reservation(Some(grant.reservation_id), spent, seq);
+        }
+        if let Some(step) = self.tool_step_mut(doubt.turn, &doubt.call_id) {
+            step.phase = ToolPhase::InDoubt;
+            step.deadline = None;
+        }
+    }
+
+    fn resolved(&mut self, resolved: &ToolResolved, seq: u64) {
+        let told = match resolved.resolution {
+            Resolution::Done => Told {
+                text: resolved.output.clone().unwrap_or_default(),
+                tokens: resolved.tokens,
+            },
+            Resolution::Failed => {
+                let reason = resolved.reason.as_deref();
+                let reason = reason.unwrap_or("it was broken off and took no effect");
+                format!("error: {reason}").into()
+            }
+            Resolution::Retry => {
+                let since = self.since(seq);
+                if let Some(step) = self.tool_step_mut(resolved.turn, &resolved.call_id) {
+                    // As if it had never been held: what it spends now is asked for anew.
+                    step.round += 1;
+                    step.phase = ToolPhase::Reserve {
+                        since,
+                        parked: false,
+                    };
+                }
+                return;
+            }
+        };
+        let done = ToolPhase::Done(told);
+        self.tool(resolved.turn, &resolved.call_id, done, seq);
+    }
+
+    /// Counts turns in a row in which a tool was called wrongly.
+    fn called_wrongly(&mut self, turn: u32) {
+        if self.invalid_turns.last != turn {
+            self.invalid_turns.count += 1;
+            self.invalid_turns.last = turn;
+        }
+    }
+
     fn tool(&mut self, turn: u32, call_id: &str, phase: ToolPhase, seq: u64) {
         let Step::Tools { calls, .. } = &mut self.step else {
             return;
@@ -588,7 +641,12 @@ impl Aggregate for Run {
                     seq,
                 );
             }
+            RunEvent::ToolInDoubt(doubt) => self.in_doubt(doubt, seq),
+            RunEvent::ToolResolved(resolved) => self.resolved(resolved, seq),
             RunEvent::ToolStarted(started) => {
+                if let Some(step) = self.tool_step_mut(started.turn, &started.call_id) {
+                    step.attempts = started.attempt;
+                }
                 let phase = ToolPhase::Started {
                     attempts: started.attempt,
                     at: at.time,
@@ -596,6 +654,7 @@ impl Aggregate for Run {
                 self.tool(started.turn, &started.call_id, phase, seq);
             }
             RunEvent::ToolCompleted(done) => {
+                self.invalid_turns = InvalidTurns::default();
                 let told = Told {
                     text: done.output.clone(),
                     tokens: done.tokens,
@@ -603,6 +662,9 @@ impl Aggregate for Run {
                 self.tool_done(done.turn, &done.call_id, told, done.duration_ms, seq);
             }
             RunEvent::ToolFailed(failed) => {
+                if is_invalid_call(&failed.code) {
+                    self.called_wrongly(failed.turn);
+                }
                 let told = format!("error: {}", failed.message).into();
                 self.tool_done(failed.turn, &failed.call_id, told, failed.duration_ms, seq);
             }

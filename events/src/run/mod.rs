@@ -2,8 +2,10 @@
 
 mod approval;
 mod control;
+mod doubt;
 mod event;
 mod evolve;
+mod invalid;
 mod model_call;
 mod policy;
 mod prompt;
@@ -17,7 +19,9 @@ pub use approval::{
     asked_too_often, decide_approval, escalate_approval, expire_approval, subject_of,
 };
 pub use control::{cancel, pause, resume, signal};
+pub use doubt::{WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
+pub use invalid::MOST_CORRECTIONS;
 pub use model_call::{ModelOutcome, record_model};
 pub use policy::record_policy;
 pub use prompt::{Prompt, prompt};
@@ -29,10 +33,10 @@ pub use reserve::{
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{
-    Answered, Approved, Entry, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
-    ToolStep, reservation_id,
+    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
+    ToolPhase, ToolStep, reservation_id,
 };
-pub use tool_call::{ToolOutcome, record_tool, start_tool};
+pub use tool_call::{MOST_ATTEMPTS, ToolOutcome, idempotency_key, record_tool, start_tool};
 
 use crate::error::DomainError;
 

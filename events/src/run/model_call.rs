@@ -1,5 +1,6 @@
 //! What a model call gave, recorded once.
 
+use super::invalid::too_many;
 use super::{
     LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step, ToolFailed,
 };
@@ -47,7 +48,8 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
 fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent> {
     make_ids_unique(&mut done);
     let refused = refused_calls(run, &done);
-    let wants_tools = !done.tool_calls.is_empty();
+    let calls = done.tool_calls.len();
+    let wants_tools = calls > 0;
     let tokens = run
         .usage
         .total_tokens()
@@ -67,7 +69,13 @@ fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent>
             .into(),
         );
     } else if goes_on {
+        // Where all of them are refused the turn is over with this commit.
+        let codes = refused.iter().map(|failed| failed.code.as_str());
+        let ends = (wants_tools && refused.len() == calls)
+            .then(|| too_many(run, turn, codes))
+            .flatten();
         events.extend(refused.into_iter().map(RunEvent::from));
+        events.extend(ends);
     } else {
         let duration_ms = run
             .started

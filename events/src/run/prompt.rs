@@ -4,7 +4,8 @@
 
 use super::{AgentRef, RunStarted};
 use crate::agent::AgentDefinition;
-use crate::tool;
+use crate::model::ToolSpec;
+use crate::tool::ToolPin;
 
 /// By OpenAI's rule: three tokens around a message, and its role.
 const MESSAGE_TOKENS: u64 = 4;
@@ -29,11 +30,13 @@ pub struct Prompt {
 }
 
 /// The first prompt of an agent with these tools, but for the person's words.
-pub fn prompt(agent: &AgentDefinition, tools: &[String]) -> Prompt {
+pub fn prompt(agent: &AgentDefinition, tools: &[ToolSpec]) -> Prompt {
     let mut texts = vec![agent.instructions.to_owned()];
-    texts.extend(described(tools));
-    let described = texts.len() as u64 - 1;
-    let tools = match described {
+    let told = tools
+        .iter()
+        .map(|tool| serde_json::to_string(tool).unwrap_or_default());
+    texts.extend(told);
+    let tools = match tools.len() as u64 {
         0 => 0,
         tools => TOOLS_TOKENS + tools * TOOL_TOKENS,
     };
@@ -48,24 +51,23 @@ pub(super) fn first_tokens(event: &RunStarted) -> u64 {
     // Roles and separators of the person's message.
     const MESSAGE_BYTES: u64 = 16;
     event.prompt_tokens.unwrap_or_else(|| {
-        overhead_bytes(&event.agent, &event.tools)
+        overhead_bytes(event)
             .saturating_add(event.input.len_bytes())
             .saturating_add(MESSAGE_BYTES)
     })
 }
 
-fn overhead_bytes(agent: &AgentRef, tools: &[String]) -> u64 {
-    let instructions = crate::agent::pinned(&agent.name, &agent.version)
-        .map_or(0, |agent| agent.instructions.len());
+fn overhead_bytes(event: &RunStarted) -> u64 {
+    let AgentRef { name, version } = &event.agent;
+    let instructions =
+        crate::agent::pinned(name, version).map_or(0, |agent| agent.instructions.len());
     // A tool's JSON, and what chat templates write around it.
-    let described: usize = described(tools).map(|json| json.len() + 64).sum();
-    let template = if tools.is_empty() { 32 } else { 512 };
-    (instructions + described + template) as u64
-}
-
-fn described(tools: &[String]) -> impl Iterator<Item = String> {
-    tools
-        .iter()
-        .filter_map(|name| tool::get(name))
-        .map(|tool| serde_json::to_string(&tool.spec()).unwrap_or_default())
+    let pin = |name: &String| event.pins.get(name).or_else(|| ToolPin::of_builtin(name));
+    let told: u64 = (event.tools.iter().filter_map(pin))
+        .map(|pin| u64::from(pin.told_bytes) + 64)
+        .sum();
+    let template = if event.tools.is_empty() { 32 } else { 512 };
+    (instructions as u64)
+        .saturating_add(told)
+        .saturating_add(template)
 }

@@ -22,6 +22,8 @@ const MAX_CALL_MS: u64 = 300_000;
 const MIN_TOOL_MS: u64 = 100;
 /// Longest time of one tool call, if budget allows.
 const MAX_TOOL_MS: u64 = 60_000;
+/// The same for a tool whose definition says that it takes longer.
+const MAX_REGISTERED_TOOL_MS: u64 = 600_000;
 /// How long a reservation is held beyond its time, for a call that waits its turn or whose worker
 /// died.
 const HOLD_MS: u64 = 600_000;
@@ -129,7 +131,7 @@ pub fn ask(
         tool_calls: 1,
         price: Default::default(),
         cheaper: vec![],
-        hold_ms: MAX_TOOL_MS + HOLD_MS,
+        hold_ms: tool_ms(run, turn, call_id).max(MAX_TOOL_MS) + HOLD_MS,
     };
     if call_id.is_some() {
         return Ok(Some(base));
@@ -173,8 +175,10 @@ fn call_ms(run: &Run) -> u64 {
 /// The longest that policy lets a tool call take.
 fn tool_ms(run: &Run, turn: u32, call_id: Option<&str>) -> u64 {
     let step = call_id.and_then(|call_id| run.tool_step(turn, call_id));
+    let own = step.and_then(|step| run.pin(&step.call.name)?.timeout_ms);
+    let longest = own.unwrap_or(MAX_TOOL_MS).clamp(1, MAX_REGISTERED_TOOL_MS);
     let obliged = step.and_then(|step| step.duties.timeout_ms);
-    obliged.unwrap_or(MAX_TOOL_MS).clamp(1, MAX_TOOL_MS)
+    obliged.unwrap_or(longest).clamp(1, longest)
 }
 
 /// The most tokens of answer that policy lets the turn's model call have.

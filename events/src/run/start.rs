@@ -1,5 +1,7 @@
 //! `run.start`.
 
+use std::collections::BTreeMap;
+
 use super::{AgentRef, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status};
 use crate::agent::{self, AgentDefinition};
 use crate::body::Body;
@@ -8,7 +10,10 @@ use crate::command::StartRun;
 use crate::envelope::Actor;
 use crate::error::DomainError;
 use crate::ids::RunId;
-use crate::tool;
+use crate::tool::{ToolPin, ToolRef, registry};
+
+/// Tools of one run: its model is told of each with every call.
+const MOST_TOOLS: usize = 64;
 
 /// Bounds on what a caller may send; configuration.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +31,8 @@ pub struct NewRun {
     pub command: StartRun,
     /// Its input: inline, or in the object store.
     pub input: Body,
+    /// Those of its tools that the tenant registered ([`registry::pins`]).
+    pub pins: BTreeMap<String, ToolPin>,
     /// The conversation.
     pub session: SessionLink,
     /// The run that it works for.
@@ -46,8 +53,8 @@ pub struct Chosen {
     pub agent: &'static AgentDefinition,
     /// The model: the command's, the agent's first, the default one.
     pub model: String,
-    /// The tools, sorted and each once.
-    pub tools: Vec<String>,
+    /// The tools as they were named, with a version or without.
+    pub named: Vec<String>,
 }
 
 /// Chooses what the command leaves open.
@@ -58,15 +65,33 @@ pub fn choose(command: &StartRun, catalog: &Catalog) -> Result<Chosen, DomainErr
     let name = command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
     let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
     let model = (command.model.clone()).unwrap_or_else(|| catalog.model_for(name).to_owned());
-    let mut tools = (command.tools.clone())
+    let named = (command.tools.clone())
         .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
-    tools.sort();
-    tools.dedup();
     Ok(Chosen {
         agent,
         model,
-        tools,
+        named,
     })
+}
+
+impl Chosen {
+    /// The version of each tool that the run keeps; `registered` are those that are not built in.
+    ///
+    /// # Errors
+    /// [`DomainError::Invalid`]: one is neither.
+    pub fn pins(
+        &self,
+        registered: &BTreeMap<String, ToolPin>,
+    ) -> Result<BTreeMap<String, ToolPin>, DomainError> {
+        (self.named.iter())
+            .map(|text| {
+                let name = ToolRef::parse(text).name;
+                let pin = ToolPin::of_builtin(name).or_else(|| registered.get(name));
+                let pin = pin.ok_or_else(|| unknown("tools", text, &[]))?;
+                Ok((name.to_owned(), pin.clone()))
+            })
+            .collect()
+    }
 }
 
 /// Checks what can be checked without any state.
@@ -112,11 +137,14 @@ pub fn validate(
         let known: Vec<_> = catalog.models.keys().map(String::as_str).collect();
         return Err(unknown("model", model, &known));
     }
-    for name in command.tools.iter().flatten() {
-        if tool::get(name).is_none() {
-            let known: Vec<_> = tool::all().iter().map(|tool| tool.name).collect();
-            return Err(unknown("tools", name, &known));
-        }
+    let named = command.tools.as_deref().unwrap_or_default();
+    if named.len() > MOST_TOOLS {
+        let reason = format!("{} are named, of at most {MOST_TOOLS}", named.len());
+        return Err(DomainError::invalid("tools", reason));
+    }
+    if !registry::needs_registry(named) {
+        // Versions that are named; the rest is for the registry to say.
+        registry::pins(named, &registry::Tools::default())?;
     }
     check_labels(&command.metadata)
 }
@@ -144,11 +172,9 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
     if run.status != Status::Unborn {
         return Ok(vec![]);
     }
-    let Chosen {
-        agent,
-        model,
-        tools,
-    } = choose(&new.command, catalog)?;
+    let chosen = choose(&new.command, catalog)?;
+    let pins = chosen.pins(&new.pins)?;
+    let Chosen { agent, model, .. } = chosen;
     let started = RunStarted {
         run_id: new.run_id,
         session: new.session,
@@ -158,7 +184,8 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
             version: agent.version.to_owned(),
         },
         model,
-        tools,
+        tools: pins.keys().cloned().collect(),
+        pins,
         input: new.input,
         budget: new.command.budget,
         parent: new.parent,

@@ -10,6 +10,7 @@ use crate::ledger::Amounts;
 use crate::model::{ToolCall, Usage};
 use crate::policy::Obligations;
 use crate::time::Timestamp;
+use crate::tool::ToolPin;
 
 /// The state of one run.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +59,8 @@ pub struct Run {
     pub cost_usd_micros: u64,
     /// Model calls and tools together.
     pub work_ms: u64,
+    /// Turns in a row in which the model called a tool wrongly.
+    pub invalid_turns: InvalidTurns,
     pub(super) known_context_tokens: u64,
     pub(super) new_context_tokens: u64,
 }
@@ -152,6 +155,8 @@ pub struct ToolStep {
     pub duties: Obligations,
     /// How often it asked the ledger anew.
     pub round: u32,
+    /// How often it was started.
+    pub attempts: u32,
     /// What is held for it, until it is settled.
     pub grant: Option<ReservationGranted>,
     /// When the time that a budget left it is over.
@@ -167,6 +172,7 @@ impl ToolStep {
             approved: None,
             duties: Obligations::default(),
             round: 0,
+            attempts: 0,
             grant: None,
             deadline: None,
         }
@@ -199,6 +205,8 @@ pub enum ToolPhase {
         /// When it was started last.
         at: Timestamp,
     },
+    /// It may have taken effect or not: a person says which.
+    InDoubt,
     /// What the model is told.
     Done(Told),
 }
@@ -217,6 +225,16 @@ impl From<String> for Told {
         let (text, tokens) = (text.into(), None);
         Self { text, tokens }
     }
+}
+
+/// How often in a row the model called tools wrongly: the calls of one turn count once, since it
+/// learns of them together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InvalidTurns {
+    /// So many turns.
+    pub count: u32,
+    /// The last of them.
+    pub last: u32,
 }
 
 /// A question to people that is open.
@@ -357,6 +375,16 @@ impl Run {
             }
             _ => None,
         }
+    }
+
+    /// The version of a tool that the run keeps; what ships with the platform where it began before
+    /// runs kept any.
+    pub fn pin(&self, tool: &str) -> Option<&ToolPin> {
+        let info = self.info()?;
+        (info.pins.get(tool)).or_else(|| {
+            let pin = ToolPin::of_builtin(tool);
+            pin.filter(|_| info.pins.is_empty())
+        })
     }
 
     /// The answer: what the model said last.

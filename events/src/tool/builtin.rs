@@ -1,8 +1,13 @@
 //! The tools that ship with the platform, as data: what the model is told, what policy judges.
 //! The code behind them is the tool role's.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use serde_json::json;
 
+use super::registry::digest_of;
+use super::{Permissions, ToolDefinition, ToolKind, ToolLimits, ToolPin};
 use crate::model::ToolSpec;
 
 /// A tool that ships with the platform.
@@ -28,6 +33,23 @@ impl BuiltinTool {
             name: self.name.to_owned(),
             description: self.description.to_owned(),
             parameters: (self.parameters)(),
+        }
+    }
+
+    /// As registered tools are defined.
+    pub fn definition(&self) -> ToolDefinition {
+        ToolDefinition {
+            name: self.name.to_owned(),
+            version: self.version.to_owned(),
+            description: self.description.to_owned(),
+            category: self.category.to_owned(),
+            kind: ToolKind::Builtin,
+            idempotent: self.idempotent,
+            reuse_results: false,
+            input_schema: (self.parameters)(),
+            output_schema: None,
+            permissions: Permissions::default(),
+            limits: ToolLimits::default(),
         }
     }
 }
@@ -59,4 +81,19 @@ pub fn get(name: &str) -> Option<&'static BuiltinTool> {
 /// All of them.
 pub fn all() -> &'static [BuiltinTool] {
     TOOLS
+}
+
+/// Digests take a while, and the table is the same for ever.
+static PINS: LazyLock<BTreeMap<&'static str, ToolPin>> = LazyLock::new(|| {
+    let pin = |tool: &BuiltinTool| {
+        let definition = tool.definition();
+        let digest = digest_of(&definition);
+        (tool.name, ToolPin::of(&definition, digest))
+    };
+    TOOLS.iter().map(pin).collect()
+});
+
+/// What a run keeps of one of them.
+pub(super) fn pin(name: &str) -> Option<&'static ToolPin> {
+    PINS.get(name)
 }

@@ -42,6 +42,30 @@ pub struct ToolDefinition {
 }
 
 impl ToolDefinition {
+    /// Names of the fields that a tool of a kind may have.
+    pub fn fields(kind: &str) -> Vec<&'static str> {
+        let own: &[&str] = match kind {
+            "wasm" => &["module"],
+            "javascript" | "python" => &["source"],
+            "mcp" => &["server", "tool"],
+            _ => &[],
+        };
+        let common = [
+            "name",
+            "version",
+            "description",
+            "category",
+            "kind",
+            "idempotent",
+            "reuse_results",
+            "input_schema",
+            "output_schema",
+            "permissions",
+            "limits",
+        ];
+        [&common, own].concat()
+    }
+
     /// As a model is told of it.
     pub fn spec(&self) -> ToolSpec {
         ToolSpec {
@@ -83,6 +107,20 @@ pub enum ToolKind {
     },
     /// A NATS client that answers on the tool's subject.
     Nats,
+}
+
+impl ToolKind {
+    /// As it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Wasm { .. } => "wasm",
+            Self::Javascript { .. } => "javascript",
+            Self::Python { .. } => "python",
+            Self::Mcp { .. } => "mcp",
+            Self::Nats => "nats",
+        }
+    }
 }
 
 /// What one call may take, beside its permissions.

@@ -4,6 +4,8 @@ mod builtin;
 mod definition;
 mod measure;
 mod permissions;
+mod pin;
+pub mod registry;
 
 pub use builtin::{BuiltinTool, all, get};
 pub use definition::{ToolDefinition, ToolKind, ToolLimits};
@@ -11,3 +13,4 @@ pub use measure::{ByteSize, Span};
 pub use permissions::{
     NetworkPermissions, PathPermissions, Permissions, ToolPermissions, ToolPermissionsOf,
 };
+pub use pin::{ToolPin, ToolRef};

@@ -25,6 +25,7 @@ pub(crate) fn all(world: &World, replayed: bool) -> Seen {
         let run = stream.states.last().expect("a stream has a state");
         ended(world, id, run, &mut seen);
         let story = story::tell(id, stream, &mut seen);
+        once(world, id, &story);
         let knows = run.knows();
         for granted in &story.granted {
             let settled = world.audit.settlements.contains_key(granted);
@@ -53,6 +54,23 @@ pub(crate) fn all(world: &World, replayed: bool) -> Seen {
         replays_ledger(world);
     }
     seen
+}
+
+/// What must not happen twice happened at most once, and once more for each time that a person said
+/// so.
+fn once(world: &World, id: &str, story: &story::Story) {
+    let of_run = world
+        .effects
+        .iter()
+        .filter(|((run, ..), _)| run.to_string() == id);
+    for ((_, turn, call_id), &times) in of_run {
+        let retries = story.retries.get(&(*turn, call_id.clone()));
+        let most = 1 + retries.copied().unwrap_or(0);
+        assert!(
+            times <= most,
+            "run {id}: {turn} {call_id} took effect {times} times"
+        );
+    }
 }
 
 /// It has ended, somebody paused it, or it waits in a line and knows that it does.

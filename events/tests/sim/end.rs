@@ -33,6 +33,7 @@ impl End {
         self.look(world);
         self.rounds += 1;
         let before = world.log.seq;
+        people::resolve_all(world);
         if self.rounds <= PEOPLE {
             client::resume_paused(world);
             people::decide_all(world);

@@ -19,6 +19,8 @@ pub(crate) struct Done<A> {
     pub(crate) seq: Option<u64>,
     pub(crate) state: Rc<A>,
     pub(crate) last_seq: u64,
+    /// It was appended now.
+    pub(crate) fresh: bool,
 }
 
 /// A run as its command names it, perhaps not at its end. Nothing older is read after it.
@@ -89,6 +91,7 @@ fn decide<A: Kept>(
                 seq: Some(seq),
                 state,
                 last_seq,
+                fresh: false,
             });
         }
         world.point("after reading")?;
@@ -106,6 +109,7 @@ fn decide<A: Kept>(
                 seq: None,
                 state,
                 last_seq,
+                fresh: false,
             });
         }
         let commit = Commit {
@@ -126,6 +130,7 @@ fn decide<A: Kept>(
                 seq: Some(seq),
                 state,
                 last_seq,
+                fresh: true,
             });
         }
         commits = world.log.len::<A>(id);

@@ -1,7 +1,9 @@
 //! People who look at those who wait, and grant, refuse, or change the limits.
 
-use nexus_events::command::{GrantBudget, RefuseBudget, SetLimits};
+use nexus_events::RunId;
+use nexus_events::command::{GrantBudget, RefuseBudget, ResolveTool, SetLimits};
 use nexus_events::ledger::{Ledger, OnExhausted, Scope, Waiting};
+use nexus_events::run::{Resolution, Step, ToolPhase, ToolStep};
 
 use super::client::say;
 use super::plan;
@@ -9,10 +11,23 @@ use super::world::{LEDGER, World};
 
 /// Somebody decides for one who waits.
 pub(crate) fn decide(world: &mut World) {
+    let doubts = doubts(world);
+    if !doubts.is_empty() && world.rng.percent(50) {
+        let one = world.rng.index(doubts.len());
+        resolve(world, doubts[one].clone());
+        return;
+    }
     let waiting = waiting(world);
     if !waiting.is_empty() {
         let one = world.rng.index(waiting.len());
         decide_for(world, &waiting[one]);
+    }
+}
+
+/// Every doubt is resolved.
+pub(crate) fn resolve_all(world: &mut World) {
+    for one in doubts(world) {
+        resolve(world, one);
     }
 }
 
@@ -50,6 +65,35 @@ fn decide_for(world: &mut World, one: &Waiting) {
         .into(),
     };
     say(world, command);
+}
+
+/// Run, call and attempt of what is in doubt.
+fn doubts(world: &World) -> Vec<(RunId, String, u32)> {
+    let mut doubts = vec![];
+    for &run_id in &world.client.runs {
+        let run = world.run(run_id);
+        if let (Step::Tools { calls, .. }, false) = (&run.step, run.status.is_terminal()) {
+            let doubt = |step: &&ToolStep| step.phase == ToolPhase::InDoubt;
+            let these = calls.iter().filter(doubt);
+            doubts.extend(these.map(|step| (run_id, step.call.id.clone(), step.attempts)));
+        }
+    }
+    doubts
+}
+
+/// Somebody looked at what became of it, or thinks so.
+fn resolve(world: &mut World, (run_id, call_id, attempt): (RunId, String, u32)) {
+    let resolution = (world.rng).pick(&[Resolution::Done, Resolution::Failed, Resolution::Retry]);
+    let done = resolution == Resolution::Done;
+    let command = ResolveTool {
+        run_id,
+        call_id,
+        resolution,
+        output: done.then(|| "booked".into()),
+        reason: None,
+        attempt: Some(attempt),
+    };
+    say(world, command.into());
 }
 
 fn waiting(world: &World) -> Vec<Waiting> {

@@ -9,6 +9,7 @@ use nexus_events::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Wind
 use nexus_events::{Command, ReservationId, RunId, SessionId};
 
 use super::rng::Rng;
+use super::world::BOOK;
 
 pub(crate) const USERS: [&str; 2] = ["ada", "grace"];
 
@@ -62,6 +63,7 @@ fn start(
         session_id,
         parent_run_id,
         budget: budget(rng),
+        tools: Some(vec!["calculator".to_owned(), BOOK.to_owned()]),
         ..StartRun::default()
     }
     .into()

@@ -1,7 +1,7 @@
 //! What happened in a schedule, so that a test can tell that enough of everything did.
 
 use nexus_events::ledger::LedgerEvent;
-use nexus_events::run::RunEvent;
+use nexus_events::run::{Resolution, RunEvent, WORKER};
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -40,6 +40,14 @@ figures! {
     downgraded,
     out_of_time,
     tools,
+    /// Calls that were left in doubt.
+    doubts,
+    /// Of which a person said that they be tried again.
+    retried,
+    /// Doubts that the worker itself ended.
+    alive,
+    /// Models that did not learn.
+    unteachable,
     late,
     overruns,
     expired,
@@ -78,7 +86,13 @@ impl Seen {
             RunEvent::ModelDowngraded(_) => self.downgraded += 1,
             RunEvent::LlmAborted(_) => self.aborted += 1,
             RunEvent::ToolStarted(_) => self.tools += 1,
+            RunEvent::ToolInDoubt(_) => self.doubts += 1,
+            RunEvent::ToolResolved(resolved) => {
+                self.retried += u64::from(resolved.resolution == Resolution::Retry);
+                self.alive += u64::from(resolved.by == WORKER);
+            }
             RunEvent::RunFailed(failed) => {
+                self.unteachable += u64::from(failed.code == "invalid_tool_calls");
                 self.out_of_time += u64::from(failed.code == "time_exhausted");
             }
             _ => {}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nexus_events::command::charged;
 use nexus_events::ledger::Amounts;
 use nexus_events::model::Usage;
-use nexus_events::run::{PolicyPoint, Run, RunEvent};
+use nexus_events::run::{PolicyPoint, Resolution, Run, RunEvent};
 use nexus_events::{ReservationId, Timestamp};
 
 use super::log::Stream;
@@ -22,6 +22,10 @@ pub(crate) struct Story {
     /// Tool calls that hold something, and since when they are at work.
     tools: BTreeMap<String, Option<Timestamp>>,
     steps: BTreeSet<String>,
+    /// Calls that are in doubt.
+    doubts: BTreeSet<String>,
+    /// How often a person let a call be tried again.
+    pub(crate) retries: BTreeMap<(u32, String), u32>,
     downgrades: u32,
     ended: bool,
 }
@@ -101,6 +105,27 @@ impl Story {
                 *tool.expect("a tool holds something before it is started") = Some(at);
                 None
             }
+            RunEvent::ToolInDoubt(doubt) => {
+                let call = call(doubt.turn, &doubt.call_id);
+                let started = self.tools.remove(&call).flatten();
+                assert!(started.is_some(), "{call} was not at work");
+                self.spend_on_tool(doubt.duration_ms);
+                let attempt = doubt.attempt;
+                self.doubts.insert(call.clone());
+                Some(format!("doubt {call} {attempt}"))
+            }
+            RunEvent::ToolResolved(resolved) => {
+                let call = call(resolved.turn, &resolved.call_id);
+                assert!(self.doubts.remove(&call), "{call} was not in doubt");
+                if resolved.resolution != Resolution::Retry {
+                    return Some(format!("tool {call}"));
+                }
+                *self
+                    .retries
+                    .entry((resolved.turn, resolved.call_id.clone()))
+                    .or_default() += 1;
+                None
+            }
             RunEvent::ToolCompleted(done) => self.tool(done.turn, &done.call_id, done.duration_ms),
             RunEvent::ToolFailed(failed) => {
                 self.tool(failed.turn, &failed.call_id, failed.duration_ms)
@@ -116,6 +141,7 @@ impl Story {
 
     fn tool(&mut self, turn: u32, call_id: &str, time_ms: u64) -> Option<String> {
         let call = call(turn, call_id);
+        assert!(!self.doubts.contains(&call), "{call} is in doubt");
         // Tools that do not exist, or that policy denied, hold nothing.
         if self.tools.remove(&call).is_some() {
             self.spend_on_tool(time_ms);

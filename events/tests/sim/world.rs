@@ -7,8 +7,9 @@ use nexus_events::catalog::{Catalog, ModelInfo, Price};
 use nexus_events::command::ExpireReservations;
 use nexus_events::ledger::Ledger;
 use nexus_events::run::Run;
+use nexus_events::tool::registry::{self, Tools};
 use nexus_events::{
-    Aggregate, Command, CommandId, DomainError, Due, ReservationId, RunId, Timestamp,
+    Aggregate, Command, CommandId, DomainError, Due, Position, ReservationId, RunId, Timestamp,
 };
 
 use super::client::Client;
@@ -59,11 +60,17 @@ pub(crate) struct World {
     /// What was made due, and by which commit.
     due: BTreeMap<String, (u64, String)>,
     pub(crate) depth: usize,
+    /// What the tenant registered.
+    pub(crate) tools: Tools,
+    /// How often each call of a tool took effect that must not do so twice.
+    pub(crate) effects: BTreeMap<(RunId, u32, String), u32>,
     expiries: u64,
     tells: bool,
     doubles: bool,
 }
 
+/// A tool for which twice is not once.
+pub(crate) const BOOK: &str = "book";
 pub(crate) const LEDGER: &str = "main";
 
 impl World {
@@ -95,6 +102,8 @@ impl World {
             timers: vec![],
             due: BTreeMap::new(),
             depth: 0,
+            tools: tools(),
+            effects: BTreeMap::new(),
             expiries: 0,
             tells,
             doubles,
@@ -208,6 +217,16 @@ impl World {
         self.doubles
     }
 
+    /// The world outside changes.
+    pub(crate) fn takes_effect(&mut self, run: RunId, turn: u32, call_id: &str, tool: &str) {
+        if tool == BOOK {
+            *self
+                .effects
+                .entry((run, turn, call_id.to_owned()))
+                .or_default() += 1;
+        }
+    }
+
     fn deliver(&mut self) {
         let impatient = self.rng.percent(self.chaos.again);
         let Some((at, message)) = self.queue.deliver(&mut self.rng, impatient) else {
@@ -307,6 +326,20 @@ fn without_sequence(command: &Command) -> String {
         run.remove("last_seq");
     }
     format!("{} {body}", command.type_name())
+}
+
+/// One tool: that must not be called twice.
+fn tools() -> Tools {
+    let definition = serde_json::json!({
+        "name": BOOK, "version": "1.0.0", "description": "Books a room.", "category": "http",
+        "kind": "nats", "input_schema": { "type": "object" },
+    });
+    let definition = serde_json::from_value(definition).unwrap();
+    let mut tools = Tools::default();
+    for event in registry::register(&tools, definition).unwrap() {
+        tools.evolve(&event, Position::default());
+    }
+    tools
 }
 
 /// Three models of one agent, the dearest first.

@@ -7,7 +7,7 @@
 use nexus_events::ledger::Amounts;
 use nexus_events::model::Usage;
 use nexus_events::run::{
-    ApprovalRequested, LlmCompleted, PolicyPoint, RunEvent, RunParked, RunStarted,
+    ApprovalRequested, LlmCompleted, PolicyPoint, RunEvent, RunParked, RunStarted, ToolInDoubt,
 };
 use nexus_events::{ApprovalId, RunId, Tenant, Timestamp};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::fold::{At, Rows, col};
-use crate::query::{WaitingFor, WaitingForApproval};
+use crate::query::{WaitingFor, WaitingForApproval, WaitingForWord};
 use crate::text;
 
 /// The runs that a batch changes.
@@ -75,6 +75,10 @@ impl AgentRuns {
             }
             RunEvent::ToolCompleted(done) => row.worked(done.duration_ms),
             RunEvent::ToolFailed(failed) => row.worked(failed.duration_ms),
+            RunEvent::ToolInDoubt(doubt) => row.doubts(doubt, at.time),
+            RunEvent::ToolResolved(resolved) => {
+                row.waits.insert(doubt(&resolved.call_id), Value::Null);
+            }
             RunEvent::RunPaused(_) => row.paused = Some(true),
             RunEvent::RunResumed(_) => row.paused = Some(false),
             RunEvent::RunCompleted(_) => row.end("completed", at.time),
@@ -192,6 +196,20 @@ impl Row {
         self.waits.insert(key, text::json(&waits));
     }
 
+    fn doubts(&mut self, left: &ToolInDoubt, at: Timestamp) {
+        self.worked(left.duration_ms);
+        let waits = WaitingForWord {
+            turn: left.turn,
+            call_id: left.call_id.clone(),
+            tool: left.tool.clone(),
+            attempt: left.attempt,
+            message: left.message.clone(),
+            since: at,
+        };
+        let waits = text::clean(text::json(&waits));
+        self.waits.insert(doubt(&left.call_id), waits);
+    }
+
     fn is_answered(&mut self, id: ApprovalId) {
         self.waits.insert(question(id), Value::Null);
     }
@@ -239,6 +257,11 @@ impl Row {
 /// The key of a question among what a run waits for; calls of tools have other names.
 fn question(id: ApprovalId) -> String {
     format!("approval/{id}")
+}
+
+/// The key of a call that is in doubt; calls that wait for budget have their own name.
+fn doubt(call: &str) -> String {
+    format!("doubt/{}", text::owned(call))
 }
 
 /// Inserts the runs that began. One that is there already was inserted by the same commit before.

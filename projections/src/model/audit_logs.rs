@@ -10,6 +10,7 @@ use nexus_events::ledger::{LedgerEvent, LimitsSet, Scope};
 use nexus_events::policy::PolicyEvent;
 use nexus_events::run::{PolicyDecided, PolicyPoint, ReservationRefused, RunEvent};
 use nexus_events::session::SessionEvent;
+use nexus_events::tool::registry::ToolsEvent;
 use nexus_events::{ApprovalId, RunId, SessionId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -107,6 +108,17 @@ impl AuditLogs {
                     changed,
                 )
                 .commanded();
+            }
+            RunEvent::ToolInDoubt(doubt) => {
+                self.about_run(at, run, "tool.in_doubt")
+                    .because(Some(&doubt.message))
+                    .with(text::json(doubt));
+            }
+            RunEvent::ToolResolved(resolved) => {
+                self.about_run(at, run, "tool.resolved")
+                    .commanded()
+                    .because(resolved.reason.as_deref())
+                    .with(text::json(resolved));
             }
             // What the platform did by itself is in the other tables.
             RunEvent::ReservationGranted(_)
@@ -229,6 +241,38 @@ impl AuditLogs {
                 self.add(at, "key.revoked", "api_key", &id)
                     .commanded()
                     .because(revoked.reason.as_deref());
+            }
+        }
+    }
+
+    pub(crate) fn tools(&mut self, at: &At<'_>, event: &ToolsEvent) {
+        let id = |name: &str, version: &str| format!("{name}@{version}");
+        match event {
+            ToolsEvent::ToolRegistered(registered) => {
+                let definition = &registered.definition;
+                let id = id(&definition.name, &definition.version);
+                self.add(at, "tool.registered", "tool", &id)
+                    .commanded()
+                    .with(json!({
+                        "digest": registered.digest,
+                        "kind": definition.kind.name(),
+                        "category": definition.category,
+                        "idempotent": definition.idempotent,
+                        "permissions": definition.permissions,
+                        "limits": definition.limits,
+                    }));
+            }
+            ToolsEvent::ToolDeprecated(retired) => {
+                let id = id(&retired.name, &retired.version);
+                self.add(at, "tool.deprecated", "tool", &id)
+                    .commanded()
+                    .because(retired.reason.as_deref());
+            }
+            ToolsEvent::ToolRemoved(retired) => {
+                let id = id(&retired.name, &retired.version);
+                self.add(at, "tool.removed", "tool", &id)
+                    .commanded()
+                    .because(retired.reason.as_deref());
             }
         }
     }

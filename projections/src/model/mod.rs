@@ -16,3 +16,4 @@ pub(crate) mod runs_in_flight;
 pub(crate) mod sessions;
 pub(crate) mod spend;
 pub(crate) mod tool_calls;
+pub(crate) mod tools;

@@ -1,7 +1,7 @@
 //! `tool_calls`: one row a call that a model asked for, with what became of it.
 
 use nexus_events::model::ToolCall;
-use nexus_events::run::{PolicyPoint, RunEvent};
+use nexus_events::run::{PolicyPoint, Resolution, RunEvent, ToolResolved};
 use nexus_events::{ApprovalId, RunId, Tenant, Timestamp};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -70,6 +70,34 @@ struct Ended {
     run: RunId,
     at: Timestamp,
     seq: u64,
+}
+
+impl Row {
+    fn resolve(&mut self, resolved: &ToolResolved, at: Timestamp) {
+        match resolved.resolution {
+            Resolution::Done => {
+                let output = resolved.output.as_ref().map(text::body);
+                let (inline, reference) = output.unwrap_or_default();
+                self.status = Some("completed");
+                self.outcome = Outcome {
+                    output: inline.as_deref().map(text::parse),
+                    reference: reference.map(|reference| json!({ "output": reference })),
+                    at: Some(at),
+                    ..Outcome::default()
+                };
+            }
+            Resolution::Failed => {
+                self.status = Some("failed");
+                self.outcome = Outcome {
+                    error_code: Some("resolved_as_failed".to_owned()),
+                    error_message: resolved.reason.as_deref().map(text::owned),
+                    at: Some(at),
+                    ..Outcome::default()
+                };
+            }
+            Resolution::Retry => self.status = Some("pending"),
+        }
+    }
 }
 
 impl ToolCalls {
@@ -144,6 +172,16 @@ impl ToolCalls {
                     at: Some(at.time),
                     ..Outcome::default()
                 };
+            }
+            RunEvent::ToolInDoubt(doubt) => {
+                let row = self.row(at, run, doubt.turn, &doubt.call_id);
+                row.status = Some("in_doubt");
+                let message = text::owned(&doubt.message);
+                row.outcome.reference = Some(json!({ "in_doubt": message }));
+            }
+            RunEvent::ToolResolved(resolved) => {
+                let row = self.row(at, run, resolved.turn, &resolved.call_id);
+                row.resolve(resolved, at.time);
             }
             RunEvent::RunFailed(_) | RunEvent::RunCancelled(_) => {
                 let tenant = at.tenant.clone();
@@ -334,7 +372,7 @@ async fn abandon(db: &mut PgConnection, ended: &[Ended]) -> sqlx::Result<()> {
          FROM UNNEST($1::text[], $2::uuid[], $3::timestamptz[], $4::int8[])
            AS u(tenant, run_id, at, seq)
          WHERE t.tenant = u.tenant AND t.run_id = u.run_id AND t.seq <= u.seq
-           AND t.status IN ('pending', 'running')",
+           AND t.status IN ('pending', 'running', 'in_doubt')",
         col(ended, |ended| ended.tenant.as_str()) as _,
         &col(ended, |ended| ended.run.uuid()),
         &col(ended, |ended| text::at(ended.at)),

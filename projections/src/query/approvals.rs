@@ -141,8 +141,27 @@ pub struct ApprovalAnswer {
 pub enum Waits {
     /// For people to agree.
     Approval(WaitingForApproval),
+    /// For somebody to say what became of a call that is in doubt.
+    Word(WaitingForWord),
     /// For budget.
     Budget(WaitingFor),
+}
+
+/// A tool call that is in doubt: it may have taken effect, or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitingForWord {
+    /// The turn.
+    pub turn: u32,
+    /// The call.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Which start is in doubt, from 1.
+    pub attempt: u32,
+    /// What is known.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A question that a run waits for.

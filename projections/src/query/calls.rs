@@ -4,6 +4,7 @@ use nexus_events::{RunId, Tenant, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{QueryError, timestamp, unsigned, unsigned32};
@@ -38,8 +39,12 @@ pub struct ToolCallRow {
     pub latency_ms: Option<u32>,
     /// How often it was started.
     pub attempts: u32,
-    /// `pending`, `running`, `completed`, `failed`, `denied`, or `abandoned` where the run ended first.
+    /// `pending`, `running`, `completed`, `failed`, `denied`, `in_doubt` where it waits for a word on
+    /// what became of it, or `abandoned` where the run ended first.
     pub status: String,
+    /// With `in_doubt`: what is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// Stable code of a failure.
     pub error_code: Option<String>,
     /// What the model was told.
@@ -97,29 +102,31 @@ pub struct LlmCallRow {
     pub seq: u64,
 }
 
-impl Projections {
-    /// The tool calls of a run, in order; the first 1,000.
-    ///
-    /// # Errors
-    /// [`QueryError`]: the database is away.
-    pub async fn tool_calls(
-        &self,
-        tenant: &Tenant,
-        run: RunId,
-    ) -> Result<Vec<ToolCallRow>, QueryError> {
-        let rows = sqlx::query!(
-            "SELECT id, run_id, turn, call_id, tool_name, tool_version, input, output, latency_ms,
-                    attempts, status, error_code, error_message, created_at, completed_at,
-                    metadata -> 'output' AS output_ref, seq
-             FROM tool_calls WHERE tenant = $1 AND run_id = $2
-             ORDER BY turn, position LIMIT $3",
-            tenant.as_str(),
-            run.uuid(),
-            MAX_CALLS,
-        )
-        .fetch_all(&self.read)
-        .await?;
-        let calls = rows.into_iter().map(|row| ToolCallRow {
+/// A row of `tool_calls`.
+struct Record {
+    id: Uuid,
+    run_id: Uuid,
+    turn: i32,
+    call_id: String,
+    tool_name: String,
+    tool_version: String,
+    input: Value,
+    output: Option<Value>,
+    latency_ms: Option<i32>,
+    attempts: i32,
+    status: String,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    created_at: OffsetDateTime,
+    completed_at: Option<OffsetDateTime>,
+    output_ref: Option<Value>,
+    doubt: Option<String>,
+    seq: i64,
+}
+
+impl From<Record> for ToolCallRow {
+    fn from(row: Record) -> Self {
+        Self {
             id: row.id,
             run_id: RunId::new(row.run_id),
             turn: unsigned32(row.turn),
@@ -131,14 +138,65 @@ impl Projections {
             output: row.output.or(row.output_ref),
             latency_ms: row.latency_ms.map(unsigned32),
             attempts: unsigned32(row.attempts),
+            doubt: row.doubt.filter(|_| row.status == "in_doubt"),
             status: row.status,
             error_code: row.error_code,
             error_message: row.error_message,
             created_at: timestamp(row.created_at),
             completed_at: row.completed_at.map(timestamp),
             seq: unsigned(row.seq),
-        });
-        Ok(calls.collect())
+        }
+    }
+}
+
+impl Projections {
+    /// The tool calls of a run, in order; the first 1,000.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn tool_calls(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+    ) -> Result<Vec<ToolCallRow>, QueryError> {
+        let rows = sqlx::query_as!(
+            Record,
+            "SELECT id, run_id, turn, call_id, tool_name, tool_version, input, output, latency_ms,
+                    attempts, status, error_code, error_message, created_at, completed_at,
+                    metadata -> 'output' AS output_ref, metadata ->> 'in_doubt' AS doubt, seq
+             FROM tool_calls WHERE tenant = $1 AND run_id = $2
+             ORDER BY turn, position LIMIT $3",
+            tenant.as_str(),
+            run.uuid(),
+            MAX_CALLS,
+        )
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(ToolCallRow::from).collect())
+    }
+
+    /// The tool calls of a tenant that wait for a word on what became of them, the newest doubt
+    /// first; the first 1,000.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn tool_calls_in_doubt(
+        &self,
+        tenant: &Tenant,
+    ) -> Result<Vec<ToolCallRow>, QueryError> {
+        let rows = sqlx::query_as!(
+            Record,
+            "SELECT id, run_id, turn, call_id, tool_name, tool_version, input, output, latency_ms,
+                    attempts, status, error_code, error_message, created_at, completed_at,
+                    metadata -> 'output' AS output_ref, metadata ->> 'in_doubt' AS doubt, seq
+             FROM tool_calls WHERE tenant = $1 AND status = 'in_doubt'
+             ORDER BY seq DESC LIMIT $2",
+            tenant.as_str(),
+            MAX_CALLS,
+        )
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(ToolCallRow::from).collect())
     }
 
     /// The model calls of a run, in order; the first 1,000.

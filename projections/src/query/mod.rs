@@ -16,12 +16,13 @@ mod reservations;
 mod runs;
 mod sessions;
 mod spend;
+mod tools;
 
 pub use crate::audit::AuditRow;
 pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
 pub use approvals::{
     ApprovalAnswer, ApprovalFilter, ApprovalRow, ApprovalStatus, InvalidApprovalStatus,
-    WaitingForApproval, Waits,
+    WaitingForApproval, WaitingForWord, Waits,
 };
 pub use audit::AuditFilter;
 pub use budgets::{BudgetCursor, BudgetPage, BudgetRow, BudgetStanding};
@@ -36,6 +37,7 @@ pub use sessions::{MessageRow, SessionFilter, SessionRow};
 pub use spend::{
     Day, InvalidDay, SpendBy, SpendCursor, SpendFilter, SpendPage, SpendRow, SpendSums,
 };
+pub use tools::ToolRow;
 
 use std::fmt;
 use std::str::FromStr;

@@ -98,6 +98,7 @@ fn begun() -> Vec<RunEvent> {
         },
         model: "m".into(),
         tools: vec![],
+        pins: Default::default(),
         input: "hello".into(),
         budget: None,
         parent: None,
@@ -150,7 +151,7 @@ impl Log<'_> {
         let run = db.run(&self.tenant, run_id()).await.unwrap().unwrap();
         let asked = run.waiting_for.iter().filter_map(|waits| match waits {
             Waits::Approval(waits) => Some(waits.approval_id),
-            Waits::Budget(_) => None,
+            Waits::Budget(_) | Waits::Word(_) => None,
         });
         (run.status, asked.collect())
     }

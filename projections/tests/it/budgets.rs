@@ -90,6 +90,7 @@ impl Office {
             },
             model: "m".into(),
             tools: vec![],
+            pins: Default::default(),
             input: "hello".into(),
             budget: None,
             parent: None,
@@ -454,7 +455,8 @@ async fn what_is_reported_as_spent_is_what_the_runs_say() {
     assert!(different.is_empty(), "{different:#?}");
     let counted: Vec<(i64, i64, i64)> = sqlx::query_as(
         "SELECT (SELECT count(*) FROM llm_calls),
-                (SELECT count(*) FROM tool_calls WHERE status IN ('completed', 'failed')),
+                (SELECT count(*) FROM tool_calls
+                 WHERE status IN ('completed', 'failed') OR metadata ? 'in_doubt'),
                 (SELECT count(DISTINCT run_id) FROM agent_runs r
                  JOIN llm_calls l ON l.run_id = r.id WHERE parent_run_id IS NOT NULL)",
     )
@@ -612,7 +614,7 @@ async fn a_run_waits_as_long_as_one_of_its_calls_does() {
         let waits: Vec<_> = (row.waiting_for.iter())
             .filter_map(|waits| match waits {
                 Waits::Budget(waits) => waits.call_id.as_deref(),
-                Waits::Approval(_) => None,
+                Waits::Approval(_) | Waits::Word(_) => None,
             })
             .collect();
         assert_eq!((row.status, &waits[..]), (status, calls));

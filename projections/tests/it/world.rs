@@ -19,6 +19,7 @@ use nexus_events::policy::{
 };
 use nexus_events::run::*;
 use nexus_events::session::*;
+use nexus_events::tool::registry::{ToolDeprecated, ToolRegistered, ToolRemoved, ToolsEvent};
 use nexus_events::{
     Actor, Aggregate, AggregateId, AggregateKind, ApprovalId, Body, CommandId, Commit, Position,
     ReservationId, RunId, SessionId, Source, Tenant, Timestamp, subject,
@@ -304,6 +305,7 @@ impl World {
             },
             model: "nexus-local".into(),
             tools: vec!["calculator".into()],
+            pins: Default::default(),
             input,
             budget: run.budget.then_some(Budget {
                 tokens: Some(100_000),
@@ -495,6 +497,10 @@ impl World {
             };
             self.settle_call(run, &call.id, spent);
             let (turn, call_id, duration_ms) = (run.turn, call.id, 12);
+            if self.rng.random_ratio(1, 8) {
+                self.doubt(run, turn, &call_id, &call.name);
+                continue;
+            }
             let event: RunEvent = match self.rng.random_range(0..4) {
                 0 => {
                     let (code, message) = ("bad_arguments".into(), "not \0 a number".into());
@@ -539,10 +545,77 @@ impl World {
         run.round = 0;
     }
 
+    /// Nobody knows what became of a call; now and then somebody says so, or the run ends first.
+    fn doubt(&mut self, run: &mut Going, turn: u32, call_id: &str, tool: &str) {
+        let doubt = ToolInDoubt {
+            turn,
+            call_id: call_id.to_owned(),
+            tool: tool.to_owned(),
+            attempt: 1,
+            message: "its worker \0 died".into(),
+            duration_ms: 12,
+        };
+        self.run(run, vec![doubt.into()]);
+        let resolution = match self.rng.random_range(0..4) {
+            0 => Resolution::Done,
+            1 => Resolution::Failed,
+            2 => Resolution::Retry,
+            _ => return,
+        };
+        let done = resolution == Resolution::Done;
+        let resolved = ToolResolved {
+            turn,
+            call_id: call_id.to_owned(),
+            resolution,
+            output: done.then(|| "{\"booking\":7}".into()),
+            tokens: None,
+            by: "grace".into(),
+            reason: Some("I \0 looked".into()),
+        };
+        self.run(run, vec![resolved.into()]);
+    }
+
+    /// Somebody registers a version of a tool, or takes one back.
+    fn tools(&mut self, tenant: &Tenant) {
+        let (name, version) = ("book", format!("1.{}.0", self.rng.random_range(0..3)));
+        let reason = Some("there \0 is a better one".to_owned());
+        let event: ToolsEvent = match self.rng.random_range(0..4) {
+            0 => ToolDeprecated {
+                name: name.into(),
+                version,
+                reason,
+            }
+            .into(),
+            1 => ToolRemoved {
+                name: name.into(),
+                version,
+                reason: None,
+            }
+            .into(),
+            _ => {
+                let definition = serde_json::json!({
+                    "name": name, "version": version, "description": "Books \0 a room.",
+                    "category": "http", "kind": "nats", "input_schema": { "type": "object" },
+                });
+                let definition = serde_json::from_value(definition).unwrap();
+                let digest = format!("sha256:{version}");
+                ToolRegistered { digest, definition }.into()
+            }
+        };
+        self.commit(
+            tenant,
+            &AggregateId::ONLY,
+            AggregateKind::Tools,
+            vec![event],
+            Some("root"),
+        );
+    }
+
     /// What does not belong to a run.
     fn aside(&mut self) {
         let tenant = self.tenants[self.rng.random_range(0..3)].clone();
-        match self.rng.random_range(0..6) {
+        match self.rng.random_range(0..7) {
+            6 => self.tools(&tenant),
             0 => {
                 let windows = [Window::Lifetime, Window::Hour, Window::Day];
                 let set = SetLimits {

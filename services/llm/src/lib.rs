@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::objects::Objects;
-use nexus_bus::{Bus, Store, process};
+use nexus_bus::{Bus, Store, process, tools};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
+use nexus_events::model::ToolSpec;
 use nexus_events::policy::redact;
 use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
-use nexus_events::{Command, Tenant, tool};
+use nexus_events::tool::ToolPin;
+use nexus_events::{Command, Tenant};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +52,7 @@ pub struct LlmRole {
 struct Turn {
     said: Said,
     model: String,
-    tools: Vec<String>,
+    tools: Vec<(String, ToolPin)>,
     grant: ReservationGranted,
     number: u32,
     /// Fields that policy leaves out of what the model writes to tools.
@@ -145,7 +147,9 @@ impl LlmRole {
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
             model: state.model.clone(),
-            tools: info.tools.clone(),
+            tools: (info.tools.iter())
+                .filter_map(|name| Some((name.clone(), state.pin(name)?.clone())))
+                .collect(),
             grant: grant.clone(),
             number: turn,
             redact: [&state.duties, &state.turn_duties]
@@ -179,12 +183,7 @@ impl LlmRole {
         let request = ChatRequest {
             model: resolved.model.wire_name.clone(),
             messages,
-            tools: turn
-                .tools
-                .iter()
-                .filter_map(|name| tool::get(name))
-                .map(|tool| tool.spec())
-                .collect(),
+            tools: self.specs(tenant, &turn.tools).await?,
             max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
             hidden_output: resolved.model.reasoning,
             input_bound: Some(
@@ -226,6 +225,20 @@ impl LlmRole {
             delivered,
         )
         .await
+    }
+
+    /// What the model is told of the run's tools.
+    async fn specs(
+        &self,
+        tenant: &Tenant,
+        tools: &[(String, ToolPin)],
+    ) -> Result<Vec<ToolSpec>, Failure> {
+        let mut specs = Vec::with_capacity(tools.len());
+        for (name, pin) in tools {
+            let definition = tools::definition(&self.store, tenant, name, pin).await?;
+            specs.push(definition.spec());
+        }
+        Ok(specs)
     }
 
     async fn outcome(

@@ -201,7 +201,7 @@ impl Running {
                 tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
             }
             Role::Tools => {
-                let handler = ToolsRole::new(store, catalog);
+                let handler = ToolsRole::new(store, objects, catalog);
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
             Role::Llm => {

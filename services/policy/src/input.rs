@@ -8,7 +8,7 @@ use nexus_events::catalog::Catalog;
 use nexus_events::command::RunRef;
 use nexus_events::ledger::{Ledger, Limits, Scope, Window};
 use nexus_events::run::{PolicyPoint, Run};
-use nexus_events::{AggregateId, Tenant, Timestamp, tool};
+use nexus_events::{AggregateId, Tenant, Timestamp};
 
 use crate::engine;
 
@@ -112,12 +112,12 @@ pub(crate) fn build(
 
 fn tool_of(run: &Run, turn: u32, call_id: &str) -> Option<engine::Tool> {
     let call = &run.tool_step(turn, call_id)?.call;
-    let definition = tool::get(&call.name);
+    let pin = run.pin(&call.name);
     Some(engine::Tool {
         name: call.name.clone(),
-        version: definition.map(|tool| tool.version.to_owned()),
-        category: definition.map(|tool| tool.category.to_owned()),
-        permissions: vec![],
+        version: pin.map(|pin| pin.version.clone()),
+        category: pin.map(|pin| pin.category.clone()),
+        permissions: pin.map(|pin| pin.permissions.clone()).unwrap_or_default(),
         arguments: Some(call.arguments.clone()),
     })
 }

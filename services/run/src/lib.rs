@@ -3,9 +3,11 @@
 
 mod approval;
 mod control;
+mod doubt;
 mod session;
 mod start;
 mod tokens;
+mod tools;
 
 use std::sync::Arc;
 
@@ -72,6 +74,7 @@ impl Handler for RunRole {
                 .await
             }
             Command::SignalRun(signal) => self.signal(&delivery, signal).await,
+            Command::ResolveTool(resolve) => self.resolve_tool(&delivery, &resolve).await,
             Command::DecideApproval(decide) => self.decide_approval(&delivery, &decide).await,
             Command::RingApproval(ring) => self.ring_approval(&delivery, &ring).await,
             Command::EndOfTime(end) => self.end_of_time(&delivery, &end).await,

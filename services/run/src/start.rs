@@ -46,11 +46,13 @@ impl RunRole {
                 policy_context: None,
             },
         };
+        let (pins, specs) = self.tools(delivery, run_id, &command).await?;
         let input = std::mem::take(&mut command.input);
-        let prompt_tokens = self.prompt_tokens(&command, &input).await;
+        let prompt_tokens = self.prompt_tokens(&command, &specs, &input).await;
         let new = NewRun {
             run_id,
             command,
+            pins,
             input: self
                 .objects
                 .offload(&envelope.tenant, input)
@@ -97,7 +99,7 @@ impl RunRole {
         Ok(Some(run::inherit(&run.state).map_err(Failure::Reject)?))
     }
 
-    async fn exists(&self, delivery: &Delivery, run_id: RunId) -> Result<bool, Failure> {
+    pub(crate) async fn exists(&self, delivery: &Delivery, run_id: RunId) -> Result<bool, Failure> {
         let tenant = &delivery.envelope.tenant;
         let run = process::load_latest::<Run>(&self.store, tenant, &run_id.into(), 0).await?;
         Ok(run.state.started.is_some())

@@ -4,6 +4,7 @@
 use nexus_bus::store::ReadHint;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
+use nexus_events::model::ToolSpec;
 use nexus_events::run::{self, Run};
 use nexus_events::{DomainError, RunId};
 
@@ -15,6 +16,7 @@ impl RunRole {
     pub(crate) async fn prompt_tokens(
         &self,
         command: &StartRun,
+        tools: &[ToolSpec],
         input: &str,
     ) -> Result<Option<u64>, DomainError> {
         let chosen = run::choose(command, &self.catalog)?;
@@ -22,7 +24,7 @@ impl RunRole {
         if tokenizers.is_empty() {
             return Ok(None);
         }
-        let prompt = run::prompt(chosen.agent, &chosen.tools);
+        let prompt = run::prompt(chosen.agent, tools);
         let mut texts: Vec<&str> = prompt.texts.iter().map(String::as_str).collect();
         texts.push(input);
         let counted = nexus_tokens::most(&tokenizers, &texts).await;

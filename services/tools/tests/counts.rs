@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_bus::objects::Objects;
 use nexus_bus::store::{Cause, ReadHint};
 use nexus_bus::{
     Bus, BusConfig, CommandMeta, Store, TopologyConfig, ensure, process, publish_command, run_role,
@@ -44,6 +45,7 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         run_id,
         command: StartRun::default(),
         input: "six times seven?".into(),
+        pins: Default::default(),
         session: SessionLink {
             id: run_id.own_session(),
             previous: None,
@@ -115,7 +117,11 @@ async fn a_result_is_recorded_with_its_tokens() {
     let bus = Bus::connect(config).await.unwrap();
     ensure(&bus, &TopologyConfig::default()).await.unwrap();
     let store = Store::new(bus.clone(), 100);
-    let role = ToolsRole::new(store.clone(), Arc::new(catalog()));
+    let role = ToolsRole::new(
+        store.clone(),
+        Objects::new(bus.clone(), 1 << 20),
+        Arc::new(catalog()),
+    );
     tokio::spawn(run_role(bus.clone(), SPEC, role, CancellationToken::new()));
 
     let tenant: Tenant = "acme".parse().unwrap();

@@ -26,6 +26,7 @@ fn child_of(parent: &Run) -> Story {
     };
     let new = NewRun {
         run_id: child_id(),
+        pins: Default::default(),
         session: SessionLink {
             id: child_id().own_session(),
             previous: None,

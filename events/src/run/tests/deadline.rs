@@ -139,7 +139,7 @@ fn a_tool_has_a_time_too() {
     let (end, rings_at) = timer(&story);
     assert_eq!(rings_at, at(story.seq).plus_millis(2_500));
     let story = story
-        .when(|run| start_tool(run, 1, "a", "1.0.0", at(0)))
+        .when(|run| start_tool(run, 1, "a", at(0)))
         .when(|run| end_of_time(run, end.reservation_id, end.deadline))
         .then(&["failed"])
         .due(&["settle 0"]);

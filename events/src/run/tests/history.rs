@@ -48,6 +48,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
         run_id: run_id(),
         input: command.input.as_str().into(),
         command,
+        pins: Default::default(),
         session: SessionLink {
             id: run_id().own_session(),
             previous: None,

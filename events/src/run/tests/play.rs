@@ -74,7 +74,7 @@ impl Play {
             Command::CallModel(call) => self.call(call.turn),
             Command::ExecuteTool(execute) => {
                 let (turn, call_id) = (execute.turn, execute.call_id);
-                self.take(|run| start_tool(run, turn, &call_id, "1.0.0", at(0)));
+                self.take(|run| start_tool(run, turn, &call_id, at(0)));
                 self.take(|run| record_tool(run, result_of(turn, &call_id)));
             }
             Command::Settle(settle) => self.settled.push(settle),

@@ -35,7 +35,7 @@ fn a_prompt_is_instructions_and_tools_and_what_the_template_adds() {
     let agent = agent::newest("default").expect("it ships");
     let bare = prompt(agent, &[]);
     assert_eq!(bare.texts, [agent.instructions]);
-    let equipped = prompt(agent, &["calculator".to_owned()]);
+    let equipped = prompt(agent, &[crate::tool::get("calculator").unwrap().spec()]);
     assert_eq!(equipped.texts.len(), 2);
     assert!(equipped.texts[1].contains("\"expression\""));
     assert!(equipped.template_tokens > bare.template_tokens);

@@ -106,7 +106,7 @@ fn a_commit_that_moves_nothing_makes_nothing_due() {
         .asked(|run| signal(run, "wait".into(), None))
         .due(&[]);
     given(ready(&["a"]))
-        .when(|run| start_tool(run, 1, "a", "1.0.0", at(0)))
+        .when(|run| start_tool(run, 1, "a", at(0)))
         .due(&[]);
     assert_eq!(super::super::react(&Run::default(), 0, 0), vec![]);
 }

@@ -56,7 +56,7 @@ fn a_word_before_the_answer_is_seen_at_the_next_turn_in_order() {
 fn a_word_while_tools_are_executed_is_seen_with_their_results() {
     let story = given(ready(&["a"]))
         .asked(says("hurry"))
-        .when(|run| start_tool(run, 1, "a", "1.0.0", at(0)))
+        .when(|run| start_tool(run, 1, "a", at(0)))
         .when(|run| record_tool(run, result_of(1, "a")));
     let last: Vec<_> = story.run.entries.iter().rev().take(2).collect();
     assert!(

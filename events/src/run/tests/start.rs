@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::Catalog;
 use crate::command::StartRun;
+use crate::tool::ToolPin;
 
 fn refused(change: impl FnOnce(&mut StartRun)) -> String {
     let mut command = hello();
@@ -41,7 +42,7 @@ fn every_field_is_checked_and_named() {
     );
     assert_eq!(refused(|start| start.model = Some("huge".into())), "model");
     assert_eq!(
-        refused(|start| start.tools = Some(vec!["teleport".into()])),
+        refused(|start| start.tools = Some(vec!["calculator@9.0.0".into()])),
         "tools"
     );
     let many = |start: &mut StartRun| {
@@ -137,6 +138,47 @@ fn tools_are_sorted_and_named_once_and_none_is_none() {
     };
     assert_eq!(tools(&["calculator", "calculator"]), ["calculator"]);
     assert_eq!(tools(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_keeps_the_versions_that_it_began_with() {
+    let pin = ToolPin {
+        version: "2.1.0".into(),
+        digest: "sha256:1".into(),
+        ..ToolPin::default()
+    };
+    let tools = Some(vec!["calculator".into(), "weather@2.1.0".into()]);
+    let command = StartRun { tools, ..hello() };
+    let mut new = new_run(command.clone());
+    new.pins = [("weather".to_owned(), pin.clone())].into();
+    let story = given([start(&Run::default(), new, &catalog()).expect("it is valid")]);
+    let info = story.run.info().expect("it began");
+    assert_eq!(info.tools, ["calculator", "weather"]);
+    assert_eq!(story.run.pin("weather"), Some(&pin));
+    assert!(story.run.pin("calculator").expect("it is built in").builtin);
+    assert_eq!(story.run.pin("teleport"), None);
+    // The registry does not know it.
+    given([])
+        .asked(|run| start(run, new_run(command), &catalog()))
+        .refused("invalid");
+}
+
+#[test]
+fn a_run_from_before_tools_had_versions_has_those_of_the_platform() {
+    let mut began = started();
+    for event in &mut began {
+        if let RunEvent::RunStarted(started) = event {
+            started.pins.clear();
+        }
+    }
+    let story = given([began]);
+    assert!(
+        story
+            .run
+            .pin("calculator")
+            .expect("it is built in")
+            .idempotent
+    );
 }
 
 #[test]

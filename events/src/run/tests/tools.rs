@@ -5,7 +5,7 @@ use crate::body::Body;
 use crate::ledger::Amounts;
 
 fn starts(call_id: &str) -> impl FnOnce(&Run) -> Vec<RunEvent> + '_ {
-    move |run| start_tool(run, 1, call_id, "1.0.0", at(0))
+    move |run| start_tool(run, 1, call_id, at(0))
 }
 
 fn gives(outcome: ToolOutcome) -> impl FnOnce(&Run) -> Vec<RunEvent> {
@@ -111,7 +111,7 @@ fn what_was_not_judged_or_does_not_exist_is_not_started() {
         .when(gives(result_of(2, "a")))
         .then_nothing();
     given(ready(&["a"]))
-        .when(|run| start_tool(run, 2, "a", "1.0.0", at(0)))
+        .when(|run| start_tool(run, 2, "a", at(0)))
         .then_nothing();
 }
 
@@ -194,7 +194,7 @@ fn what_it_took_is_settled_with_its_outcome() {
 fn a_call_that_comes_too_late_asks_again_under_another_id() {
     let late = at(0).plus_millis(1_000_000);
     let story = given(ready(&["a"]))
-        .when(|run| start_tool(run, 1, "a", "1.0.0", late))
+        .when(|run| start_tool(run, 1, "a", late))
         .then(&["reservation-lapsed"])
         .due(&["settle 0", "reserve a"]);
     let again = reservation_id(run_id(), 1, Some("a"), 1);
@@ -217,7 +217,7 @@ fn a_call_that_was_started_does_not_lapse() {
     let late = at(0).plus_millis(1_000_000);
     given(ready(&["a"]))
         .when(starts("a"))
-        .when(|run| start_tool(run, 1, "a", "1.0.0", late))
+        .when(|run| start_tool(run, 1, "a", late))
         .then(&["tool-started"]);
 }
 

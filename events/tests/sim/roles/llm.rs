@@ -10,7 +10,7 @@ use nexus_events::run::{
 use serde_json::json;
 
 use crate::sim::execute::{load_run, record};
-use crate::sim::world::{Step, World};
+use crate::sim::world::{BOOK, Step, World};
 
 pub(crate) fn call(world: &mut World, id: &CommandId, command: CallModel) -> Step<()> {
     let CallModel {
@@ -54,12 +54,16 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
         duration_ms = grant.amounts.time_ms + rng.below(1_000_000);
     }
     let fails = rng.percent(6);
-    let calls = if turn < 8 && rng.percent(45) {
+    // Some never learn which tools there are.
+    let unteachable = run
+        .info()
+        .is_some_and(|info| info.run_id.uuid().as_bytes()[1] < 20);
+    let calls = if turn < 8 && (unteachable || rng.percent(45)) {
         1 + rng.below(3)
     } else {
         0
     };
-    let tool_calls: Vec<_> = (0..calls).map(|_| tool_call(world)).collect();
+    let tool_calls: Vec<_> = (0..calls).map(|_| tool_call(world, unteachable)).collect();
     world.now = world.now.plus_millis(duration_ms);
     let model = world.catalog.get(&run.model).expect("the model is known");
     let cost_usd_micros = model.price.cost_usd_micros(&usage);
@@ -95,11 +99,13 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
     })
 }
 
-fn tool_call(world: &mut World) -> ToolCall {
+fn tool_call(world: &mut World, unteachable: bool) -> ToolCall {
     let id = world.rng.pick(&["a", "b", "c", ""]).to_owned();
-    let name = world
-        .rng
-        .pick(&["calculator", "calculator", "calculator", "teleport"]);
+    let known = ["calculator", "calculator", BOOK, BOOK, "teleport"];
+    let name = match unteachable {
+        true => "teleport",
+        false => world.rng.pick(&known),
+    };
     ToolCall {
         id,
         name: name.to_owned(),

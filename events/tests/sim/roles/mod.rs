@@ -26,6 +26,7 @@ pub(crate) fn handle(world: &mut World, id: &CommandId, command: Command) -> Ste
         Command::EvaluatePolicy(evaluate) => policy::evaluate(world, id, evaluate.run),
         Command::CallModel(call) => llm::call(world, id, call),
         Command::ExecuteTool(execute) => tool::execute(world, id, execute),
+        Command::ResolveTool(resolve) => tool::resolve(world, id, resolve),
         Command::PublishBundle(_) | Command::ActivateBundle(_) => Ok(()),
         ledgers => budget::handle(world, id, ledgers),
     }

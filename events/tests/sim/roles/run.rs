@@ -2,6 +2,7 @@
 
 use nexus_events::command::{ControlRun, EndOfTime, SignalRun, StartRun};
 use nexus_events::run::{self, NewRun, Run, RunEvent, SessionLink, StartLimits};
+use nexus_events::tool::registry;
 use nexus_events::{Actor, CommandId, DomainError};
 
 use super::session;
@@ -37,11 +38,14 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
             policy_context: None,
         },
     };
+    let named = command.tools.clone().unwrap_or_default();
+    let pins = registry::pins(&named, &world.tools).map_err(Stop::Rejected)?;
     let input = command.input.clone().into();
     let new = NewRun {
         run_id,
         command,
         input,
+        pins,
         session,
         parent,
         user,

@@ -1,52 +1,12 @@
-//! What a run may name: tools, agents, models.
+//! What a run may name: agents, models.
 
 use axum::Json;
 use axum::extract::State;
-use nexus_events::{agent, tool};
+use nexus_events::agent;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::app::App;
-
-/// Tools.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Tools {
-    /// All of them.
-    items: Vec<Tool>,
-}
-
-/// A tool.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Tool {
-    /// Its name.
-    name: &'static str,
-    /// Its version.
-    version: &'static str,
-    /// What it does, for the model.
-    description: &'static str,
-    /// What policy sorts it under.
-    category: &'static str,
-    /// Executing it twice does what executing it once does.
-    idempotent: bool,
-    /// JSON Schema of its arguments.
-    parameters: Value,
-}
-
-/// The tools.
-pub(crate) async fn tools() -> Json<Tools> {
-    let items = tool::all().iter().map(|tool| Tool {
-        name: tool.name,
-        version: tool.version,
-        description: tool.description,
-        category: tool.category,
-        idempotent: tool.idempotent,
-        parameters: tool.spec().parameters,
-    });
-    Json(Tools {
-        items: items.collect(),
-    })
-}
 
 /// Agents.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -17,18 +17,19 @@ mod runs;
 mod sessions;
 mod spend;
 mod system;
+mod tools;
 
 use axum::Router;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use nexus_events::command::{
-    BacktestPolicy, ExplainPolicy, OpenSession, PublishBundle, RollBackBundle, ShadowBundle,
-    StartRun, TryPolicy,
+    BacktestPolicy, ExplainPolicy, OpenSession, PublishBundle, RegisterTool, RollBackBundle,
+    ShadowBundle, StartRun, TryPolicy,
 };
 use nexus_events::policy::{BacktestReport, DryDecision, Explanation};
 use nexus_projections::query::{
     AlertRow, ApprovalRow, AuditRow, BudgetRow, BudgetStanding, MessageRow, ReservationRow, RunRow,
-    SessionRow, SpendPage,
+    SessionRow, SpendPage, ToolRow,
 };
 
 use crate::app::App;
@@ -434,11 +435,86 @@ pub(crate) fn all() -> Vec<Route> {
         .problems(&[404, 413, 415, 422, 429, 503]),
         get(
             "/v1/tools",
-            catalog::tools,
+            tools::list,
             "listTools",
             "Tools that a model may call",
         )
-        .answer::<catalog::Tools>(200, "All of them"),
+        .query::<tools::ListQuery>()
+        .answer::<tools::Tools>(200, "All of them")
+        .problems(&[503]),
+        post(
+            "/v1/tools",
+            tools::register,
+            "registerTool",
+            "Register a version of a tool, which never changes",
+        )
+        .demands(Access::Manage)
+        .body::<RegisterTool>()
+        .answer::<tools::ToolDone>(
+            200,
+            "It is registered, now or before with the same definition",
+        )
+        .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
+        .problems(&[409, 413, 415, 422, 503]),
+        get(
+            "/v1/tools/{name}",
+            tools::get,
+            "getTool",
+            "A tool with all its versions",
+        )
+        .query::<lists::At>()
+        .answer::<tools::Versions>(200, "The tool")
+        .problems(&[404, 503]),
+        get(
+            "/v1/tools/{name}/versions/{version}",
+            tools::version,
+            "getToolVersion",
+            "One version of a tool",
+        )
+        .query::<lists::At>()
+        .answer::<ToolRow>(200, "The version")
+        .problems(&[404, 503]),
+        post(
+            "/v1/tools/{name}/versions/{version}/deprecate",
+            tools::deprecate,
+            "deprecateTool",
+            "Give a version only to those who name it",
+        )
+        .demands(Access::Manage)
+        .maybe_body::<Reason>()
+        .answer::<tools::ToolDone>(200, "It is deprecated")
+        .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
+        .problems(&[404, 409, 413, 415, 503]),
+        post(
+            "/v1/tools/{name}/versions/{version}/remove",
+            tools::remove,
+            "removeTool",
+            "Give a version to no further run; those that have it keep it",
+        )
+        .demands(Access::Manage)
+        .maybe_body::<Reason>()
+        .answer::<tools::ToolDone>(200, "It is removed")
+        .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
+        .problems(&[404, 413, 415, 503]),
+        get(
+            "/v1/tool-calls",
+            tools::calls,
+            "listToolCalls",
+            "Tool calls that wait for a word on what became of them",
+        )
+        .query::<tools::CallsQuery>()
+        .answer::<tools::Calls>(200, "The calls")
+        .problems(&[503]),
+        post(
+            "/v1/runs/{run_id}/tool-calls/{call_id}/resolve",
+            tools::resolve,
+            "resolveToolCall",
+            "Say what became of a tool call that is in doubt",
+        )
+        .body::<tools::Word>()
+        .answer::<RunDone>(200, "The run goes on")
+        .answer::<RunDone>(202, "Accepted; `seq` is null")
+        .problems(&[404, 409, 413, 415, 422, 503]),
         get(
             "/v1/agents",
             catalog::agents,

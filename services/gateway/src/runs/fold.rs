@@ -73,9 +73,10 @@ fn waits(run: &Run) -> bool {
     }
     match &run.step {
         Step::Reserve { parked, .. } => *parked,
-        Step::Tools { calls, .. } => calls
-            .iter()
-            .any(|call| matches!(call.phase, ToolPhase::Reserve { parked: true, .. })),
+        Step::Tools { calls, .. } => calls.iter().map(|call| &call.phase).any(|phase| {
+            let parked = matches!(phase, ToolPhase::Reserve { parked: true, .. });
+            parked || *phase == ToolPhase::InDoubt
+        }),
         _ => false,
     }
 }
@@ -136,6 +137,7 @@ mod tests {
             },
             model: "m".into(),
             tools: vec![],
+            pins: Default::default(),
             input: "hello".into(),
             budget: None,
             parent: None,

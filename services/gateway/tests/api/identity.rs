@@ -342,18 +342,18 @@ fn table() -> BTreeMap<&'static str, &'static str> {
             "listRuns getRun listEvents listSessions getSession listMessages listSessionRuns \
              listBudgets listBudgetAlerts getTenantBudget getBudget listReservations getReservation \
              getSpend listApprovals getApproval listPolicies evaluatePolicy explainPolicy \
-             backtestPolicy listTools listAgents listModels",
+             backtestPolicy listTools getTool getToolVersion listToolCalls listAgents listModels",
         ),
         (
             "use",
             "startRun cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
-             releaseBudget approve deny",
+             releaseBudget approve deny resolveToolCall",
         ),
         ("audit", "listAudit exportAudit"),
         (
             "manage",
             "setTenantBudget setBudget grantBudget refuseBudget publishPolicy activatePolicy \
-             rollBackPolicy shadowPolicy createKey listKeys rotateKey revokeKey",
+             rollBackPolicy shadowPolicy registerTool deprecateTool removeTool createKey listKeys rotateKey revokeKey",
         ),
         ("operate", "metrics"),
     ];

@@ -150,7 +150,7 @@ async fn what_a_run_may_name() {
         .collect();
     assert_eq!(names, ["small", "large"], "the default first");
     let tools = api.get("/v1/tools").await.ok(200);
-    assert_eq!(tools["items"][0]["parameters"]["type"], "object");
+    assert_eq!(tools["items"][0]["input_schema"]["type"], "object");
     let agents = api.get("/v1/agents").await.ok(200);
     assert_eq!(agents["items"][0]["name"], "default");
 }

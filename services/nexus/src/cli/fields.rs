@@ -195,6 +195,7 @@ pub(crate) const WAITING: &[Field] = &[
     Field::new("RESERVATION", "/id", Text(ID)),
     Field::new("RUN", "/run_id", Text(ID)),
     Field::new("TOOL CALL", "/call_id", Text(24)),
+    Field::new("IN DOUBT", "/message", Text(40)),
     Field::new("FOR", "/waits_for/unit", Text(16)),
     Field::new("OF", "/waits_for/scope/kind", Text(12)),
     Field::new("ID", "/waits_for/scope/id", Text(ID)),
@@ -309,9 +310,50 @@ pub(crate) const DECISION: &[Field] = &[
 pub(crate) const TOOLS: &[Field] = &[
     Field::new("TOOL", "/name", Text(32)),
     Field::new("VERSION", "/version", Text(16)),
+    Field::new("KIND", "/kind", Text(12)),
+    Field::new("STATE", "/state", Status),
     Field::new("CATEGORY", "/category", Text(24)),
     Field::new("IDEMPOTENT", "/idempotent", Flag),
     Field::new("DESCRIPTION", "/description", Text(80)),
+];
+
+/// `tools show NAME`, above its versions.
+pub(crate) const TOOL_VERSIONS: &[Field] = &[
+    Field::new("tool", "/name", Text(64)),
+    Field::new("runs get", "/default_version", Text(64)),
+];
+
+/// `tools show NAME@VERSION`.
+pub(crate) const TOOL: &[Field] = &[
+    Field::new("tool", "/name", Text(64)),
+    Field::new("version", "/version", Text(64)),
+    Field::new("kind", "/kind", Text(12)),
+    Field::new("state", "/state", Status),
+    Field::new("because", "/reason", Text(400)),
+    Field::new("digest", "/digest", Text(80)),
+    Field::new("category", "/category", Text(64)),
+    Field::new("idempotent", "/idempotent", Flag),
+    Field::new("reuse results", "/reuse_results", Flag),
+    Field::new("description", "/description", Text(400)),
+    Field::new("permissions", "/permissions", Text(400)),
+    Field::new("limits", "/limits", Text(200)),
+    Field::new("arguments", "/input_schema", Text(400)),
+    Field::new("result", "/output_schema", Text(400)),
+    Field::new("registered", "/registered_at", Moment),
+    Field::new("by", "/registered_by", Text(80)),
+    Field::new("changed", "/changed_at", Moment),
+    Field::new("changed by", "/changed_by", Text(80)),
+];
+
+/// `tools doubts`.
+pub(crate) const DOUBTS: &[Field] = &[
+    Field::new("RUN", "/run_id", Text(ID)),
+    Field::new("CALL", "/call_id", Text(40)),
+    Field::new("TOOL", "/tool_name", Text(32)),
+    Field::new("VERSION", "/tool_version", Text(16)),
+    Field::new("ATTEMPTS", "/attempts", Count),
+    Field::new("INPUT", "/input", Text(60)),
+    Field::new("KNOWN", "/doubt", Text(60)),
 ];
 
 /// `agents list`.

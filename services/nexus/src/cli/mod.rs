@@ -40,6 +40,7 @@ use ask::keys::KeysVerb;
 use ask::policies::PoliciesVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
+use ask::tools::ToolsVerb;
 use exit::Exit;
 
 pub(crate) use endpoint::{Configured, Connection, Endpoints, Servers, bus_at};
@@ -66,7 +67,7 @@ pub(crate) enum Client {
     /// What policy allows, as bundles of Rego
     Policies(Ask<PoliciesVerb>),
     /// Tools that models may call
-    Tools(Ask<CatalogVerb>),
+    Tools(Ask<ToolsVerb>),
     /// Agents
     Agents(Ask<CatalogVerb>),
     /// Models
@@ -158,7 +159,10 @@ impl Client {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
             }
-            Self::Tools(ask) => Catalog::Tools.list(&ask.split()?.1).await?,
+            Self::Tools(ask) => {
+                let (verb, asker) = ask.split()?;
+                verb.run(&asker).await?;
+            }
             Self::Agents(ask) => Catalog::Agents.list(&ask.split()?.1).await?,
             Self::Models(ask) => Catalog::Models.list(&ask.split()?.1).await?,
         }

@@ -5,6 +5,7 @@
 //! it was not heard is added, and an answer that differs is shown whole.
 
 mod approval;
+mod doubt;
 mod item;
 mod words;
 
@@ -228,6 +229,11 @@ impl Story {
                 let what = format!("tool     {name} failed ({}): {why}", failed.code);
                 vec![Line::Note(Tone::Warn, what)]
             }
+            RunEvent::ToolInDoubt(doubt) => doubt::left(&doubt),
+            RunEvent::ToolResolved(resolved) => vec![doubt::resolved(
+                &resolved,
+                &self.tool_name(&resolved.call_id),
+            )],
             RunEvent::RunSignalled(signal) => {
                 vec![note(format!("signal   {}", snippet(&signal.input)))]
             }

@@ -86,6 +86,7 @@ impl Judged {
                 input: "hello".into(),
                 ..StartRun::default()
             },
+            pins: Default::default(),
             session: SessionLink {
                 id: id().own_session(),
                 previous: None,

@@ -149,6 +149,7 @@ impl Stand {
                 ..StartRun::default()
             },
             input: "hello".into(),
+            pins: Default::default(),
             session: SessionLink {
                 id: run_id.own_session(),
                 previous: None,

@@ -1,4 +1,4 @@
-//! `nexus tools`, `nexus agents`, `nexus models`: what this installation offers.
+//! `nexus agents`, `nexus models`: what this installation offers.
 
 use super::Asker;
 use crate::cli::error::CliError;
@@ -14,8 +14,6 @@ pub(crate) enum CatalogVerb {
 /// Of which kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Catalog {
-    /// Tools that models may call.
-    Tools,
     /// Agents.
     Agents,
     /// Models.
@@ -29,7 +27,6 @@ impl Catalog {
     /// [`CliError`].
     pub(crate) async fn list(self, asker: &Asker) -> Result<(), CliError> {
         let (name, fields) = match self {
-            Self::Tools => ("tools", fields::TOOLS),
             Self::Agents => ("agents", fields::AGENTS),
             Self::Models => ("models", fields::MODELS),
         };

@@ -10,6 +10,8 @@ mod policy_history;
 mod policy_local;
 pub(crate) mod runs;
 pub(crate) mod sessions;
+mod tool_files;
+pub(crate) mod tools;
 
 use serde_json::Value;
 

@@ -1,0 +1,216 @@
+//! `nexus tools`.
+
+use std::path::PathBuf;
+
+use nexus_events::RunId;
+use serde_json::{Value, json};
+
+use super::tool_files::{self, Source};
+use super::{Asker, body};
+use crate::cli::error::CliError;
+use crate::cli::fields;
+
+/// Tools that models may call: those of the platform, and the tenant's own.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ToolsVerb {
+    /// What a run gets by name
+    List {
+        /// Every version, the deprecated and removed ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// One tool with all its versions
+    Show {
+        /// Its name; `name@version` for one version with its definition
+        tool: String,
+    },
+    /// Register a version, which never changes
+    Register(RegisterArgs),
+    /// Give a version only to those who name it
+    Deprecate(RetireArgs),
+    /// Give a version to no further run; those that have it keep it
+    Remove(RetireArgs),
+    /// Calls that may have taken effect or not, and wait for a word on it
+    Doubts,
+    /// Say what became of a call that is in doubt
+    Resolve(ResolveArgs),
+}
+
+/// What is registered.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RegisterArgs {
+    /// The definition: TOML, JSON or YAML
+    definition: PathBuf,
+    /// The tool is this JavaScript
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["python", "wasm"])]
+    javascript: Option<PathBuf>,
+    /// The tool is this Python
+    #[arg(long, value_name = "FILE", conflicts_with = "wasm")]
+    python: Option<PathBuf>,
+    /// The tool is this WebAssembly module
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// What it may touch: a file of permissions by tool, YAML, TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    permissions: Option<PathBuf>,
+}
+
+/// Which version, and why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetireArgs {
+    /// The tool's name
+    name: String,
+    /// Its version
+    version: String,
+    /// Why, for the log
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// What became of a call.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResolveArgs {
+    /// The run
+    run_id: RunId,
+    /// The call
+    call_id: String,
+    /// What became of it
+    #[arg(value_enum, value_name = "done|failed|retry")]
+    resolution: As,
+    /// With `done`: its result, as JSON
+    #[arg(long, value_name = "JSON", required_if_eq("resolution", "done"))]
+    output: Option<String>,
+    /// Why, for the log; with `failed`, for the model too
+    #[arg(long)]
+    reason: Option<String>,
+    /// Which start you saw in doubt: refused where it is another by now
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum As {
+    /// It took effect
+    Done,
+    /// It did not, and is not to be tried again
+    Failed,
+    /// It is to be executed once more
+    Retry,
+}
+
+impl As {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+impl ToolsVerb {
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    pub(crate) async fn run(self, asker: &Asker) -> Result<(), CliError> {
+        match self {
+            Self::List { all } => {
+                let query = vec![("all", all.then(|| "true".to_owned()))];
+                asker.list(&["v1", "tools"], query, fields::TOOLS).await
+            }
+            Self::Show { tool } => show(asker, &tool).await,
+            Self::Register(args) => args.run(asker).await,
+            Self::Deprecate(args) => args.run(asker, "deprecate", "is deprecated").await,
+            Self::Remove(args) => args.run(asker, "remove", "is removed").await,
+            Self::Doubts => {
+                let query = vec![("status", Some("in_doubt".to_owned()))];
+                asker
+                    .list(&["v1", "tool-calls"], query, fields::DOUBTS)
+                    .await
+            }
+            Self::Resolve(args) => args.run(asker).await,
+        }
+    }
+}
+
+async fn show(asker: &Asker, tool: &str) -> Result<(), CliError> {
+    let Some((name, version)) = tool.split_once('@') else {
+        let answer = asker.get(&["v1", "tools", tool]).await?;
+        asker.output.one(fields::TOOL_VERSIONS, &answer)?;
+        let versions = answer.get("versions");
+        return asker.output.part("Versions", fields::TOOLS, versions);
+    };
+    let answer = asker
+        .get(&["v1", "tools", name, "versions", version])
+        .await?;
+    asker.output.one(fields::TOOL, &answer)
+}
+
+impl RegisterArgs {
+    async fn run(self, asker: &Asker) -> Result<(), CliError> {
+        let source = match (self.javascript, self.python, self.wasm) {
+            (Some(path), _, _) => Some(Source::Javascript(path)),
+            (_, Some(path), _) => Some(Source::Python(path)),
+            (_, _, Some(path)) => Some(Source::Wasm(path)),
+            (None, None, None) => None,
+        };
+        let definition =
+            tool_files::definition(&self.definition, source, self.permissions.as_deref())?;
+        let answer = asker
+            .post(&["v1", "tools"], &Value::Object(definition))
+            .await?;
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (name, version, digest) = (text("name"), text("version"), text("digest"));
+        asker
+            .output
+            .done(&format!("{name}@{version} {digest}"), &answer)
+    }
+}
+
+impl RetireArgs {
+    async fn run(self, asker: &Asker, verb: &str, what: &str) -> Result<(), CliError> {
+        let Self {
+            name,
+            version,
+            reason,
+        } = self;
+        let path = ["v1", "tools", &name, "versions", &version, verb];
+        let body = body([("reason", reason.map(Value::from))]);
+        let answer = asker.post(&path, &body).await?;
+        asker
+            .output
+            .done(&format!("{name}@{version} {what}"), &answer)
+    }
+}
+
+impl ResolveArgs {
+    async fn run(self, asker: &Asker) -> Result<(), CliError> {
+        let output = self.output.as_deref().map(|text| {
+            serde_json::from_str::<Value>(text)
+                .map_err(|error| CliError::Usage(format!("--output is no JSON: {error}")))
+        });
+        let (run_id, what) = (self.run_id.to_string(), self.resolution.as_str());
+        let body = body([
+            ("as", Some(json!(what))),
+            ("output", output.transpose()?),
+            ("reason", self.reason.map(Value::from)),
+            ("attempt", self.attempt.map(Value::from)),
+        ]);
+        let path = [
+            "v1",
+            "runs",
+            &run_id,
+            "tool-calls",
+            &self.call_id,
+            "resolve",
+        ];
+        let answer = asker.post(&path, &body).await?;
+        let sentence = format!(
+            "{} is resolved as {what}; watch the run: nexus watch {run_id}",
+            self.call_id
+        );
+        asker.output.done(&sentence, &answer)
+    }
+}
