@@ -1,0 +1,293 @@
+//! One call: a fresh store, a guest in it, and everything that may end it.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+use crate::broker::HttpBroker;
+use crate::command;
+use crate::component::Answer;
+use crate::config::{self, ConfigError, SandboxConfig};
+use crate::cpu::{Meter, Metered};
+use crate::error::{CallError, Fault, Traces};
+use crate::host::{self, Guarded};
+use crate::limits::{CallLimits, Limiter};
+use crate::load::{Guest, LoadError};
+use crate::modules::{self, Core, Module, Program};
+use crate::output::Sink;
+use crate::python;
+use crate::workspace::Workspace;
+
+/// How many guests are compiled at once.
+const COMPILERS: usize = 2;
+/// Of a trap's description.
+const MAX_MESSAGE: usize = 1000;
+
+/// Runs guests. Making one costs nothing: the engine comes with the first guest.
+pub struct Sandbox {
+    config: SandboxConfig,
+    core: Arc<OnceLock<Arc<Core>>>,
+    places: Arc<Semaphore>,
+    compilers: Arc<Semaphore>,
+}
+
+/// What one call is given.
+#[derive(Clone, Default)]
+pub struct Call {
+    /// JSON.
+    pub input: String,
+    /// What it may use.
+    pub limits: CallLimits,
+    /// A directory, for components.
+    pub workspace: Option<Workspace>,
+    /// Who performs its requests; without one they are refused.
+    pub network: Option<Arc<dyn HttpBroker>>,
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its result.
+    pub value: serde_json::Value,
+    /// What else is known of it.
+    pub traces: Traces,
+}
+
+impl Sandbox {
+    /// Checks the settings and makes the cache's directory.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn new(config: SandboxConfig) -> Result<Self, ConfigError> {
+        config::prepare(&config)?;
+        Ok(Self {
+            places: Arc::new(Semaphore::new(config.max_calls as usize)),
+            compilers: Arc::new(Semaphore::new(COMPILERS)),
+            core: Arc::default(),
+            config,
+        })
+    }
+
+    /// Checks and compiles a guest, or finds it compiled. The first Python takes long unless the
+    /// cache on disk has the interpreter.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn load(&self, guest: Guest) -> Result<Arc<Module>, LoadError> {
+        let digest = modules::digest(&guest);
+        if let Some(module) = self.core.get().and_then(|core| core.kept(&digest)) {
+            return Ok(module);
+        }
+        let failed = |error: String| LoadError::Sandbox(error);
+        let permit = (Arc::clone(&self.compilers).acquire_owned().await)
+            .map_err(|error| failed(error.to_string()))?;
+        let (core, config) = (Arc::clone(&self.core), self.config.clone());
+        let compiling = tokio::task::spawn_blocking(move || {
+            // Held for as long as it compiles, whether anybody still waits or not.
+            let _permit = permit;
+            core_of(&core, &config)?.compile(guest, digest)
+        });
+        compiling.await.map_err(|error| failed(error.to_string()))?
+    }
+
+    /// Calls a guest. Dropping the future breaks the call off.
+    ///
+    /// # Errors
+    /// See [`Fault`]; whatever the guest does, it is one of these, within the call's limits.
+    pub async fn call(&self, module: &Arc<Module>, call: Call) -> Result<Output, CallError> {
+        if call.input.len() as u64 > call.limits.input {
+            return Err(CallError::bare(Fault::InputExceeded));
+        }
+        let meter = Arc::new(Meter::new(call.limits.cpu));
+        let log = Sink::tail(call.limits.log);
+        let (wall, most) = (call.limits.wall, call.limits.output);
+        let limiter = Limiter::new(&call.limits, self.config.max_memory, Arc::clone(&meter));
+        let places = Arc::clone(&self.places);
+        let ended = timeout(wall, async {
+            let permit = (places.acquire_owned().await)
+                .map_err(|error| Fault::Sandbox(error.to_string()))?;
+            let (module, meter, log) = (Arc::clone(module), Arc::clone(&meter), log.clone());
+            let core = Arc::clone(&module.core);
+            core.threads
+                .run(async move {
+                    let _held = (permit, module.core.ticker.while_calling());
+                    let running = Metered {
+                        inner: Box::pin(run(&module, call, limiter, &meter, &log)),
+                        meter: &meter,
+                    };
+                    running.await
+                })
+                .await?
+        });
+        let ended = ended.await.unwrap_or(Err(Fault::Timeout));
+        let traces = Traces {
+            printed: String::from_utf8_lossy(&log.take()).into_owned(),
+            cpu: meter.used(),
+            peak_memory: meter.peak_memory(),
+        };
+        match ended.and_then(|answer| value(answer, most)) {
+            Ok(value) => Ok(Output { value, traces }),
+            Err(fault) => Err(CallError { fault, traces }),
+        }
+    }
+
+    /// How many calls may begin at once now.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        self.places.available_permits()
+    }
+}
+
+fn core_of(cell: &OnceLock<Arc<Core>>, config: &SandboxConfig) -> Result<Arc<Core>, LoadError> {
+    if let Some(core) = cell.get() {
+        return Ok(Arc::clone(core));
+    }
+    let core = Core::start(config)
+        .map_err(|error| LoadError::Sandbox(format!("the engine does not start: {error:#}")))?;
+    // Where two start at once, one engine is thrown away unused.
+    Ok(Arc::clone(cell.get_or_init(|| Arc::new(core))))
+}
+
+async fn run(
+    module: &Module,
+    call: Call,
+    limiter: Limiter,
+    meter: &Arc<Meter>,
+    log: &Sink,
+) -> Result<Answer, Fault> {
+    let ended = match &module.program {
+        Program::Component(tool) => {
+            let store = component_store(module, &call, limiter, meter, log)?;
+            let ended = tool.run(store, &call.input).await;
+            files_fit(&call, meter)?;
+            ended
+        }
+        Program::JavaScript {
+            interpreter,
+            source,
+        } => {
+            let store =
+                component_store(module, &without_files(call.clone())?, limiter, meter, log)?;
+            interpreter.run(store, source, &call.input).await
+        }
+        Program::Command(command) => {
+            let call = without_files(call)?;
+            let output = Sink::whole(call.limits.output, Arc::clone(meter));
+            let context = command::context(&["tool"], call.input, &output, log);
+            let store = host::store(&module.core.engine, limiter, context, meter, None);
+            (command.run(store).await).map(|ended| command::answer(ended, &output))
+        }
+        Program::Python {
+            interpreter,
+            source,
+        } => {
+            let call = without_files(call)?;
+            let output = Sink::whole(call.limits.output, Arc::clone(meter));
+            let input = python::input(source, &call.input);
+            let context = command::context(python::ARGUMENTS, input, &output, log);
+            let store = host::store(&module.core.engine, limiter, context, meter, None);
+            match interpreter.run(store).await {
+                Ok(ended) => python::answer(ended, &output, log),
+                Err(error) => {
+                    // What was printed until then helps to understand.
+                    log.push(&output.take()).and(Err(error))
+                }
+            }
+        }
+    };
+    ended.map_err(|error| meter.fault().unwrap_or_else(|| fault_of(&error)))
+}
+
+fn component_store(
+    module: &Module,
+    call: &Call,
+    limiter: Limiter,
+    meter: &Arc<Meter>,
+    log: &Sink,
+) -> Result<wasmtime::Store<Guarded<host::Host>>, Fault> {
+    let (limiter, inner) = Guarded::new(call, limiter, meter, log)?;
+    let workspace = call.workspace.as_ref();
+    Ok(host::store(
+        &module.core.engine,
+        limiter,
+        inner,
+        meter,
+        workspace,
+    ))
+}
+
+fn without_files(call: Call) -> Result<Call, Fault> {
+    match call.workspace {
+        None => Ok(call),
+        Some(_) => Err(Fault::Unsupported("only components can be given files")),
+    }
+}
+
+fn files_fit(call: &Call, meter: &Meter) -> Result<(), Fault> {
+    let quota = (call.workspace.as_ref()).and_then(|place| Some((&place.dir, place.quota?)));
+    match quota {
+        Some((dir, quota)) if quota.is_exceeded(dir) => {
+            Err(meter.fault().unwrap_or(Fault::FilesExceeded))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fault_of(error: &wasmtime::Error) -> Fault {
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return Fault::StackOverflow;
+    }
+    let said = format!("{:#}", error.root_cause());
+    let said: String = said.chars().take(MAX_MESSAGE).collect();
+    if error.is::<PoolConcurrencyLimitError>() || said.contains("exceeds the limit") {
+        return Fault::ResourcesExceeded(said);
+    }
+    // Wasmtime has no type for it: the guest made the host copy too much at once.
+    if said.contains("fuel allocated for hostcalls") {
+        return Fault::OutputExceeded;
+    }
+    Fault::Trap(said)
+}
+
+fn value(answer: Answer, most: u64) -> Result<serde_json::Value, Fault> {
+    let fits = |text: String| match text.len() as u64 > most {
+        true => Err(Fault::OutputExceeded),
+        false => Ok(text),
+    };
+    match answer {
+        Ok(text) => {
+            serde_json::from_str(&fits(text)?).map_err(|error| Fault::BadOutput(error.to_string()))
+        }
+        Err(text) => Err(Fault::Tool(fits(text)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_json_and_small_enough() {
+        assert!(value(Ok("{\"a\": 1}".to_owned()), 8).is_ok());
+        assert_eq!(
+            value(Ok("[1, 2, 3]".to_owned()), 8),
+            Err(Fault::OutputExceeded)
+        );
+        assert_eq!(
+            value(Err("no".to_owned()), 8),
+            Err(Fault::Tool("no".to_owned()))
+        );
+        let deep = "[".repeat(10_000);
+        assert!(matches!(value(Ok(deep), 1 << 20), Err(Fault::BadOutput(_))));
+    }
+
+    #[test]
+    fn limits_have_sense_by_default() {
+        let limits = CallLimits::default();
+        assert!(limits.cpu < limits.wall && limits.wall < Duration::from_secs(60));
+    }
+}
