@@ -113,11 +113,8 @@ impl Sandbox {
             core.threads
                 .run(async move {
                     let _held = (permit, module.core.ticker.while_calling());
-                    let running = Metered {
-                        inner: Box::pin(run(&module, call, limiter, &meter, &log)),
-                        meter: &meter,
-                    };
-                    running.await
+                    let running = run(&module, call, limiter, &meter, &log);
+                    Metered::new(running, &meter).await
                 })
                 .await?
         });

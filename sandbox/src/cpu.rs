@@ -4,6 +4,7 @@
 //! a guest would then be charged for the time that others had.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -66,23 +67,45 @@ impl Meter {
     }
 }
 
-/// A future whose polls are charged to a meter.
+/// A future whose polls are charged to a meter. A panic in it, which would be a bug of the engine
+/// that some guest has found, ends this call and no other.
 pub(crate) struct Metered<'a, F> {
-    pub(crate) inner: Pin<Box<F>>,
-    pub(crate) meter: &'a Meter,
+    inner: Option<Pin<Box<F>>>,
+    meter: &'a Meter,
 }
 
-impl<F: Future> Future for Metered<'_, F> {
-    type Output = F::Output;
+impl<'a, F> Metered<'a, F> {
+    pub(crate) fn new(inner: F, meter: &'a Meter) -> Self {
+        Self {
+            inner: Some(Box::pin(inner)),
+            meter,
+        }
+    }
+}
+
+impl<T, F: Future<Output = Result<T, Fault>>> Future for Metered<'_, F> {
+    type Output = Result<T, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let since = thread_time();
         self.meter.since.store(since, Relaxed);
-        let polled = self.inner.as_mut().poll(context);
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.inner {
+            Some(inner) => inner.as_mut().poll(context),
+            None => Poll::Ready(Err(panicked())),
+        }));
         let used = thread_time().saturating_sub(since);
         self.meter.used.fetch_add(used, Relaxed);
-        polled
+        polled.unwrap_or_else(|_| {
+            let broken = self.inner.take();
+            // It may panic again while it goes.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+            Poll::Ready(Err(panicked()))
+        })
     }
+}
+
+fn panicked() -> Fault {
+    Fault::Sandbox("the engine panicked".to_owned())
 }
 
 /// Nanoseconds that this thread has had.

@@ -1,7 +1,7 @@
 //! Looks at a module before it is compiled: what it is, and whether it is too large or made to keep
 //! the compiler busy. Compiling cannot be broken off, so what is let in bounds how long it takes.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 use crate::load::LoadError;
 
@@ -37,7 +37,18 @@ pub(crate) fn form(bytes: &[u8]) -> Result<Form, LoadError> {
     ))
 }
 
-/// Refuses what is malformed at first sight, and what would take too long to compile.
+/// What guests may use. The engine can do more, for our interpreter: what is asynchronous has state
+/// in the host that nothing here bounds. Threads, 64-bit memories and garbage collection are not in.
+fn features() -> WasmFeatures {
+    WasmFeatures::WASM2
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::COMPONENT_MODEL
+}
+
+/// Refuses what is malformed, what is not offered, and what would take too long to compile.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > MAX_BYTES {
         return Err(LoadError::TooLarge {
@@ -50,7 +61,10 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), LoadError> {
         let payload = payload.map_err(|error| LoadError::Malformed(error.to_string()))?;
         seen.add(&payload)?;
     }
-    Ok(())
+    match Validator::new_with_features(features()).validate_all(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(LoadError::Malformed(error.to_string())),
+    }
 }
 
 #[derive(Default)]

@@ -17,6 +17,7 @@ const RUNNER: &[u8] = include_bytes!("../guests/javascript/runner.wasm");
 pub(crate) struct Interpreter {
     pre: InstancePre<Guarded<Host>>,
     run: ComponentExportIndex,
+    settled: ComponentExportIndex,
 }
 
 impl Interpreter {
@@ -29,6 +30,7 @@ impl Interpreter {
         Ok(Self {
             pre: linker.instantiate_pre(&component).map_err(failed)?,
             run: export(&component, "run")?,
+            settled: export(&component, "settled")?,
         })
     }
 
@@ -40,10 +42,21 @@ impl Interpreter {
     ) -> wasmtime::Result<Answer> {
         let instance = self.pre.instantiate_async(&mut store).await?;
         let run = instance
-            .get_typed_func::<(&str, &str, u32), (Answer,)>(store.as_context_mut(), &self.run)?;
-        Ok(run.call_async(&mut store, (source, input, seed())).await?.0)
+            .get_typed_func::<(&str, &str, u32), (Started,)>(store.as_context_mut(), &self.run)?;
+        let (started,) = run.call_async(&mut store, (source, input, seed())).await?;
+        match started {
+            Ok(Some(result)) => return Ok(Ok(result)),
+            Err(error) => return Ok(Err(error)),
+            Ok(None) => {}
+        }
+        let settled =
+            instance.get_typed_func::<(), (Answer,)>(store.as_context_mut(), &self.settled)?;
+        Ok(settled.call_async(&mut store, ()).await?.0)
     }
 }
+
+/// What running a source gives: its result, or none yet where that is a promise.
+type Started = Result<Option<String>, String>;
 
 /// The interpreter is a snapshot, whose random numbers would be the same in every call.
 fn seed() -> u32 {

@@ -70,28 +70,53 @@ const random = (seed) => () => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
 };
 
-export function run(source, input, seed) {
-  Math.random = random(seed);
-  globalThis.console = { log: print, info: print, warn: print, error: print, debug: print };
-  globalThis.http = { request };
-  globalThis.input = JSON.parse(input);
-  let settled;
-  const settle = (value) => (settled = { value });
-  const fail = (error) => (settled = { error });
+const result = (value) => {
   try {
-    // Indirect, so that it runs at the top level and sees nothing of this file.
-    const last = (0, eval)(source);
-    const value = typeof globalThis.call === "function" ? globalThis.call(globalThis.input) : last;
-    if (typeof value?.then === "function") value.then(settle, fail);
-    else settle(value);
-  } catch (error) {
-    fail(error);
-  }
-  if (!settled) throw "the result is a promise that nothing resolves";
-  if ("error" in settled) throw describe(settled.error);
-  try {
-    return JSON.stringify(settled.value) ?? "null";
+    return JSON.stringify(value) ?? "null";
   } catch (error) {
     throw `the result is not JSON: ${describe(error)}`;
   }
+};
+
+let promise;
+
+export function run(source, input, seed) {
+  Math.random = random(seed);
+  // Of the bindings: of no use to a tool, and not to be pulled from under them.
+  delete globalThis.wit;
+  const fixed = { enumerable: false, configurable: false, writable: false };
+  Object.freeze(globalThis.__cqjs.asyncExports);
+  Object.defineProperty(globalThis, "__cqjs", { ...fixed, value: Object.freeze(globalThis.__cqjs) });
+  globalThis.console = { log: print, info: print, warn: print, error: print, debug: print };
+  globalThis.http = { request };
+  globalThis.input = JSON.parse(input);
+  let value;
+  try {
+    // Indirect, so that it runs at the top level and sees nothing of this file.
+    value = (0, eval)(source);
+    if (typeof globalThis.call === "function") value = globalThis.call(globalThis.input);
+  } catch (error) {
+    throw describe(error);
+  }
+  if (typeof value?.then !== "function") return result(value);
+  promise = value;
+  return null;
+}
+
+// Nothing here waits for anything outside, so a promise that is still open after so many rounds of
+// jobs stays open. Awaiting it would never return to the host.
+const ROUNDS = 1_000_000;
+
+export async function settled() {
+  let outcome;
+  Promise.resolve(promise).then(
+    (value) => (outcome = { value }),
+    (error) => (outcome = { error, failed: true }),
+  );
+  for (let round = 0; !outcome; round++) {
+    if (round === ROUNDS) throw "the result is a promise that nothing resolves";
+    await null;
+  }
+  if (outcome.failed) throw describe(outcome.error);
+  return result(outcome.value);
 }
