@@ -18,7 +18,7 @@ const MAX_MEMORIES: u32 = 4;
 const MAX_TABLES: u32 = 8;
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// A guest's own stack, and what the host's functions may use on top of it.
-const GUEST_STACK: usize = 4 << 20;
+const GUEST_STACK: usize = 2 << 20;
 const HOST_STACK: usize = 1 << 20;
 /// Memory that a free place keeps, so that the next call has fewer page faults.
 const KEPT_MEMORY: usize = 1 << 20;

@@ -36,4 +36,4 @@ pub use error::{CallError, Fault, Traces};
 pub use limits::CallLimits;
 pub use load::{Guest, LoadError};
 pub use modules::Module;
-pub use workspace::Workspace;
+pub use workspace::{Quota, Workspace};
