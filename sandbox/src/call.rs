@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::ResourceTableError;
 
 use crate::broker::HttpBroker;
 use crate::command;
@@ -170,21 +171,37 @@ async fn run(
             interpreter.run(store, source, &call.input).await
         }
         Program::Command(command) => {
-            let call = without_files(call)?;
+            let mut call = without_files(call)?;
+            let input = std::mem::take(&mut call.input);
             let output = Sink::whole(call.limits.output, Arc::clone(meter));
-            let context = command::context(&["tool"], call.input, &output, log);
-            let store = host::store(&module.core.engine, limiter, context, meter, None);
+            let context = command::context(&["tool"], input, &output, log);
+            let store = host::store(
+                &module.core.engine,
+                &call.limits,
+                limiter,
+                context,
+                meter,
+                None,
+            );
             (command.run(store).await).map(|ended| command::answer(ended, &output))
         }
         Program::Python {
             interpreter,
             source,
         } => {
-            let call = without_files(call)?;
+            let mut call = without_files(call)?;
+            let input = std::mem::take(&mut call.input);
             let output = Sink::whole(call.limits.output, Arc::clone(meter));
-            let input = python::input(source, &call.input);
+            let input = python::input(source, &input);
             let context = command::context(python::ARGUMENTS, input, &output, log);
-            let store = host::store(&module.core.engine, limiter, context, meter, None);
+            let store = host::store(
+                &module.core.engine,
+                &call.limits,
+                limiter,
+                context,
+                meter,
+                None,
+            );
             match interpreter.run(store).await {
                 Ok(ended) => python::answer(ended, &output, log),
                 Err(error) => {
@@ -208,6 +225,7 @@ fn component_store(
     let workspace = call.workspace.as_ref();
     Ok(host::store(
         &module.core.engine,
+        &call.limits,
         limiter,
         inner,
         meter,
@@ -236,9 +254,10 @@ fn fault_of(error: &wasmtime::Error) -> Fault {
     if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
         return Fault::StackOverflow;
     }
-    let said = format!("{:#}", error.root_cause());
+    let said = error.root_cause().to_string();
     let said: String = said.chars().take(MAX_MESSAGE).collect();
-    if error.is::<PoolConcurrencyLimitError>() || said.contains("exceeds the limit") {
+    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    if full || error.is::<PoolConcurrencyLimitError>() || said.contains("exceeds the limit") {
         return Fault::ResourcesExceeded(said);
     }
     // Wasmtime has no type for it: the guest made the host copy too much at once.

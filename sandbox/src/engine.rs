@@ -46,7 +46,7 @@ fn pool(config: &SandboxConfig) -> PoolingAllocationConfig {
         .total_core_instances(calls * MAX_INSTANCES)
         .total_memories(calls * MAX_MEMORIES)
         .total_tables(calls * MAX_TABLES)
-        .total_stacks(calls)
+        .total_stacks(calls * 2)
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

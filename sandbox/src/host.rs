@@ -13,7 +13,7 @@ use crate::broker::{HttpBroker, HttpRequest, HttpResponse};
 use crate::call::Call;
 use crate::cpu::Meter;
 use crate::error::Fault;
-use crate::limits::Limiter;
+use crate::limits::{CallLimits, Limiter};
 use crate::output::Sink;
 use crate::workspace::Workspace;
 
@@ -35,8 +35,8 @@ use bindings::nexus::tool::{http, log};
 /// Streams, files and the like that one guest may hold at once. Each costs the host memory, and a
 /// file one of its descriptors.
 const MAX_HANDLES: usize = 128;
-/// What one call of the host may be made to copy.
-const MAX_COPIED: usize = 16 << 20;
+/// What one call of the host may be made to copy, unless the result may be larger, in bytes.
+const MIN_COPIED: usize = 4 << 20;
 const MAX_RANDOM: u64 = 64 << 10;
 
 /// A store's data: the limiter, and what the kind of guest needs.
@@ -58,6 +58,7 @@ pub(crate) struct Host {
 /// A store whose guest yields every few milliseconds, and ends when its time is used up.
 pub(crate) fn store<T: Send>(
     engine: &Engine,
+    limits: &CallLimits,
     limiter: Limiter,
     inner: T,
     meter: &Arc<Meter>,
@@ -66,7 +67,9 @@ pub(crate) fn store<T: Send>(
     let mut store = Store::new(engine, Guarded { limiter, inner });
     store.limiter(|data| &mut data.limiter);
     store.set_epoch_deadline(1);
-    store.set_hostcall_fuel(MAX_COPIED);
+    // Above the limit by as much as shows that it is exceeded.
+    let output = usize::try_from(limits.output.saturating_add(64)).unwrap_or(usize::MAX);
+    store.set_hostcall_fuel(output.max(MIN_COPIED));
     let meter = Arc::clone(meter);
     let quota = workspace.and_then(|place| Some((place.dir.clone(), place.quota?)));
     store.epoch_deadline_callback(move |_| {

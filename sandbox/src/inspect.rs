@@ -1,7 +1,7 @@
 //! Looks at a module before it is compiled: what it is, and whether it is too large or made to keep
 //! the compiler busy. Compiling cannot be broken off, so what is let in bounds how long it takes.
 
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, CanonicalFunction, Parser, Payload, Validator, WasmFeatures};
 
 use crate::load::LoadError;
 
@@ -58,13 +58,12 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     }
     let mut seen = Seen::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        let payload = payload.map_err(|error| LoadError::Malformed(error.to_string()))?;
+        let payload = payload.map_err(malformed)?;
         seen.add(&payload)?;
     }
-    match Validator::new_with_features(features()).validate_all(bytes) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(LoadError::Malformed(error.to_string())),
-    }
+    let mut validator = Validator::new_with_features(features());
+    validator.validate_all(bytes).map_err(malformed)?;
+    Ok(())
 }
 
 #[derive(Default)]
@@ -92,6 +91,18 @@ impl Seen {
                 self.functions += 1;
                 self.locals = self.locals.saturating_add(locals);
             }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section.clone() {
+                    // The host keeps each of them, and nothing here could bound how many.
+                    if matches!(
+                        function.map_err(malformed)?,
+                        CanonicalFunction::ResourceNew { .. }
+                    ) {
+                        let why = "it makes resources of its own";
+                        return Err(LoadError::NotATool(why.to_owned()));
+                    }
+                }
+            }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => self.parts += 1,
             Payload::InstanceSection(section) => self.parts += u64::from(section.count()),
             Payload::ComponentInstanceSection(section) => {
@@ -104,6 +115,10 @@ impl Seen {
         at_most("locals", self.locals, MAX_ALL_LOCALS)?;
         at_most("parts", self.parts, MAX_PARTS)
     }
+}
+
+fn malformed(error: BinaryReaderError) -> LoadError {
+    LoadError::Malformed(error.to_string())
 }
 
 fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), LoadError> {

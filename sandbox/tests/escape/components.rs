@@ -150,6 +150,12 @@ pub(crate) fn attempts() -> Vec<Attempt> {
             refused("malformed"),
         ),
         component(
+            "resources that the host would keep",
+            "(component (type $r (resource (rep i32))) (core func (canon resource.new $r)))"
+                .to_owned(),
+            refused("not_a_tool"),
+        ),
+        component(
             "too many modules",
             format!("(component {})", "(core module)".repeat(201)),
             refused("too_large"),
