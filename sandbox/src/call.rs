@@ -4,25 +4,27 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::ResourceTableError;
 
 use crate::broker::HttpBroker;
-use crate::command;
+use crate::command::{self, Command};
 use crate::component::Answer;
 use crate::config::{self, ConfigError, SandboxConfig};
 use crate::cpu::{Meter, Metered};
 use crate::error::{CallError, Fault, Traces};
-use crate::host::{self, Guarded};
-use crate::limits::{CallLimits, Limiter};
+use crate::host::{self, Frame, Host};
+use crate::limits::CallLimits;
 use crate::load::{Guest, LoadError};
-use crate::modules::{self, Core, Module, Program};
+use crate::modules::{self, Core, Module, Program, Shelf};
 use crate::output::Sink;
 use crate::python;
 use crate::workspace::Workspace;
 
 /// How many guests are compiled at once.
 const COMPILERS: usize = 2;
+/// Larger guests are hashed where it does not hold up the caller's thread.
+const QUICKLY_HASHED: usize = 64 << 10;
 /// Of a trap's description.
 const MAX_MESSAGE: usize = 1000;
 
@@ -32,6 +34,7 @@ pub struct Sandbox {
     core: Arc<OnceLock<Arc<Core>>>,
     places: Arc<Semaphore>,
     compilers: Arc<Semaphore>,
+    kept: Arc<Shelf>,
 }
 
 /// What one call is given.
@@ -67,6 +70,7 @@ impl Sandbox {
             places: Arc::new(Semaphore::new(config.max_calls as usize)),
             compilers: Arc::new(Semaphore::new(COMPILERS)),
             core: Arc::default(),
+            kept: Arc::new(Shelf::new(config.max_code)),
             config,
         })
     }
@@ -77,18 +81,33 @@ impl Sandbox {
     /// # Errors
     /// See [`LoadError`].
     pub async fn load(&self, guest: Guest) -> Result<Arc<Module>, LoadError> {
-        let digest = modules::digest(&guest);
-        if let Some(module) = self.core.get().and_then(|core| core.kept(&digest)) {
+        let failed = |error: String| LoadError::Sandbox(error);
+        let (guest, digest) = if guest.bytes().len() > QUICKLY_HASHED {
+            let hashing = tokio::task::spawn_blocking(move || {
+                let digest = modules::digest(&guest);
+                (guest, digest)
+            });
+            hashing.await.map_err(|error| failed(error.to_string()))?
+        } else {
+            let digest = modules::digest(&guest);
+            (guest, digest)
+        };
+        if let Some(module) = self.kept.get(&digest) {
             return Ok(module);
         }
-        let failed = |error: String| LoadError::Sandbox(error);
         let permit = (Arc::clone(&self.compilers).acquire_owned().await)
             .map_err(|error| failed(error.to_string()))?;
         let (core, config) = (Arc::clone(&self.core), self.config.clone());
+        let kept = Arc::clone(&self.kept);
         let compiling = tokio::task::spawn_blocking(move || {
             // Held for as long as it compiles, whether anybody still waits or not.
             let _permit = permit;
-            core_of(&core, &config)?.compile(guest, digest)
+            if let Some(module) = kept.get(&digest) {
+                return Ok(module);
+            }
+            let module = core_of(&core, &config)?.compile(guest, digest)?;
+            kept.put(Arc::clone(&module));
+            Ok(module)
         });
         compiling.await.map_err(|error| failed(error.to_string()))?
     }
@@ -104,18 +123,21 @@ impl Sandbox {
         let meter = Arc::new(Meter::new(call.limits.cpu));
         let log = Sink::tail(call.limits.log);
         let (wall, most) = (call.limits.wall, call.limits.output);
-        let limiter = Limiter::new(&call.limits, self.config.max_memory, Arc::clone(&meter));
-        let places = Arc::clone(&self.places);
+        let frame = Frame {
+            call,
+            meter: Arc::clone(&meter),
+            log: log.clone(),
+            max_memory: self.config.max_memory,
+        };
         let ended = timeout(wall, async {
-            let permit = (places.acquire_owned().await)
+            let permit = (Arc::clone(&self.places).acquire_owned().await)
                 .map_err(|error| Fault::Sandbox(error.to_string()))?;
-            let (module, meter, log) = (Arc::clone(module), Arc::clone(&meter), log.clone());
+            let (module, meter) = (Arc::clone(module), Arc::clone(&meter));
             let core = Arc::clone(&module.core);
             core.threads
                 .run(async move {
                     let _held = (permit, module.core.ticker.while_calling());
-                    let running = run(&module, call, limiter, &meter, &log);
-                    Metered::new(running, &meter).await
+                    Metered::new(run(&module, frame), &meter).await
                 })
                 .await?
         });
@@ -148,103 +170,80 @@ fn core_of(cell: &OnceLock<Arc<Core>>, config: &SandboxConfig) -> Result<Arc<Cor
     Ok(Arc::clone(cell.get_or_init(|| Arc::new(core))))
 }
 
-async fn run(
-    module: &Module,
-    call: Call,
-    limiter: Limiter,
-    meter: &Arc<Meter>,
-    log: &Sink,
-) -> Result<Answer, Fault> {
+async fn run(module: &Module, frame: Frame) -> Result<Answer, Fault> {
+    let meter = Arc::clone(&frame.meter);
+    let engine = &module.core.engine;
     let ended = match &module.program {
         Program::Component(tool) => {
-            let store = component_store(module, &call, limiter, meter, log)?;
-            let ended = tool.run(store, &call.input).await;
-            files_fit(&call, meter)?;
+            let store = host::store(engine, &frame, Host::new(&frame)?);
+            let ended = tool.run(store, &frame.call.input).await;
+            files_fit(&frame)?;
             ended
         }
         Program::JavaScript {
             interpreter,
             source,
         } => {
-            let store =
-                component_store(module, &without_files(call.clone())?, limiter, meter, log)?;
-            interpreter.run(store, source, &call.input).await
+            without_files(&frame.call)?;
+            let store = host::store(engine, &frame, Host::new(&frame)?);
+            interpreter.run(store, source, &frame.call.input).await
         }
         Program::Command(command) => {
-            let mut call = without_files(call)?;
-            let input = std::mem::take(&mut call.input);
-            let output = Sink::whole(call.limits.output, Arc::clone(meter));
-            let context = command::context(&["tool"], input, &output, log);
-            let store = host::store(
-                &module.core.engine,
-                &call.limits,
-                limiter,
-                context,
-                meter,
-                None,
-            );
-            (command.run(store).await).map(|ended| command::answer(ended, &output))
+            without_files(&frame.call)?;
+            run_command(engine, command, frame).await
         }
         Program::Python {
             interpreter,
             source,
         } => {
-            let mut call = without_files(call)?;
-            let input = std::mem::take(&mut call.input);
-            let output = Sink::whole(call.limits.output, Arc::clone(meter));
-            let input = python::input(source, &input);
-            let context = command::context(python::ARGUMENTS, input, &output, log);
-            let store = host::store(
-                &module.core.engine,
-                &call.limits,
-                limiter,
-                context,
-                meter,
-                None,
-            );
-            match interpreter.run(store).await {
-                Ok(ended) => python::answer(ended, &output, log),
-                Err(error) => {
-                    // What was printed until then helps to understand.
-                    log.push(&output.take()).and(Err(error))
-                }
-            }
+            without_files(&frame.call)?;
+            run_python(engine, interpreter, source, frame).await
         }
     };
     ended.map_err(|error| meter.fault().unwrap_or_else(|| fault_of(&error)))
 }
 
-fn component_store(
-    module: &Module,
-    call: &Call,
-    limiter: Limiter,
-    meter: &Arc<Meter>,
-    log: &Sink,
-) -> Result<wasmtime::Store<Guarded<host::Host>>, Fault> {
-    let (limiter, inner) = Guarded::new(call, limiter, meter, log)?;
-    let workspace = call.workspace.as_ref();
-    Ok(host::store(
-        &module.core.engine,
-        &call.limits,
-        limiter,
-        inner,
-        meter,
-        workspace,
-    ))
+async fn run_command(
+    engine: &Engine,
+    command: &Command,
+    mut frame: Frame,
+) -> wasmtime::Result<Answer> {
+    let output = Sink::whole(frame.call.limits.output, Arc::clone(&frame.meter));
+    let input = std::mem::take(&mut frame.call.input);
+    let context = command::context(&["tool"], input, &output, &frame.log);
+    let ended = command.run(host::store(engine, &frame, context)).await?;
+    Ok(command::answer(ended, &output))
 }
 
-fn without_files(call: Call) -> Result<Call, Fault> {
+async fn run_python(
+    engine: &Engine,
+    interpreter: &Command,
+    source: &str,
+    frame: Frame,
+) -> wasmtime::Result<Answer> {
+    let output = Sink::whole(frame.call.limits.output, Arc::clone(&frame.meter));
+    let input = python::input(source, &frame.call.input);
+    let context = command::context(python::ARGUMENTS, input, &output, &frame.log);
+    match interpreter.run(host::store(engine, &frame, context)).await {
+        Ok(ended) => python::answer(ended, &output, &frame.log),
+        // What was printed until then helps to understand.
+        Err(error) => frame.log.push(&output.take()).and(Err(error)),
+    }
+}
+
+fn without_files(call: &Call) -> Result<(), Fault> {
     match call.workspace {
-        None => Ok(call),
+        None => Ok(()),
         Some(_) => Err(Fault::Unsupported("only components can be given files")),
     }
 }
 
-fn files_fit(call: &Call, meter: &Meter) -> Result<(), Fault> {
-    let quota = (call.workspace.as_ref()).and_then(|place| Some((&place.dir, place.quota?)));
+fn files_fit(frame: &Frame) -> Result<(), Fault> {
+    let workspace = frame.call.workspace.as_ref();
+    let quota = workspace.and_then(|place| Some((&place.dir, place.quota?)));
     match quota {
         Some((dir, quota)) if quota.is_exceeded(dir) => {
-            Err(meter.fault().unwrap_or(Fault::FilesExceeded))
+            Err(frame.meter.fault().unwrap_or(Fault::FilesExceeded))
         }
         _ => Ok(()),
     }
@@ -257,10 +256,12 @@ fn fault_of(error: &wasmtime::Error) -> Fault {
     let said = error.root_cause().to_string();
     let said: String = said.chars().take(MAX_MESSAGE).collect();
     let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-    if full || error.is::<PoolConcurrencyLimitError>() || said.contains("exceeds the limit") {
+    // Of the pool, and of a store's handles: wasmtime has no types for these.
+    let limit = said.contains("exceeds the limit") || said.contains("limit exceeded");
+    if full || limit || error.is::<PoolConcurrencyLimitError>() {
         return Fault::ResourcesExceeded(said);
     }
-    // Wasmtime has no type for it: the guest made the host copy too much at once.
+    // Nor for this: the guest made the host copy too much at once.
     if said.contains("fuel allocated for hostcalls") {
         return Fault::OutputExceeded;
     }

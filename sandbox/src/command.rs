@@ -32,7 +32,7 @@ impl Command {
         let start = module
             .get_export("_start")
             .and_then(|export| export.func().cloned());
-        if !start.is_some_and(|start| start.params().len() + start.results().len() == 0) {
+        if start.is_none_or(|start| start.params().len() + start.results().len() > 0) {
             let why = "it is a plain module that does not export `_start`, as a command does";
             return Err(LoadError::NotATool(why.to_owned()));
         }

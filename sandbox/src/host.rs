@@ -13,9 +13,8 @@ use crate::broker::{HttpBroker, HttpRequest, HttpResponse};
 use crate::call::Call;
 use crate::cpu::Meter;
 use crate::error::Fault;
-use crate::limits::{CallLimits, Limiter};
+use crate::limits::Limiter;
 use crate::output::Sink;
-use crate::workspace::Workspace;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -35,6 +34,8 @@ use bindings::nexus::tool::{http, log};
 /// Streams, files and the like that one guest may hold at once. Each costs the host memory, and a
 /// file one of its descriptors.
 const MAX_HANDLES: usize = 128;
+/// Handles of things that guests make themselves, which the host keeps for them.
+const MAX_OWN_HANDLES: usize = 1000;
 /// What one call of the host may be made to copy, unless the result may be larger, in bytes.
 const MIN_COPIED: usize = 4 << 20;
 const MAX_RANDOM: u64 = 64 << 10;
@@ -55,22 +56,31 @@ pub(crate) struct Host {
     meter: Arc<Meter>,
 }
 
+/// One call, and what is kept of it.
+pub(crate) struct Frame {
+    pub(crate) call: Call,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) log: Sink,
+    /// The most memory that any call may have.
+    pub(crate) max_memory: u64,
+}
+
 /// A store whose guest yields every few milliseconds, and ends when its time is used up.
-pub(crate) fn store<T: Send>(
-    engine: &Engine,
-    limits: &CallLimits,
-    limiter: Limiter,
-    inner: T,
-    meter: &Arc<Meter>,
-    workspace: Option<&Workspace>,
-) -> Store<Guarded<T>> {
+pub(crate) fn store<T: Send>(engine: &Engine, frame: &Frame, inner: T) -> Store<Guarded<T>> {
+    let limits = &frame.call.limits;
+    let limiter = Limiter::new(limits, frame.max_memory, Arc::clone(&frame.meter));
     let mut store = Store::new(engine, Guarded { limiter, inner });
     store.limiter(|data| &mut data.limiter);
     store.set_epoch_deadline(1);
     // Above the limit by as much as shows that it is exceeded.
     let output = usize::try_from(limits.output.saturating_add(64)).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(output.max(MIN_COPIED));
-    let meter = Arc::clone(meter);
+    store.set_max_component_handles(MAX_OWN_HANDLES);
+    if let Some(tasks) = store.concurrent_resource_table() {
+        tasks.set_max_capacity(MAX_OWN_HANDLES);
+    }
+    let meter = Arc::clone(&frame.meter);
+    let workspace = frame.call.workspace.as_ref();
     let quota = workspace.and_then(|place| Some((place.dir.clone(), place.quota?)));
     store.epoch_deadline_callback(move |_| {
         if meter.is_spent() {
@@ -86,13 +96,9 @@ pub(crate) fn store<T: Send>(
     store
 }
 
-impl Guarded<Host> {
-    pub(crate) fn new(
-        call: &Call,
-        limiter: Limiter,
-        meter: &Arc<Meter>,
-        log: &Sink,
-    ) -> Result<(Limiter, Host), Fault> {
+impl Host {
+    pub(crate) fn new(frame: &Frame) -> Result<Self, Fault> {
+        let Frame { call, log, .. } = frame;
         let mut wasi = wasi(log);
         wasi.stdout(log.clone());
         if let Some(workspace) = &call.workspace {
@@ -100,22 +106,21 @@ impl Guarded<Host> {
                 Some(_) => FsPerms::ReadWrite,
                 None => FsPerms::ReadOnly,
             };
-            wasi.preopened_dir(&workspace.dir, "/workspace", perms)
-                .map_err(|error| {
-                    Fault::Sandbox(format!("the workspace cannot be opened: {error:#}"))
-                })?;
+            let opened = wasi.preopened_dir(&workspace.dir, "/workspace", perms);
+            opened.map_err(|error| {
+                Fault::Sandbox(format!("the workspace cannot be opened: {error:#}"))
+            })?;
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        let host = Host {
+        Ok(Self {
             wasi: wasi.build(),
             table,
             log: log.clone(),
             network: call.network.clone(),
             requests_left: call.limits.requests,
-            meter: Arc::clone(meter),
-        };
-        Ok((limiter, host))
+            meter: Arc::clone(&frame.meter),
+        })
     }
 }
 

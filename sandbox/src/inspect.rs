@@ -1,7 +1,7 @@
 //! Looks at a module before it is compiled: what it is, and whether it is too large or made to keep
 //! the compiler busy. Compiling cannot be broken off, so what is let in bounds how long it takes.
 
-use wasmparser::{BinaryReaderError, CanonicalFunction, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 use crate::load::LoadError;
 
@@ -90,18 +90,6 @@ impl Seen {
                 self.code = self.code.saturating_add(size as u64);
                 self.functions += 1;
                 self.locals = self.locals.saturating_add(locals);
-            }
-            Payload::ComponentCanonicalSection(section) => {
-                for function in section.clone() {
-                    // The host keeps each of them, and nothing here could bound how many.
-                    if matches!(
-                        function.map_err(malformed)?,
-                        CanonicalFunction::ResourceNew { .. }
-                    ) {
-                        let why = "it makes resources of its own";
-                        return Err(LoadError::NotATool(why.to_owned()));
-                    }
-                }
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => self.parts += 1,
             Payload::InstanceSection(section) => self.parts += u64::from(section.count()),

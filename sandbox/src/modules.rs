@@ -81,21 +81,13 @@ pub(crate) struct Core {
     components: wasmtime::component::Linker<Guarded<Host>>,
     commands: wasmtime::Linker<Guarded<wasmtime_wasi::p1::WasiP1Ctx>>,
     python: Option<PathBuf>,
-    max_code: u64,
     interpreter: Mutex<Interpreters>,
-    kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Interpreters {
     javascript: Option<Arc<Interpreter>>,
     python: Option<Arc<Command>>,
-}
-
-#[derive(Default)]
-struct Kept {
-    modules: LinkedHashMap<[u8; 32], Arc<Module>>,
-    weight: u64,
 }
 
 impl Core {
@@ -107,38 +99,23 @@ impl Core {
             components: host::linker(&engine)?,
             commands: command::linker(&engine)?,
             python: config.python.clone(),
-            max_code: config.max_code,
             interpreter: Mutex::default(),
-            kept: Mutex::default(),
             engine,
         })
     }
 
-    /// A module that is there already.
-    pub(crate) fn kept(&self, digest: &[u8; 32]) -> Option<Arc<Module>> {
-        let mut kept = lock(&self.kept);
-        kept.modules
-            .to_back(digest)
-            .map(|module| Arc::clone(module))
-    }
-
-    /// Compiles a guest and keeps it. Takes long: for threads that may block.
+    /// Compiles a guest. Takes long: for threads that may block.
     pub(crate) fn compile(
         self: Arc<Self>,
         guest: Guest,
         digest: [u8; 32],
     ) -> Result<Arc<Module>, LoadError> {
-        if let Some(module) = self.kept(&digest) {
-            return Ok(module);
-        }
         let program = self.program(guest)?;
-        let module = Arc::new(Module {
-            core: Arc::clone(&self),
+        Ok(Arc::new(Module {
+            core: self,
             program,
             digest,
-        });
-        lock(&self.kept).add(Arc::clone(&module), self.max_code);
-        Ok(module)
+        }))
     }
 
     fn program(&self, guest: Guest) -> Result<Program, LoadError> {
@@ -189,18 +166,47 @@ impl Core {
     }
 }
 
-impl Kept {
-    fn add(&mut self, module: Arc<Module>, most: u64) {
-        self.weight = self.weight.saturating_add(module.program.weight());
-        if let Some(before) = self.modules.insert(module.digest, module) {
-            self.weight = self.weight.saturating_sub(before.program.weight());
+/// Modules that were loaded, the ones used last at the end. It is the sandbox's and not the core's,
+/// which lives as long as any module of it.
+pub(crate) struct Shelf {
+    most: u64,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    modules: LinkedHashMap<[u8; 32], Arc<Module>>,
+    weight: u64,
+}
+
+impl Shelf {
+    /// Room for so many bytes of code.
+    pub(crate) fn new(most: u64) -> Self {
+        Self {
+            most,
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &[u8; 32]) -> Option<Arc<Module>> {
+        lock(&self.kept)
+            .modules
+            .to_back(digest)
+            .map(|module| Arc::clone(module))
+    }
+
+    pub(crate) fn put(&self, module: Arc<Module>) {
+        let kept = &mut *lock(&self.kept);
+        kept.weight = kept.weight.saturating_add(module.program.weight());
+        if let Some(before) = kept.modules.insert(module.digest, module) {
+            kept.weight = kept.weight.saturating_sub(before.program.weight());
         }
         // Whoever still calls one that goes keeps it until then.
-        while self.modules.len() > 1 && (self.weight > most || self.modules.len() > MAX_KEPT) {
-            let Some((_, oldest)) = self.modules.pop_front() else {
+        while kept.modules.len() > 1 && (kept.weight > self.most || kept.modules.len() > MAX_KEPT) {
+            let Some((_, oldest)) = kept.modules.pop_front() else {
                 return;
             };
-            self.weight = self.weight.saturating_sub(oldest.program.weight());
+            kept.weight = kept.weight.saturating_sub(oldest.program.weight());
         }
     }
 }

@@ -200,6 +200,21 @@ async fn a_module_is_loaded_once_and_code_is_kept_on_disk() {
 }
 
 #[tokio::test]
+async fn nothing_keeps_a_module_when_its_sandbox_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new(SandboxConfig::new(dir.path().join("code"))).unwrap();
+    let module = sandbox
+        .load(Guest::Wasm(FIB_COMPONENT.to_vec()))
+        .await
+        .unwrap();
+    let gone = Arc::downgrade(&module);
+    drop(sandbox);
+    assert!(gone.upgrade().is_some());
+    drop(module);
+    assert!(gone.upgrade().is_none());
+}
+
+#[tokio::test]
 async fn without_python_there_is_no_python() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::new(SandboxConfig::new(dir.path().join("code"))).unwrap();

@@ -29,7 +29,7 @@ pub(crate) fn call(input: &str) -> Call {
     Call {
         input: input.to_owned(),
         limits: CallLimits {
-            cpu: Duration::from_millis(300),
+            cpu: Duration::from_millis(200),
             wall: Duration::from_secs(20),
             memory: 64 << 20,
             ..CallLimits::default()

@@ -20,9 +20,12 @@ fn tool_with(realloc: &str, body: &str) -> Guest {
             (func (export "realloc") (param i32 i32 i32 i32) (result i32) {realloc}))
         (core instance $memory (instantiate $memory))
         (core func $write (canon lower (func $log "write") (memory (core memory $memory "memory"))))
+        (type $resource (resource (rep i32)))
+        (core func $new (canon resource.new $resource))
         (core module $main
             (import "memory" "memory" (memory 16))
             (import "log" "write" (func $write (param i32 i32)))
+            (import "log" "new" (func $new (param i32) (result i32)))
             ;; A result without an error: its text and its length.
             (func $result (param $text i32) (param $length i32) (result i32)
                 (i32.store (i32.const 0) (i32.const 0))
@@ -32,7 +35,9 @@ fn tool_with(realloc: &str, body: &str) -> Guest {
             (func (export "call") (param i32 i32) (result i32) {body}))
         (core instance $main (instantiate $main
             (with "memory" (instance $memory))
-            (with "log" (instance (export "write" (func $write))))))
+            (with "log" (instance
+                (export "write" (func $write))
+                (export "new" (func $new))))))
         (func (export "call") (param "input" string) (result (result string (error string)))
             (canon lift (core func $main "call")
                 (memory (core memory $memory "memory")) (realloc (core func $memory "realloc")))))"#
@@ -149,11 +154,10 @@ pub(crate) fn attempts() -> Vec<Attempt> {
             r#"(component (type $s (stream u8)) (core func (canon stream.new $s)))"#.to_owned(),
             refused("malformed"),
         ),
-        component(
-            "resources that the host would keep",
-            "(component (type $r (resource (rep i32))) (core func (canon resource.new $r)))"
-                .to_owned(),
-            refused("not_a_tool"),
+        row(
+            "resources that the host keeps",
+            "(loop (drop (call $new (i32.const 1))) (br 0)) unreachable",
+            ends("resources_exceeded"),
         ),
         component(
             "too many modules",
