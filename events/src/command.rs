@@ -460,7 +460,10 @@ pub struct BacktestPolicy {
 
 /// `tool.register`: a version of a tool, which never changes. The same one again is answered with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "serde_json::Map<String, serde_json::Value>", into = "ToolDefinition")]
+#[serde(
+    try_from = "serde_json::Map<String, serde_json::Value>",
+    into = "ToolDefinition"
+)]
 #[schemars(with = "ToolDefinition")]
 pub struct RegisterTool {
     /// The tool. Sources are text, modules base64.

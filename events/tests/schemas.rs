@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use nexus_events::tool::registry;
 use nexus_events::{
     Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session,
 };
-use nexus_events::tool::registry;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 

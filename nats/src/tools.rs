@@ -46,7 +46,9 @@ async fn registered(
     pin: &ToolPin,
     at_most_old: Duration,
 ) -> Result<Option<Arc<ToolDefinition>>, Failure> {
-    let tools = store.peek::<Tools>(tenant, &AggregateId::ONLY, at_most_old).await?;
+    let tools = store
+        .peek::<Tools>(tenant, &AggregateId::ONLY, at_most_old)
+        .await?;
     let found = tools.state.version(name, &pin.version);
     Ok(found.map(|found| Arc::clone(&found.definition)))
 }

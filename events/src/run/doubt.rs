@@ -119,8 +119,8 @@ pub fn resolve_tool(
         let reason = "give the result with `done`, and only then";
         return Err(DomainError::invalid("output", reason));
     }
-    let reason = (command.reason.as_ref())
-        .map(|reason| reason.chars().take(MOST_REASON_CHARS).collect());
+    let reason =
+        (command.reason.as_ref()).map(|reason| reason.chars().take(MOST_REASON_CHARS).collect());
     let resolved = ToolResolved {
         turn,
         call_id: call_id.clone(),

@@ -10,8 +10,8 @@ use super::event::{
 use super::invalid::is_invalid_call;
 use super::prompt;
 use super::state::{
-    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
-    ToolStep, reservation_id,
+    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
+    ToolPhase, ToolStep, reservation_id,
 };
 use crate::aggregate::{Aggregate, AggregateKind, Position};
 use crate::ids::{ApprovalId, ReservationId};
@@ -459,8 +459,8 @@ impl Run {
     /// Nobody knows whether it took effect: what it may have spent is settled, and a person is
     /// waited for. Holding it on would only block others, for as long as nobody answers.
     fn in_doubt(&mut self, doubt: &ToolInDoubt, seq: u64) {
-        let held = (self.tool_step_mut(doubt.turn, &doubt.call_id))
-            .and_then(|step| step.grant.take());
+        let held =
+            (self.tool_step_mut(doubt.turn, &doubt.call_id)).and_then(|step| step.grant.take());
         if let Some(grant) = held {
             let spent = tool_spent(doubt.duration_ms);
             self.settle_reservation(Some(grant.reservation_id), spent, seq);

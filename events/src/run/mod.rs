@@ -33,8 +33,8 @@ pub use reserve::{
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{
-    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told, ToolPhase,
-    ToolStep, reservation_id,
+    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
+    ToolPhase, ToolStep, reservation_id,
 };
 pub use tool_call::{MOST_ATTEMPTS, ToolOutcome, idempotency_key, record_tool, start_tool};
 

@@ -32,7 +32,9 @@ pub struct Prompt {
 /// The first prompt of an agent with these tools, but for the person's words.
 pub fn prompt(agent: &AgentDefinition, tools: &[ToolSpec]) -> Prompt {
     let mut texts = vec![agent.instructions.to_owned()];
-    let told = tools.iter().map(|tool| serde_json::to_string(tool).unwrap_or_default());
+    let told = tools
+        .iter()
+        .map(|tool| serde_json::to_string(tool).unwrap_or_default());
     texts.extend(told);
     let tools = match tools.len() as u64 {
         0 => 0,
@@ -65,5 +67,7 @@ fn overhead_bytes(event: &RunStarted) -> u64 {
         .map(|pin| u64::from(pin.told_bytes) + 64)
         .sum();
     let template = if event.tools.is_empty() { 32 } else { 512 };
-    (instructions as u64).saturating_add(told).saturating_add(template)
+    (instructions as u64)
+        .saturating_add(told)
+        .saturating_add(template)
 }

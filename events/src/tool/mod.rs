@@ -10,7 +10,7 @@ pub mod registry;
 pub use builtin::{BuiltinTool, all, get};
 pub use definition::{ToolDefinition, ToolKind, ToolLimits};
 pub use measure::{ByteSize, Span};
-pub use pin::{ToolPin, ToolRef};
 pub use permissions::{
     NetworkPermissions, PathPermissions, Permissions, ToolPermissions, ToolPermissionsOf,
 };
+pub use pin::{ToolPin, ToolRef};

@@ -72,8 +72,14 @@ impl Permissions {
             .is_some_and(|network| !network.allowed_hosts.is_empty());
         [
             (speaks && (!code || self.network_access), "network"),
-            (paths.is_some_and(|paths| !paths.read.is_empty()), "file_read"),
-            (paths.is_some_and(|paths| !paths.write.is_empty()), "file_write"),
+            (
+                paths.is_some_and(|paths| !paths.read.is_empty()),
+                "file_read",
+            ),
+            (
+                paths.is_some_and(|paths| !paths.write.is_empty()),
+                "file_write",
+            ),
             (code, "code"),
         ]
         .into_iter()

@@ -59,11 +59,17 @@ pub(crate) fn all(world: &World, replayed: bool) -> Seen {
 /// What must not happen twice happened at most once, and once more for each time that a person said
 /// so.
 fn once(world: &World, id: &str, story: &story::Story) {
-    let of_run = world.effects.iter().filter(|((run, ..), _)| run.to_string() == id);
+    let of_run = world
+        .effects
+        .iter()
+        .filter(|((run, ..), _)| run.to_string() == id);
     for ((_, turn, call_id), &times) in of_run {
         let retries = story.retries.get(&(*turn, call_id.clone()));
         let most = 1 + retries.copied().unwrap_or(0);
-        assert!(times <= most, "run {id}: {turn} {call_id} took effect {times} times");
+        assert!(
+            times <= most,
+            "run {id}: {turn} {call_id} took effect {times} times"
+        );
     }
 }
 

@@ -120,7 +120,10 @@ impl Story {
                 if resolved.resolution != Resolution::Retry {
                     return Some(format!("tool {call}"));
                 }
-                *self.retries.entry((resolved.turn, resolved.call_id.clone())).or_default() += 1;
+                *self
+                    .retries
+                    .entry((resolved.turn, resolved.call_id.clone()))
+                    .or_default() += 1;
                 None
             }
             RunEvent::ToolCompleted(done) => self.tool(done.turn, &done.call_id, done.duration_ms),

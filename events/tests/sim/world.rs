@@ -220,7 +220,10 @@ impl World {
     /// The world outside changes.
     pub(crate) fn takes_effect(&mut self, run: RunId, turn: u32, call_id: &str, tool: &str) {
         if tool == BOOK {
-            *self.effects.entry((run, turn, call_id.to_owned())).or_default() += 1;
+            *self
+                .effects
+                .entry((run, turn, call_id.to_owned()))
+                .or_default() += 1;
         }
     }
 

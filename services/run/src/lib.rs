@@ -2,8 +2,8 @@
 //! own; it decides and records.
 
 mod approval;
-mod doubt;
 mod control;
+mod doubt;
 mod session;
 mod start;
 mod tokens;

@@ -7,8 +7,8 @@ use nexus_bus::{Delivery, Failure, tools};
 use nexus_events::command::StartRun;
 use nexus_events::model::ToolSpec;
 use nexus_events::run;
-use nexus_events::tool::registry::{self, Tools};
 use nexus_events::tool::ToolPin;
+use nexus_events::tool::registry::{self, Tools};
 use nexus_events::{AggregateId, DomainError, RunId};
 
 use crate::RunRole;
@@ -51,7 +51,10 @@ impl RunRole {
         named: &[String],
     ) -> Result<Result<BTreeMap<String, ToolPin>, DomainError>, Failure> {
         let (tenant, id) = (&delivery.envelope.tenant, AggregateId::ONLY);
-        let tools = self.store.peek::<Tools>(tenant, &id, Duration::ZERO).await?;
+        let tools = self
+            .store
+            .peek::<Tools>(tenant, &id, Duration::ZERO)
+            .await?;
         Ok(registry::pins(named, &tools.state))
     }
 }

@@ -67,7 +67,11 @@ impl ToolsRole {
             // Before it is started: who waits here has had no effect.
             let size = definition.limits.concurrency;
             let _pass = match found.ready {
-                true => Some(self.gates.enter(tenant, name, size, delivery.delivered).await?),
+                true => Some(
+                    self.gates
+                        .enter(tenant, name, size, delivery.delivered)
+                        .await?,
+                ),
                 // It has waited before.
                 false => None,
             };
@@ -95,7 +99,10 @@ impl ToolsRole {
         }
         let pin = run.state.pin(&step.call.name).cloned();
         let pin = pin.ok_or_else(|| {
-            Failure::retry(format!("tool {} is not known to this worker", step.call.name))
+            Failure::retry(format!(
+                "tool {} is not known to this worker",
+                step.call.name
+            ))
         })?;
         let Some(label) = label(step, &pin) else {
             return Ok(None);
@@ -186,9 +193,12 @@ impl ToolsRole {
                         duration_ms,
                         tokens,
                     }),
-                    Err(message) => {
-                        failed(&command, "output_too_large".to_owned(), message, duration_ms)
-                    }
+                    Err(message) => failed(
+                        &command,
+                        "output_too_large".to_owned(),
+                        message,
+                        duration_ms,
+                    ),
                 };
                 self.record(delivery, &command, outcome).await
             }
@@ -222,7 +232,9 @@ impl ToolsRole {
         let output = output.to_string();
         if output.len() as u64 > most {
             let bytes = output.len();
-            return Ok(Err(format!("the tool gave {bytes} bytes, of at most {most}")));
+            return Ok(Err(format!(
+                "the tool gave {bytes} bytes, of at most {most}"
+            )));
         }
         let tokens = nexus_tokens::most(&found.tokenizers, &[&output]).await;
         let tenant = &delivery.envelope.tenant;

@@ -20,7 +20,9 @@ impl ToolsRole {
         let definition = self.offloaded(delivery, command.definition).await?;
         let (name, version) = (definition.name.clone(), definition.version.clone());
         let done = self
-            .decide(delivery, |tools| registry::register(tools, definition.clone()))
+            .decide(delivery, |tools| {
+                registry::register(tools, definition.clone())
+            })
             .await?;
         self.answer(delivery, &name, &version, &done).await;
         Ok(())
@@ -31,7 +33,11 @@ impl ToolsRole {
         delivery: &Delivery,
         command: RetireTool,
     ) -> Result<(), Failure> {
-        let RetireTool { name, version, reason } = command;
+        let RetireTool {
+            name,
+            version,
+            reason,
+        } = command;
         let done = self
             .decide(delivery, |tools| {
                 registry::deprecate(tools, &name, &version, reason.clone())
@@ -46,7 +52,11 @@ impl ToolsRole {
         delivery: &Delivery,
         command: RetireTool,
     ) -> Result<(), Failure> {
-        let RetireTool { name, version, reason } = command;
+        let RetireTool {
+            name,
+            version,
+            reason,
+        } = command;
         let done = self
             .decide(delivery, |tools| {
                 registry::remove(tools, &name, &version, reason.clone())
@@ -72,14 +82,15 @@ impl ToolsRole {
         match std::mem::take(body) {
             Body::Inline(text) => *body = self.objects.offload(tenant, text).await?,
             stored @ Body::Stored { .. } => {
-                let text = self.objects.resolve(tenant, &stored).await.map_err(|error| {
-                    match Failure::from(error) {
-                        Failure::Dead { reason } => {
-                            Failure::Reject(DomainError::invalid(field, reason))
-                        }
-                        other => other,
-                    }
-                })?;
+                let text =
+                    self.objects.resolve(tenant, &stored).await.map_err(
+                        |error| match Failure::from(error) {
+                            Failure::Dead { reason } => {
+                                Failure::Reject(DomainError::invalid(field, reason))
+                            }
+                            other => other,
+                        },
+                    )?;
                 // As it would be had it come with the command: one text, one digest.
                 *body = self.objects.offload(tenant, text).await?;
             }

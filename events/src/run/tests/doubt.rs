@@ -10,7 +10,10 @@ fn careful(calls: &[&str]) -> Vec<Vec<RunEvent>> {
     let mut commits = ready(calls);
     for event in commits.iter_mut().flatten() {
         if let RunEvent::RunStarted(started) = event {
-            started.pins.values_mut().for_each(|pin| pin.idempotent = false);
+            started
+                .pins
+                .values_mut()
+                .for_each(|pin| pin.idempotent = false);
         }
     }
     commits
@@ -44,7 +47,10 @@ fn grace() -> Actor {
 
 fn resolves(command: ResolveTool) -> impl FnOnce(&Run) -> Result<Vec<RunEvent>, DomainError> {
     move |run| {
-        let output = command.output.as_ref().map(|output| output.to_string().into());
+        let output = command
+            .output
+            .as_ref()
+            .map(|output| output.to_string().into());
         resolve_tool(run, &command, output, None, &grace())
     }
 }
@@ -175,7 +181,9 @@ fn others_of_the_turn_go_on_and_the_turn_waits() {
 #[test]
 fn only_what_is_in_doubt_is_resolved_and_only_by_what_fits() {
     let run = || given(careful(&["a"]));
-    run().asked(resolves(says(Resolution::Retry))).refused("wrong_state");
+    run()
+        .asked(resolves(says(Resolution::Retry)))
+        .refused("wrong_state");
     run()
         .when(starts("a"))
         .asked(resolves(says(Resolution::Failed)))
@@ -191,7 +199,9 @@ fn only_what_is_in_doubt_is_resolved_and_only_by_what_fits() {
         ..says(Resolution::Retry)
     };
     in_doubt(&["a"]).asked(resolves(other)).refused("not_found");
-    given([]).asked(resolves(says(Resolution::Retry))).refused("not_found");
+    given([])
+        .asked(resolves(says(Resolution::Retry)))
+        .refused("not_found");
 }
 
 #[test]

@@ -20,9 +20,7 @@ fn turn(story: Story, turn: u32, calls: &[&str]) -> Story {
         story
             .record(vec![judged(call_point(turn), true).into()])
             .when(|run| record_reservation(run, turn, None, Reserved::Granted(granted)))
-            .when(|run| {
-                record_model(run, ModelOutcome::Completed(answer(turn, &wanted)), at(0))
-            })
+            .when(|run| record_model(run, ModelOutcome::Completed(answer(turn, &wanted)), at(0)))
     } else {
         story
     };
@@ -30,9 +28,11 @@ fn turn(story: Story, turn: u32, calls: &[&str]) -> Story {
         let granted = tool_granted(turn, call_id, 0);
         let story = match turn {
             1 => story,
-            _ => story.record(vec![judged(tool_point(turn, call_id), true).into()]).when(|run| {
-                record_reservation(run, turn, Some(call_id), Reserved::Granted(granted))
-            }),
+            _ => story
+                .record(vec![judged(tool_point(turn, call_id), true).into()])
+                .when(|run| {
+                    record_reservation(run, turn, Some(call_id), Reserved::Granted(granted))
+                }),
         };
         story.when(|run| start_tool(run, turn, call_id, at(0)))
     })
@@ -96,5 +96,7 @@ fn tools_that_do_not_exist_are_mistakes_too() {
             .when(|run| record_reservation(run, number, None, Reserved::Granted(granted)))
             .when(|run| record_model(run, outcome, at(0)));
     }
-    story.then(&["llm-completed", "tool-failed", "failed"]).is(Status::Failed);
+    story
+        .then(&["llm-completed", "tool-failed", "failed"])
+        .is(Status::Failed);
 }

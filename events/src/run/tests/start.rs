@@ -172,7 +172,13 @@ fn a_run_from_before_tools_had_versions_has_those_of_the_platform() {
         }
     }
     let story = given([began]);
-    assert!(story.run.pin("calculator").expect("it is built in").idempotent);
+    assert!(
+        story
+            .run
+            .pin("calculator")
+            .expect("it is built in")
+            .idempotent
+    );
 }
 
 #[test]

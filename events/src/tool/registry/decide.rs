@@ -17,10 +17,7 @@ const MOST_REASON_CHARS: usize = 1_000;
 /// # Errors
 /// It is not well formed ([`validate`]); the version exists with another definition, or was removed;
 /// or there are too many.
-pub fn register(
-    tools: &Tools,
-    definition: ToolDefinition,
-) -> Result<Vec<ToolsEvent>, DomainError> {
+pub fn register(tools: &Tools, definition: ToolDefinition) -> Result<Vec<ToolsEvent>, DomainError> {
     validate(&definition)?;
     let digest = digest_of(&definition);
     if let Some(found) = tools.version(&definition.name, &definition.version) {

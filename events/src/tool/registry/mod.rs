@@ -189,15 +189,15 @@ pub fn default_version<'a>(
 ///
 /// # Errors
 /// [`DomainError::Invalid`]: there is no such tool, or two versions of one are named.
-pub fn pins(
-    named: &[String],
-    registry: &Tools,
-) -> Result<BTreeMap<String, ToolPin>, DomainError> {
+pub fn pins(named: &[String], registry: &Tools) -> Result<BTreeMap<String, ToolPin>, DomainError> {
     let mut pins = BTreeMap::new();
     for text in named {
         let reference = ToolRef::parse(text);
         if let Some(pin) = builtin::pin(reference.name) {
-            if reference.version.is_some_and(|version| version != pin.version) {
+            if reference
+                .version
+                .is_some_and(|version| version != pin.version)
+            {
                 return Err(unknown(text, registry));
             }
             continue;

@@ -59,10 +59,17 @@ fn the_newest_that_is_neither_deprecated_nor_a_preview_is_the_default() {
     let events = deprecate(&tools, "weather", "1.10.0", None).unwrap();
     fold(&mut tools, &events);
     assert_eq!(newest(&tools).as_deref(), Some("1.9.0"));
-    assert_eq!(deprecate(&tools, "weather", "1.10.0", None).unwrap(), vec![]);
+    assert_eq!(
+        deprecate(&tools, "weather", "1.10.0", None).unwrap(),
+        vec![]
+    );
     // Whoever names it still gets it.
     assert!(tools.resolve(ToolRef::parse("weather@1.10.0")).is_some());
-    assert!(tools.resolve(ToolRef::parse("weather@2.0.0-rc.1")).is_some());
+    assert!(
+        tools
+            .resolve(ToolRef::parse("weather@2.0.0-rc.1"))
+            .is_some()
+    );
     for version in ["1.9.0", "0.9.0"] {
         let events = deprecate(&tools, "weather", version, None).unwrap();
         fold(&mut tools, &events);
@@ -98,10 +105,24 @@ fn a_run_gets_pins_of_what_it_names() {
     assert!(needs_registry(&named(&["calculator", "weather"])));
     let pinned = pins(&named(&["calculator", "weather@1.0.0"]), &tools).unwrap();
     let pin = &pinned["weather"];
-    assert_eq!((pinned.len(), pin.version.as_str(), pin.builtin), (1, "1.0.0", false));
-    assert_eq!(pin.digest, tools.version("weather", "1.0.0").unwrap().digest);
-    for wrong in [&["weather@3.0.0"][..], &["wether"], &["weather", "weather@1.0.0"]] {
-        assert_eq!(pins(&named(wrong), &tools).unwrap_err().code(), "invalid", "{wrong:?}");
+    assert_eq!(
+        (pinned.len(), pin.version.as_str(), pin.builtin),
+        (1, "1.0.0", false)
+    );
+    assert_eq!(
+        pin.digest,
+        tools.version("weather", "1.0.0").unwrap().digest
+    );
+    for wrong in [
+        &["weather@3.0.0"][..],
+        &["wether"],
+        &["weather", "weather@1.0.0"],
+    ] {
+        assert_eq!(
+            pins(&named(wrong), &tools).unwrap_err().code(),
+            "invalid",
+            "{wrong:?}"
+        );
     }
 }
 
@@ -117,13 +138,19 @@ fn what_is_not_well_formed_is_refused_by_its_field() {
         ("description", |tool| tool.description = "x".repeat(5_000)),
         ("category", |tool| tool.category = String::new()),
         ("kind", |tool| tool.kind = ToolKind::Builtin),
-        ("source", |tool| tool.kind = ToolKind::Python { source: "".into() }),
-        ("input_schema", |tool| tool.input_schema = json!({ "type": "string" })),
+        ("source", |tool| {
+            tool.kind = ToolKind::Python { source: "".into() }
+        }),
+        ("input_schema", |tool| {
+            tool.input_schema = json!({ "type": "string" })
+        }),
         ("input_schema", |tool| tool.input_schema = json!([])),
         ("input_schema", |tool| {
             tool.input_schema = json!({ "type": "object", "$ref": "http://x/y" });
         }),
-        ("limits.timeout", |tool| tool.limits.timeout = Span::from_millis(0)),
+        ("limits.timeout", |tool| {
+            tool.limits.timeout = Span::from_millis(0)
+        }),
         ("limits.concurrency", |tool| tool.limits.concurrency = 0),
     ];
     for (field, change) in wrong {

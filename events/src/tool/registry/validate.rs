@@ -32,7 +32,10 @@ pub fn validate(definition: &ToolDefinition) -> Result<(), DomainError> {
             return invalid("version", "it has more than 64 characters");
         }
         Ok(version) if !version.build.is_empty() => {
-            return invalid("version", "build metadata (+…) orders nothing; leave it out");
+            return invalid(
+                "version",
+                "build metadata (+…) orders nothing; leave it out",
+            );
         }
         Ok(_) => {}
         Err(error) => {
@@ -52,7 +55,10 @@ pub fn validate(definition: &ToolDefinition) -> Result<(), DomainError> {
     kind(&definition.kind)?;
     schema("input_schema", &definition.input_schema)?;
     if definition.input_schema.get("type").and_then(Value::as_str) != Some("object") {
-        return invalid("input_schema", "arguments are an object: \"type\": \"object\"");
+        return invalid(
+            "input_schema",
+            "arguments are an object: \"type\": \"object\"",
+        );
     }
     if let Some(output) = &definition.output_schema {
         schema("output_schema", output)?;
@@ -98,7 +104,10 @@ fn schema(field: &str, schema: &Value) -> Result<(), DomainError> {
         return Err(DomainError::invalid(field, "a JSON Schema is an object"));
     }
     if depth(schema) > MOST_SCHEMA_DEPTH {
-        return Err(DomainError::invalid(field, "it is nested more than 32 deep"));
+        return Err(DomainError::invalid(
+            field,
+            "it is nested more than 32 deep",
+        ));
     }
     if refers_elsewhere(schema) {
         let reason = "a $ref may only point into the schema itself (#/…)";

@@ -55,7 +55,9 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
     }
     let fails = rng.percent(6);
     // Some never learn which tools there are.
-    let unteachable = run.info().is_some_and(|info| info.run_id.uuid().as_bytes()[1] < 20);
+    let unteachable = run
+        .info()
+        .is_some_and(|info| info.run_id.uuid().as_bytes()[1] < 20);
     let calls = if turn < 8 && (unteachable || rng.percent(45)) {
         1 + rng.below(3)
     } else {

@@ -4,8 +4,8 @@
 use nexus_events::CommandId;
 use nexus_events::command::{ExecuteTool, ResolveTool, RunRef};
 use nexus_events::run::{
-    MOST_ATTEMPTS, Run, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase, WORKER,
-    alive_after_all, leave_in_doubt, record_tool, resolve_tool, start_tool,
+    MOST_ATTEMPTS, Run, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase, WORKER, alive_after_all,
+    leave_in_doubt, record_tool, resolve_tool, start_tool,
 };
 use nexus_events::{Actor, Body};
 
@@ -73,14 +73,18 @@ pub(crate) fn execute(world: &mut World, id: &CommandId, command: ExecuteTool) -
     })?;
     if let Some(word) = alive_after_all(&done.state, &outcome) {
         world.point("before saying that it is alive")?;
-        world.queue.publish(CommandId::derive(id.as_str(), "alive"), word.into());
+        world
+            .queue
+            .publish(CommandId::derive(id.as_str(), "alive"), word.into());
     }
     Ok(())
 }
 
 /// Under which name this delivery records that it begins; none where there is nothing to begin.
 fn label(run: &Run, turn: u32, call_id: &str, round: u32) -> Option<String> {
-    let step = run.tool_step(turn, call_id).filter(|step| step.round == round)?;
+    let step = run
+        .tool_step(turn, call_id)
+        .filter(|step| step.round == round)?;
     let idempotent = run.pin(&step.call.name).is_some_and(|pin| pin.idempotent);
     match step.phase {
         ToolPhase::Ready { .. } => Some("start".to_owned()),
@@ -122,7 +126,10 @@ pub(crate) fn resolve(world: &mut World, id: &CommandId, command: ResolveTool) -
         user: user.to_owned(),
         ..Actor::default()
     };
-    let output = command.output.as_ref().map(|output| Body::from(output.to_string()));
+    let output = command
+        .output
+        .as_ref()
+        .map(|output| Body::from(output.to_string()));
     decide_run(world, command.run_id, id, "", u64::MAX, |run, _| {
         resolve_tool(run, &command, output.clone(), None, &by)
     })

@@ -436,7 +436,10 @@ pub(crate) fn all() -> Vec<Route> {
             "Register a version of a tool, which never changes",
         )
         .body::<RegisterTool>()
-        .answer::<tools::ToolDone>(200, "It is registered, now or before with the same definition")
+        .answer::<tools::ToolDone>(
+            200,
+            "It is registered, now or before with the same definition",
+        )
         .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
         .problems(&[409, 413, 415, 422, 503]),
         get(

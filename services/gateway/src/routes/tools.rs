@@ -135,7 +135,9 @@ pub(crate) async fn get(
 ) -> Result<Json<Versions>, ApiError> {
     lists::caught_up(&app, query.min_seq).await?;
     let versions = versions(&app, &caller.tenant, &name).await?;
-    let states = versions.iter().map(|row| (row.definition.version.as_str(), row.state));
+    let states = versions
+        .iter()
+        .map(|row| (row.definition.version.as_str(), row.state));
     Ok(Json(Versions {
         default_version: default_version(states).map(str::to_owned),
         name,
@@ -152,7 +154,9 @@ pub(crate) async fn version(
 ) -> Result<Json<ToolRow>, ApiError> {
     lists::caught_up(&app, query.min_seq).await?;
     let versions = versions(&app, &caller.tenant, &name).await?;
-    let found = versions.into_iter().find(|row| row.definition.version == version);
+    let found = versions
+        .into_iter()
+        .find(|row| row.definition.version == version);
     found.map(Json).ok_or_else(|| missing(&name))
 }
 
@@ -208,7 +212,11 @@ pub(crate) async fn calls(
 ) -> Result<Json<Calls>, ApiError> {
     lists::caught_up(&app, query.min_seq).await?;
     let items = match query.status {
-        CallStatus::InDoubt => app.projections().tool_calls_in_doubt(&caller.tenant).await?,
+        CallStatus::InDoubt => {
+            app.projections()
+                .tool_calls_in_doubt(&caller.tenant)
+                .await?
+        }
     };
     Ok(Json(Calls { items }))
 }
@@ -262,7 +270,12 @@ async fn order(
         Outcome::Done(done) => (StatusCode::OK, Json(done)),
         Outcome::Accepted => {
             let (digest, seq) = (None, None);
-            let done = ToolDone { name, version, digest, seq };
+            let done = ToolDone {
+                name,
+                version,
+                digest,
+                seq,
+            };
             (StatusCode::ACCEPTED, Json(done))
         }
     })
@@ -282,19 +295,30 @@ async fn versions(app: &App, tenant: &Tenant, name: &str) -> Result<Vec<ToolRow>
 
 fn missing(name: &str) -> ApiError {
     let name: String = name.chars().take(64).collect();
-    Problem::new(404, "not_found", format!("there is no such version of a tool {name:?}")).into()
+    Problem::new(
+        404,
+        "not_found",
+        format!("there is no such version of a tool {name:?}"),
+    )
+    .into()
 }
 
 /// Of each tool what a run gets that names no version.
 fn defaults(rows: Vec<ToolRow>) -> Vec<ToolRow> {
     let mut by_name: BTreeMap<String, Vec<ToolRow>> = BTreeMap::new();
     for row in rows {
-        by_name.entry(row.definition.name.clone()).or_default().push(row);
+        by_name
+            .entry(row.definition.name.clone())
+            .or_default()
+            .push(row);
     }
     let default = |rows: Vec<ToolRow>| {
-        let states = rows.iter().map(|row| (row.definition.version.as_str(), row.state));
+        let states = rows
+            .iter()
+            .map(|row| (row.definition.version.as_str(), row.state));
         let version = default_version(states)?.to_owned();
-        rows.into_iter().find(|row| row.definition.version == version)
+        rows.into_iter()
+            .find(|row| row.definition.version == version)
     };
     by_name.into_values().filter_map(default).collect()
 }

@@ -73,13 +73,10 @@ fn waits(run: &Run) -> bool {
     }
     match &run.step {
         Step::Reserve { parked, .. } => *parked,
-        Step::Tools { calls, .. } => calls
-            .iter()
-            .map(|call| &call.phase)
-            .any(|phase| {
-                let parked = matches!(phase, ToolPhase::Reserve { parked: true, .. });
-                parked || *phase == ToolPhase::InDoubt
-            }),
+        Step::Tools { calls, .. } => calls.iter().map(|call| &call.phase).any(|phase| {
+            let parked = matches!(phase, ToolPhase::Reserve { parked: true, .. });
+            parked || *phase == ToolPhase::InDoubt
+        }),
         _ => false,
     }
 }

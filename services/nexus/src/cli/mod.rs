@@ -37,9 +37,9 @@ use ask::approvals::ApprovalsVerb;
 use ask::budgets::BudgetsVerb;
 use ask::catalog::{Catalog, CatalogVerb};
 use ask::policies::PoliciesVerb;
-use ask::tools::ToolsVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
+use ask::tools::ToolsVerb;
 use exit::Exit;
 
 pub(crate) use endpoint::{Configured, Connection, Endpoints, Servers, bus_at};

@@ -60,10 +60,18 @@ impl NatsWorkers {
     async fn ask(&self, call: &Call<'_>, payload: Bytes, time: Duration) -> Asked {
         let tenant = call.tenant;
         let request = Request::new()
-            .headers(headers(call, time, self.bus.now().plus_millis(millis(time))))
+            .headers(headers(
+                call,
+                time,
+                self.bus.now().plus_millis(millis(time)),
+            ))
             .payload(payload)
             // Within what workers of the tenant may publish to.
-            .inbox(format!("{}{}", subject::reply_prefix(tenant), Uuid::now_v7()))
+            .inbox(format!(
+                "{}{}",
+                subject::reply_prefix(tenant),
+                Uuid::now_v7()
+            ))
             // The time is ours to keep.
             .timeout(None);
         let subject = subject::tool(tenant, &call.definition.name);
@@ -108,7 +116,9 @@ impl Executor for NatsWorkers {
         let headers = headers(call, Duration::ZERO, self.bus.now());
         // A hint: whoever does not hear it works in vain, and no harm is done.
         let client = self.bus.client();
-        let _ = client.publish_with_headers(subject, headers, Bytes::new()).await;
+        let _ = client
+            .publish_with_headers(subject, headers, Bytes::new())
+            .await;
     }
 }
 

@@ -49,7 +49,10 @@ pub(super) fn definition(
         None => {}
     }
     if let Some(path) = permissions {
-        let name = definition.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = definition
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let permissions = permissions_of(path, name)?;
         definition.insert("permissions".to_owned(), permissions);
     }
@@ -74,9 +77,7 @@ fn document(path: &Path) -> Result<Value, CliError> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let read = match extension.map(str::to_ascii_lowercase).as_deref() {
         Some("toml") => toml::from_str(&content).map_err(|error| error.to_string()),
-        Some("yaml" | "yml") => {
-            serde_saphyr::from_str(&content).map_err(|error| error.to_string())
-        }
+        Some("yaml" | "yml") => serde_saphyr::from_str(&content).map_err(|error| error.to_string()),
         Some("json") => serde_json::from_str(&content).map_err(|error| error.to_string()),
         _ => Err("it must end in .toml, .json or .yaml".to_owned()),
     };
@@ -137,7 +138,11 @@ tools:
         assert_eq!(found["network"]["allowed_hosts"][1], "*.safe-domain.com");
         let missing = permissions_of(&path, "file_system").unwrap_err();
         assert!(missing.to_string().contains("code_execution"), "{missing}");
-        let path = file(&dir, "bad.yaml", "tools: { a: { permissions: { netwrok: 1 } } }");
+        let path = file(
+            &dir,
+            "bad.yaml",
+            "tools: { a: { permissions: { netwrok: 1 } } }",
+        );
         let unknown = permissions_of(&path, "a").unwrap_err();
         assert!(unknown.to_string().contains("netwrok"), "{unknown}");
     }
@@ -145,7 +150,11 @@ tools:
     #[test]
     fn a_definition_is_put_together_from_its_files() {
         let dir = tempfile::tempdir().unwrap();
-        let path = file(&dir, "slug.toml", "name = \"slug\"\n[limits]\ntimeout = \"2s\"\n");
+        let path = file(
+            &dir,
+            "slug.toml",
+            "name = \"slug\"\n[limits]\ntimeout = \"2s\"\n",
+        );
         let source = file(&dir, "slug.js", "export default 1");
         let permissions = file(
             &dir,

@@ -126,7 +126,9 @@ impl ToolsVerb {
             Self::Remove(args) => args.run(asker, "remove", "is removed").await,
             Self::Doubts => {
                 let query = vec![("status", Some("in_doubt".to_owned()))];
-                asker.list(&["v1", "tool-calls"], query, fields::DOUBTS).await
+                asker
+                    .list(&["v1", "tool-calls"], query, fields::DOUBTS)
+                    .await
             }
             Self::Resolve(args) => args.run(asker).await,
         }
@@ -140,7 +142,9 @@ async fn show(asker: &Asker, tool: &str) -> Result<(), CliError> {
         let versions = answer.get("versions");
         return asker.output.part("Versions", fields::TOOLS, versions);
     };
-    let answer = asker.get(&["v1", "tools", name, "versions", version]).await?;
+    let answer = asker
+        .get(&["v1", "tools", name, "versions", version])
+        .await?;
     asker.output.one(fields::TOOL, &answer)
 }
 
@@ -154,20 +158,30 @@ impl RegisterArgs {
         };
         let definition =
             tool_files::definition(&self.definition, source, self.permissions.as_deref())?;
-        let answer = asker.post(&["v1", "tools"], &Value::Object(definition)).await?;
+        let answer = asker
+            .post(&["v1", "tools"], &Value::Object(definition))
+            .await?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
         let (name, version, digest) = (text("name"), text("version"), text("digest"));
-        asker.output.done(&format!("{name}@{version} {digest}"), &answer)
+        asker
+            .output
+            .done(&format!("{name}@{version} {digest}"), &answer)
     }
 }
 
 impl RetireArgs {
     async fn run(self, asker: &Asker, verb: &str, what: &str) -> Result<(), CliError> {
-        let Self { name, version, reason } = self;
+        let Self {
+            name,
+            version,
+            reason,
+        } = self;
         let path = ["v1", "tools", &name, "versions", &version, verb];
         let body = body([("reason", reason.map(Value::from))]);
         let answer = asker.post(&path, &body).await?;
-        asker.output.done(&format!("{name}@{version} {what}"), &answer)
+        asker
+            .output
+            .done(&format!("{name}@{version} {what}"), &answer)
     }
 }
 
@@ -184,7 +198,14 @@ impl ResolveArgs {
             ("reason", self.reason.map(Value::from)),
             ("attempt", self.attempt.map(Value::from)),
         ]);
-        let path = ["v1", "runs", &run_id, "tool-calls", &self.call_id, "resolve"];
+        let path = [
+            "v1",
+            "runs",
+            &run_id,
+            "tool-calls",
+            &self.call_id,
+            "resolve",
+        ];
         let answer = asker.post(&path, &body).await?;
         let sentence = format!(
             "{} is resolved as {what}; watch the run: nexus watch {run_id}",

@@ -28,5 +28,7 @@ pub(super) fn resolved(resolved: &ToolResolved, tool: &str) -> Line {
         Some(reason) => format!(": {}", one_line(reason, SNIPPET)),
         None => String::new(),
     };
-    note(format!("tool     {tool} is resolved as {what} by {by}{why}"))
+    note(format!(
+        "tool     {tool} is resolved as {what} by {by}{why}"
+    ))
 }
