@@ -438,6 +438,7 @@ mod tests {
                 output,
                 duration_ms: 7,
                 tokens: None,
+                reused: None,
             }
             .into(),
         );

@@ -525,6 +525,7 @@ impl World {
                         output,
                         duration_ms,
                         tokens: None,
+                        reused: None,
                     }
                     .into()
                 }
@@ -536,6 +537,7 @@ impl World {
                         output,
                         duration_ms,
                         tokens: None,
+                        reused: None,
                     }
                     .into()
                 }

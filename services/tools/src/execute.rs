@@ -192,6 +192,7 @@ impl ToolsRole {
                         output,
                         duration_ms,
                         tokens,
+                        reused: None,
                     }),
                     Err(message) => failed(
                         &command,
