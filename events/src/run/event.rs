@@ -525,6 +525,18 @@ pub struct ToolCompleted {
     /// Tokens of the result. Without it, bytes bound them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// Nothing was executed: an identical call of the run had this result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<EarlierCall>,
+}
+
+/// A call of the same run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarlierCall {
+    /// The turn.
+    pub turn: u32,
+    /// The call within the turn.
+    pub call_id: String,
 }
 
 /// A tool gave an error.

@@ -8,11 +8,11 @@ use super::event::{
     ToolInDoubt, ToolResolved,
 };
 use super::invalid::is_invalid_call;
-use super::prompt;
 use super::state::{
     Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
     ToolPhase, ToolStep, reservation_id,
 };
+use super::{prompt, reuse};
 use crate::aggregate::{Aggregate, AggregateKind, Position};
 use crate::ids::{ApprovalId, ReservationId};
 use crate::ledger::Amounts;
@@ -444,13 +444,12 @@ impl Run {
     }
 
     /// Records what a tool said, and settles what it spent.
-    fn tool_done(&mut self, turn: u32, call_id: &str, told: Told, duration_ms: u64, seq: u64) {
-        self.work_ms = self.work_ms.saturating_add(duration_ms);
+    fn tool_done(&mut self, turn: u32, call_id: &str, told: Told, spent: Amounts, seq: u64) {
+        self.work_ms = self.work_ms.saturating_add(spent.time_ms);
         let held = self
             .tool_step_mut(turn, call_id)
             .and_then(|step| step.grant.take());
         if let Some(grant) = held {
-            let spent = tool_spent(duration_ms);
             self.settle_reservation(Some(grant.reservation_id), spent, seq);
         }
         self.tool(turn, call_id, ToolPhase::Done(told), seq);
@@ -655,18 +654,24 @@ impl Aggregate for Run {
             }
             RunEvent::ToolCompleted(done) => {
                 self.invalid_turns = InvalidTurns::default();
+                reuse::keep(self, done);
                 let told = Told {
                     text: done.output.clone(),
                     tokens: done.tokens,
                 };
-                self.tool_done(done.turn, &done.call_id, told, done.duration_ms, seq);
+                let spent = match done.reused {
+                    Some(_) => Amounts::default(),
+                    None => tool_spent(done.duration_ms),
+                };
+                self.tool_done(done.turn, &done.call_id, told, spent, seq);
             }
             RunEvent::ToolFailed(failed) => {
                 if is_invalid_call(&failed.code) {
                     self.called_wrongly(failed.turn);
                 }
                 let told = format!("error: {}", failed.message).into();
-                self.tool_done(failed.turn, &failed.call_id, told, failed.duration_ms, seq);
+                let spent = tool_spent(failed.duration_ms);
+                self.tool_done(failed.turn, &failed.call_id, told, spent, seq);
             }
             RunEvent::RunSignalled(signal) => self.signals.push(signal.clone()),
             RunEvent::RunPaused(_) => self.paused = true,

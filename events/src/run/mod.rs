@@ -11,6 +11,7 @@ mod policy;
 mod prompt;
 mod react;
 mod reserve;
+mod reuse;
 mod start;
 mod state;
 mod tool_call;
@@ -30,11 +31,12 @@ pub use reserve::{
     Granted, Reserved, UnknownModel, ask, end_of_time, inherit, record_lapse, record_reservation,
     scopes_of,
 };
+pub use reuse::call_digest;
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{
-    Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
-    ToolPhase, ToolStep, reservation_id,
+    Answered, Approved, Entry, InvalidTurns, Pending, Reusable, Run, Settling, Started, Status,
+    Step, Told, ToolPhase, ToolStep, reservation_id,
 };
 pub use tool_call::{MOST_ATTEMPTS, ToolOutcome, idempotency_key, record_tool, start_tool};
 

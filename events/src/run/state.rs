@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{ApprovalRequested, PolicyPoint, ReservationGranted, RunSignalled, RunStarted};
+use super::event::{
+    ApprovalRequested, EarlierCall, PolicyPoint, ReservationGranted, RunSignalled, RunStarted,
+};
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
@@ -59,6 +61,8 @@ pub struct Run {
     pub cost_usd_micros: u64,
     /// Model calls and tools together.
     pub work_ms: u64,
+    /// Results that identical calls may have, by [`call_digest`](super::call_digest).
+    pub reusable: BTreeMap<String, Reusable>,
     /// Turns in a row in which the model called a tool wrongly.
     pub invalid_turns: InvalidTurns,
     pub(super) known_context_tokens: u64,
@@ -225,6 +229,15 @@ impl From<String> for Told {
         let (text, tokens) = (text.into(), None);
         Self { text, tokens }
     }
+}
+
+/// A result that identical calls may have too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reusable {
+    /// The call that gave it.
+    pub call: EarlierCall,
+    /// What it gave.
+    pub told: Told,
 }
 
 /// How often in a row the model called tools wrongly: the calls of one turn count once, since it

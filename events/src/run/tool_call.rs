@@ -1,6 +1,7 @@
 //! Tool calls: started on the log before they take effect, recorded once.
 
 use super::invalid::{is_last, too_many};
+use super::reuse::earlier;
 use super::{
     ReservationLapsed, Run, RunEvent, ToolCompleted, ToolFailed, ToolPhase, ToolStarted, ToolStep,
     leave_in_doubt,
@@ -28,7 +29,7 @@ pub fn idempotency_key(run_id: RunId, turn: u32, call_id: &str) -> String {
 }
 
 /// Records that the tool is about to take effect, or that what was held for it lapsed, so that it
-/// asks again. Was it started before, and twice is not once, it is left in doubt; and one that was
+/// asks again, or the result of an identical call where the tool allows that. Was it started before, and twice is not once, it is left in doubt; and one that was
 /// started too often is given up. No event: there is nothing to execute (any more).
 pub fn start_tool(run: &Run, turn: u32, call_id: &str, now: Timestamp) -> Vec<RunEvent> {
     let Some(step) = executable(run, turn, call_id) else {
@@ -45,7 +46,11 @@ pub fn start_tool(run: &Run, turn: u32, call_id: &str, now: Timestamp) -> Vec<Ru
                 };
                 return vec![lapsed.into()];
             }
-            _ => {}
+            _ => {
+                if let Some(done) = earlier(run, step, turn) {
+                    return vec![done.into()];
+                }
+            }
         },
         // It may have taken effect: it is never started as if it had not, whatever is held.
         ToolPhase::Started { .. } if !pin.is_some_and(|pin| pin.idempotent) => {

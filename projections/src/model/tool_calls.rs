@@ -73,27 +73,37 @@ struct Ended {
 }
 
 impl Row {
+    /// A call that was in doubt keeps what was known, as the table does where this comes in a batch
+    /// of its own.
+    fn ends_with(&mut self, outcome: Outcome) {
+        let known = self.outcome.reference.take();
+        self.outcome = Outcome {
+            reference: outcome.reference.or(known),
+            ..outcome
+        };
+    }
+
     fn resolve(&mut self, resolved: &ToolResolved, at: Timestamp) {
         match resolved.resolution {
             Resolution::Done => {
                 let output = resolved.output.as_ref().map(text::body);
                 let (inline, reference) = output.unwrap_or_default();
                 self.status = Some("completed");
-                self.outcome = Outcome {
+                self.ends_with(Outcome {
                     output: inline.as_deref().map(text::parse),
                     reference: reference.map(|reference| json!({ "output": reference })),
                     at: Some(at),
                     ..Outcome::default()
-                };
+                });
             }
             Resolution::Failed => {
                 self.status = Some("failed");
-                self.outcome = Outcome {
+                self.ends_with(Outcome {
                     error_code: Some("resolved_as_failed".to_owned()),
                     error_message: resolved.reason.as_deref().map(text::owned),
                     at: Some(at),
                     ..Outcome::default()
-                };
+                });
             }
             Resolution::Retry => self.status = Some("pending"),
         }
@@ -124,12 +134,12 @@ impl ToolCalls {
                     let reasons = text::owned(&decided.reasons.join("; "));
                     let row = self.row(at, run, *turn, call_id);
                     row.status = Some("denied");
-                    row.outcome = Outcome {
+                    row.ends_with(Outcome {
                         error_code: Some("policy_denied".to_owned()),
                         error_message: Some(reasons),
                         at: Some(at.time),
                         ..Outcome::default()
-                    };
+                    });
                 }
             }
             RunEvent::ToolArgumentsChanged(changed) => {
@@ -154,24 +164,24 @@ impl ToolCalls {
                 let (inline, reference) = text::body(&done.output);
                 let row = self.row(at, run, done.turn, &done.call_id);
                 row.status = Some("completed");
-                row.outcome = Outcome {
+                row.ends_with(Outcome {
                     output: inline.as_deref().map(text::parse),
                     reference: reference.map(|reference| json!({ "output": reference })),
                     latency_ms: Some(done.duration_ms),
                     at: Some(at.time),
                     ..Outcome::default()
-                };
+                });
             }
             RunEvent::ToolFailed(failed) => {
                 let row = self.row(at, run, failed.turn, &failed.call_id);
                 row.status = Some("failed");
-                row.outcome = Outcome {
+                row.ends_with(Outcome {
                     latency_ms: Some(failed.duration_ms),
                     error_code: Some(text::owned(&failed.code)),
                     error_message: Some(text::owned(&failed.message)),
                     at: Some(at.time),
                     ..Outcome::default()
-                };
+                });
             }
             RunEvent::ToolInDoubt(doubt) => {
                 let row = self.row(at, run, doubt.turn, &doubt.call_id);
@@ -428,6 +438,7 @@ mod tests {
                 output,
                 duration_ms: 7,
                 tokens: None,
+                reused: None,
             }
             .into(),
         );

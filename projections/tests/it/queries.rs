@@ -292,7 +292,7 @@ async fn two_tenants_may_choose_one_id() {
 
 #[tokio::test]
 async fn a_budget_shows_limits_and_who_holds_it() {
-    let stack = filled(41).await;
+    let stack = filled(37).await;
     let (acme, db) = (tenant("acme"), &stack.projections);
     let standing = db.budget(&acme, &Scope::Tenant, now()).await.unwrap();
     let lifetime = standing

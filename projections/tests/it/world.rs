@@ -497,11 +497,12 @@ impl World {
             };
             self.settle_call(run, &call.id, spent);
             let (turn, call_id, duration_ms) = (run.turn, call.id, 12);
-            if self.rng.random_ratio(1, 8) {
+            let chance = self.rng.random_range(0..4);
+            if self.count.is_multiple_of(8) {
                 self.doubt(run, turn, &call_id, &call.name);
                 continue;
             }
-            let event: RunEvent = match self.rng.random_range(0..4) {
+            let event: RunEvent = match chance {
                 0 => {
                     let (code, message) = ("bad_arguments".into(), "not \0 a number".into());
                     ToolFailed {
@@ -524,6 +525,7 @@ impl World {
                         output,
                         duration_ms,
                         tokens: None,
+                        reused: None,
                     }
                     .into()
                 }
@@ -535,6 +537,7 @@ impl World {
                         output,
                         duration_ms,
                         tokens: None,
+                        reused: None,
                     }
                     .into()
                 }
@@ -556,7 +559,7 @@ impl World {
             duration_ms: 12,
         };
         self.run(run, vec![doubt.into()]);
-        let resolution = match self.rng.random_range(0..4) {
+        let resolution = match self.count / 8 % 4 {
             0 => Resolution::Done,
             1 => Resolution::Failed,
             2 => Resolution::Retry,
@@ -577,9 +580,9 @@ impl World {
 
     /// Somebody registers a version of a tool, or takes one back.
     fn tools(&mut self, tenant: &Tenant) {
-        let (name, version) = ("book", format!("1.{}.0", self.rng.random_range(0..3)));
+        let (name, version) = ("book", format!("1.{}.0", self.count / 3 % 3));
         let reason = Some("there \0 is a better one".to_owned());
-        let event: ToolsEvent = match self.rng.random_range(0..4) {
+        let event: ToolsEvent = match self.count / 9 % 4 {
             0 => ToolDeprecated {
                 name: name.into(),
                 version,
@@ -614,8 +617,11 @@ impl World {
     /// What does not belong to a run.
     fn aside(&mut self) {
         let tenant = self.tenants[self.rng.random_range(0..3)].clone();
-        match self.rng.random_range(0..7) {
-            6 => self.tools(&tenant),
+        // Chance is for what was there before: seeds stay what they are.
+        if self.count.is_multiple_of(3) {
+            self.tools(&tenant);
+        }
+        match self.rng.random_range(0..6) {
             0 => {
                 let windows = [Window::Lifetime, Window::Hour, Window::Day];
                 let set = SetLimits {

@@ -193,6 +193,7 @@ impl ToolsRole {
                         output,
                         duration_ms,
                         tokens,
+                        reused: None,
                     }),
                     Err(message) => failed(
                         &command,

@@ -279,6 +279,7 @@ pub(super) fn result_of(turn: u32, call_id: &str) -> ToolOutcome {
         output: "42".into(),
         duration_ms: 3,
         tokens: None,
+        reused: None,
     })
 }
 

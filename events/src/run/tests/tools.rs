@@ -252,3 +252,41 @@ fn a_call_that_policy_denies_asks_for_nothing() {
     let story = given(commits).due(&["evaluate"]);
     assert_eq!((story.run.turn, story.run.settling.len()), (2, 1));
 }
+
+#[test]
+fn an_identical_call_has_the_first_ones_result_where_the_tool_allows_it() {
+    let mut commits = ready(&["a", "b"]);
+    for event in commits.iter_mut().flatten() {
+        if let RunEvent::RunStarted(started) = event {
+            let pins = started.pins.values_mut();
+            pins.for_each(|pin| pin.reuse_results = true);
+        }
+    }
+    let story = given(commits)
+        .when(starts("a"))
+        .then(&["tool-started"])
+        .when(gives(result_of(1, "a")))
+        .then(&["tool-completed"])
+        .when(starts("b"))
+        .then(&["tool-completed"]);
+    let Some(RunEvent::ToolCompleted(done)) = story.events().last() else {
+        panic!("completed")
+    };
+    let earlier = done
+        .reused
+        .as_ref()
+        .map(|call| (call.turn, call.call_id.as_str()));
+    assert_eq!(
+        (earlier, done.output.inline()),
+        (Some((1, "a")), Some("42"))
+    );
+    let story = story.due(&["settle 0", "evaluate"]);
+    let spent: Vec<_> = settled(&story).iter().map(|(_, spent, _)| *spent).collect();
+    assert_eq!(spent, [Amounts::default()]);
+    // Other tools are executed however often.
+    given(ready(&["a", "b"]))
+        .when(starts("a"))
+        .when(gives(result_of(1, "a")))
+        .when(starts("b"))
+        .then(&["tool-started"]);
+}

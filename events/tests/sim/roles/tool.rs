@@ -63,6 +63,7 @@ pub(crate) fn execute(world: &mut World, id: &CommandId, command: ExecuteTool) -
                     output: "2".into(),
                     duration_ms,
                     tokens: None,
+                    reused: None,
                 })
             }
         }
