@@ -1,8 +1,10 @@
 //! The tool role: executes tool calls. A call is started on the log before it takes effect, and its
 //! outcome is recorded once.
 
+pub mod builtin;
 mod calculator;
 mod redact;
+pub mod validate;
 
 use std::sync::Arc;
 use std::time::Instant;
