@@ -4,6 +4,7 @@ pub mod address;
 mod builtin;
 mod definition;
 pub mod host;
+mod host_tools;
 mod measure;
 mod narrow;
 pub mod network;

@@ -18,6 +18,11 @@ const MAX_ENTRIES: usize = 256;
 const MAX_ENTRY: usize = 1024;
 
 impl Permissions {
+    /// Nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
     /// What both documents allow.
     #[must_use]
     pub fn narrow(&self, by: &Self) -> Self {

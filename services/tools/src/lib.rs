@@ -214,22 +214,3 @@ impl Handler for ToolsRole {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_tool_that_is_told_of_has_code_and_the_other_way_round() {
-        for tool in tool::all() {
-            assert!(
-                BUILTINS.iter().any(|(name, _)| *name == tool.name),
-                "{}",
-                tool.name
-            );
-        }
-        for (name, _) in BUILTINS {
-            assert!(tool::get(name).is_some(), "{name}");
-        }
-    }
-}

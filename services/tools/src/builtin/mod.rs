@@ -71,6 +71,10 @@ impl Builtins {
 
 /// The arguments in the form that a tool expects.
 pub(crate) fn read<'a, T: serde::Deserialize<'a>>(arguments: &'a Value) -> Result<T, ToolError> {
+    // A list would be taken for the fields in their order.
+    if !arguments.is_object() {
+        return Err(ToolError::arguments("the arguments are not an object"));
+    }
     T::deserialize(arguments).map_err(|error| ToolError::arguments(error.to_string()))
 }
 
@@ -98,5 +102,36 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ToolError::failed("the tool broke off")),
         Err(_) => Err(error("timeout", "the tool took longer than it may")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+    use nexus_events::tool;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_tool_that_is_told_of_has_code() {
+        let place = tempfile::tempdir().unwrap();
+        let workspaces = files::Workspaces::open(place.path(), files::Quota::default()).unwrap();
+        let (tenant, run_id): (Tenant, _) = ("acme".parse().unwrap(), RunId::derive(&["a"]));
+        let builtins = Builtins::new(Http::new(http::System));
+        for tool in tool::all() {
+            let context = CallContext {
+                workspace: workspaces.of(&tenant, run_id),
+                tenant: tenant.clone(),
+                run_id,
+                call_id: "a".to_owned(),
+                idempotency_key: "key".to_owned(),
+                permissions: tool.permissions(),
+                limits: ToolLimits::default(),
+            };
+            let nothing = Value::Object(serde_json::Map::new());
+            let answer = builtins.call(tool.name, &context, &nothing).await;
+            assert!(answer.is_some(), "{}", tool.name);
+        }
     }
 }

@@ -19,8 +19,6 @@ const MAX_READ: usize = 16 << 20;
 const MAX_MATCHES: usize = 1000;
 /// Of a line that is shown.
 const SHOWN: usize = 300;
-/// A longer line is searched in pieces of this many bytes.
-const PIECE: usize = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,20 +142,17 @@ impl Search {
 
     fn text(&mut self, path: Option<&WorkspacePath>, text: &str) -> Result<(), ToolError> {
         for (number, line) in text.lines().enumerate() {
-            for piece in pieces(line) {
-                if Instant::now() > self.until {
-                    return Err(error("timeout", "the search took longer than it may"));
-                }
-                let Some(hit) = self.pattern.find(piece) else {
-                    continue;
-                };
-                if self.is_full() {
-                    self.truncated = true;
-                    return Ok(());
-                }
-                self.found.push(shown(path, number + 1, piece, hit.start()));
+            if Instant::now() > self.until {
+                return Err(error("timeout", "the search took longer than it may"));
+            }
+            let Some(hit) = self.pattern.find(line) else {
+                continue;
+            };
+            if self.is_full() {
+                self.truncated = true;
                 break;
             }
+            self.found.push(shown(path, number + 1, line, hit.start()));
         }
         Ok(())
     }
@@ -165,21 +160,6 @@ impl Search {
     fn is_full(&self) -> bool {
         self.found.len() >= self.most
     }
-}
-
-/// A line, cut where it is too long to be searched at once.
-fn pieces(line: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(line);
-    std::iter::from_fn(move || {
-        let line = rest?;
-        if line.len() <= PIECE {
-            rest = None;
-            return Some(line);
-        }
-        let (piece, after) = line.split_at(line.floor_char_boundary(PIECE));
-        rest = Some(after);
-        Some(piece)
-    })
 }
 
 fn shown(path: Option<&WorkspacePath>, line: usize, text: &str, start: usize) -> Value {
