@@ -243,6 +243,16 @@ async fn answers_are_bounded_in_size_and_time() {
         .unwrap();
     assert_eq!(endless["truncated"], json!(true));
     assert_eq!(endless["body"].as_str().unwrap().len(), 10_000);
+    let mut small = Stand::new(names(), network(&[open.host()]));
+    small.context.limits.max_output_bytes = 4_000;
+    let cut = small
+        .call("http_request", get(open.url("/endless")))
+        .await
+        .unwrap();
+    assert!(
+        cut["truncated"] == json!(true) && cut.to_string().len() <= 4_000,
+        "{cut}"
+    );
     let packed = stand
         .call("http_request", get(open.url("/packed")))
         .await

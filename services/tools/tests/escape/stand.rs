@@ -24,7 +24,10 @@ pub(crate) const QUOTA: Quota = Quota {
 
 /// Names and what each question for them is answered with, in turn; the last answer stays.
 #[derive(Clone, Default)]
-pub(crate) struct Names(Arc<HashMap<String, (Vec<Vec<IpAddr>>, AtomicUsize)>>);
+pub(crate) struct Names(Arc<HashMap<String, Answers>>);
+
+/// What a name is answered with, and how often it was asked for.
+type Answers = (Vec<Vec<IpAddr>>, AtomicUsize);
 
 impl Names {
     pub(crate) fn new(table: &[(&str, &[&[&str]])]) -> Self {

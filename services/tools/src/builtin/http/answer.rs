@@ -9,30 +9,54 @@ use serde_json::{Map, Value, json};
 
 use super::connect::failed;
 use crate::ToolError;
+use crate::validate::shape::Shape;
 
 const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Reads a response of at most so many bytes.
-pub(crate) async fn read(mut response: Response, most: u64) -> Result<Value, ToolError> {
-    let status = response.status().as_u16();
-    let headers = headers(&response);
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
+/// What an answer may take, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// The body as it comes.
+    pub(crate) body: u64,
+    /// The result as JSON, where some characters take six times their size.
+    pub(crate) whole: u64,
+}
+
+/// Reads a response, as far as there is room.
+pub(crate) async fn read(mut response: Response, room: Room) -> Result<Value, ToolError> {
+    let most = usize::try_from(room.body.min(room.whole)).unwrap_or(usize::MAX);
     let mut body = BytesMut::new();
     let mut truncated = false;
     while let Some(chunk) = response.chunk().await.map_err(|cause| failed(&cause))? {
-        let room = most.saturating_sub(body.len());
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
+        let left = most.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(left)]);
+        if chunk.len() > left {
             truncated = true;
             break;
         }
     }
-    let mut answer = json!({ "status": status, "headers": headers, "truncated": truncated });
-    match text(&body, truncated) {
-        Some(text) => answer["body"] = text.into(),
-        None => answer["body_base64"] = STANDARD.encode(&body).into(),
+    let bounds = Shape::of_at_most(room.whole);
+    loop {
+        let answer = shown(&response, &body, truncated);
+        if body.is_empty() || bounds.check(&answer).is_ok() {
+            return Ok(answer);
+        }
+        truncated = true;
+        body.truncate(body.len() / 2);
     }
-    Ok(answer)
+}
+
+fn shown(response: &Response, body: &[u8], truncated: bool) -> Value {
+    let mut answer = json!({
+        "status": response.status().as_u16(),
+        "headers": headers(response),
+        "truncated": truncated,
+    });
+    match text(body, truncated) {
+        Some(text) => answer["body"] = text.into(),
+        None => answer["body_base64"] = STANDARD.encode(body).into(),
+    }
+    answer
 }
 
 /// As text, if it is; a character that was cut in half is left out.

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::{CallContext, error};
 use crate::ToolError;
+use answer::Room;
 pub use connect::{Http, Resolve, Resolving, System};
 use request::Request;
 
@@ -41,13 +42,13 @@ impl Http {
         let network = context.permissions.network.as_ref().unwrap_or(&none);
         let rules = network.rules().map_err(Denied::from)?;
         let request = Request::read(arguments, &context.idempotency_key)?;
-        let most = network
-            .response_size()
-            .get()
-            .min(context.limits.max_output_bytes);
+        let room = Room {
+            body: network.response_size().get(),
+            whole: context.limits.max_output_bytes,
+        };
         let limit = network.time_limit().min(context.limits.timeout).duration();
         let sent = request.changes_something();
-        match tokio::time::timeout(limit, self.follow(&rules, request, most)).await {
+        match tokio::time::timeout(limit, self.follow(&rules, request, room)).await {
             Ok(result) => result,
             Err(_) if sent => Err(error(
                 "timeout",
@@ -61,14 +62,14 @@ impl Http {
         &self,
         rules: &NetworkRules,
         mut request: Request,
-        most: u64,
+        room: Room,
     ) -> Result<Value, ToolError> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(rules, &request).await?;
             let location = response.headers().get(LOCATION);
             let Some(location) = location.filter(|_| is_redirect(response.status().as_u16()))
             else {
-                return answer::read(response, most).await;
+                return answer::read(response, room).await;
             };
             let location = location.to_str().map_err(|_| {
                 error(
