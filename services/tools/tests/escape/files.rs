@@ -237,23 +237,36 @@ async fn what_was_written_is_read_listed_and_searched() {
         stand.call("json_query", query).await.unwrap()["matches"],
         json!([2, 3])
     );
-    // Another run of the same tenant, and the same run of another, see none of it.
-    let mut other = stand.context.clone();
-    other.run_id = RunId::derive(&["two"]);
-    assert!(
-        !stand
-            .inside()
-            .to_string_lossy()
-            .contains(&other.run_id.to_string())
-    );
-    assert_eq!(
-        stand
-            .call("file_read", json!({ "path": "missing.txt" }))
-            .await
-            .unwrap_err()
-            .code,
-        "not_found"
-    );
+    let missing = stand
+        .call("file_read", json!({ "path": "missing.txt" }))
+        .await;
+    assert_eq!(missing.unwrap_err().code, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_sees_no_files_but_its_own() {
+    let mut stand = stand();
+    let write = json!({ "path": "a.txt", "text": "mine" });
+    stand.call("file_write", write).await.unwrap();
+    let (tenant, run) = (stand.context.tenant.clone(), stand.context.run_id);
+    for (tenant, run) in [
+        (tenant.clone(), RunId::derive(&["two"])),
+        ("other".parse().unwrap(), run),
+    ] {
+        stand.context.workspace = stand.workspaces.of(&tenant, run);
+        for path in ["a.txt", "files/a.txt", "acme/a.txt"] {
+            let read = stand.call("file_read", json!({ "path": path })).await;
+            assert_eq!(read.unwrap_err().code, "not_found", "{path}");
+        }
+        let listed = stand.call("file_list", json!({ "recursive": true })).await;
+        assert_eq!(listed.unwrap()["entries"], json!([]));
+    }
+    stand.context.workspace = stand.workspaces.of(&tenant, run);
+    let read = stand
+        .call("file_read", json!({ "path": "a.txt" }))
+        .await
+        .unwrap();
+    assert_eq!(read["text"], json!("mine"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

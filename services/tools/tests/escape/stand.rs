@@ -60,6 +60,7 @@ impl Resolve for Names {
 pub(crate) struct Stand {
     pub(crate) builtins: Builtins,
     pub(crate) context: CallContext,
+    pub(crate) workspaces: Workspaces,
     root: TempDir,
 }
 
@@ -81,6 +82,7 @@ impl Stand {
         Self {
             builtins: Builtins::new(Http::new(names)),
             context,
+            workspaces,
             root,
         }
     }
