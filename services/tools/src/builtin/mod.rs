@@ -114,12 +114,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_tool_that_is_told_of_has_code() {
+    async fn every_tool_that_is_told_of_has_code_and_a_schema() {
         let place = tempfile::tempdir().unwrap();
         let workspaces = files::Workspaces::open(place.path(), files::Quota::default()).unwrap();
         let (tenant, run_id): (Tenant, _) = ("acme".parse().unwrap(), RunId::derive(&["a"]));
         let builtins = Builtins::new(Http::new(http::System));
         for tool in tool::all() {
+            let schema = crate::validate::schema::Schema::compile(&tool.spec().parameters);
+            assert!(schema.is_ok(), "{}: {schema:?}", tool.name);
             let context = CallContext {
                 workspace: workspaces.of(&tenant, run_id),
                 tenant: tenant.clone(),

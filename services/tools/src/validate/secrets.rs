@@ -46,6 +46,18 @@ const KINDS: &[(&str, &str)] = &[
         r#"(?i)\b(?:password|passwd|api[_-]?key|secret[_-]?(?:access[_-]?)?key|access[_-]?token|client[_-]?secret)["']?[ \t]*[=:][ \t]*["']?([^\s"',;&]{8,})"#,
     ),
 ];
+/// Names of fields whose text is a secret, whatever it looks like.
+const NAMES: &[&str] = &[
+    "password",
+    "passwd",
+    "apikey",
+    "secretkey",
+    "secretaccesskey",
+    "accesstoken",
+    "refreshtoken",
+    "clientsecret",
+    "privatekey",
+];
 const CARD: &str = r"\b\d(?:[ -]?\d){12,18}\b";
 const EMAIL: &str = r"(?i)\b[a-z0-9._%+-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z]{2,24}\b";
 
@@ -116,6 +128,10 @@ impl Secrets {
                 *fields = taken
                     .into_iter()
                     .map(|(name, mut value)| {
+                        if names_a_secret(&name) && value.as_str().is_some_and(is_worth_hiding) {
+                            found.insert("password");
+                            value = "[redacted: password]".into();
+                        }
                         self.walk(&mut value, found);
                         (self.text(&name, found).into_owned(), value)
                     })
@@ -148,6 +164,16 @@ impl Secrets {
     }
 }
 
+fn names_a_secret(name: &str) -> bool {
+    let letters = |c: &char| c.is_ascii_alphanumeric();
+    let name: String = name.chars().take(40).filter(letters).collect();
+    NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
+fn is_worth_hiding(text: &str) -> bool {
+    text.len() >= 4 && !text.starts_with("[redacted")
+}
+
 /// Whether digits are a payment card's: the right beginning, and the check digit of Luhn.
 fn is_card(text: &str) -> bool {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
@@ -166,4 +192,16 @@ fn is_card(text: &str) -> bool {
         })
         .sum();
     begins && (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_is_one() {
+        let all = Secrets::shared(WhatFor::EmailsToo);
+        assert_eq!(all.kinds.len(), KINDS.len() + 2);
+        assert_eq!(Secrets::shared(WhatFor::Keys).kinds.len(), KINDS.len() + 1);
+    }
 }

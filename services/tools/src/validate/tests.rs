@@ -246,6 +246,12 @@ fn secrets_are_left_out() {
     }
     let number = pass(json!({ "card": 4_111_111_111_111_111_u64 }));
     assert_eq!(number.output, json!({ "card": "[redacted: card number]" }));
+    let field =
+        pass(json!({ "Client-Secret": "tiger", "password": "", "keys": { "apiKey": "a" } }));
+    assert_eq!(
+        field.output,
+        json!({ "Client-Secret": "[redacted: password]", "password": "", "keys": { "apiKey": "a" } })
+    );
     let name = pass(json!({ format!("ghp_{key}"): 1 }));
     assert_eq!(name.output, json!({ "[redacted: token]": 1 }));
 }
