@@ -1,12 +1,14 @@
 //! The tool role: executes tool calls, and takes tools in. A call is started on the log before it
 //! takes effect, and its outcome is recorded once.
 
+pub mod builtin;
 mod calculator;
 mod execute;
 mod executor;
 mod gate;
 mod register;
 mod stop;
+pub mod validate;
 
 use std::sync::Arc;
 
