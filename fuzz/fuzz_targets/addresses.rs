@@ -37,8 +37,8 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     if let Ok(pattern) = text.parse::<AddressPattern>() {
-        let again: AddressPattern = pattern.to_string().parse().unwrap();
         let address = IpAddr::from(address);
-        assert_eq!(again.matches(address), pattern.matches(address), "{text:?}");
+        let plain = address.to_canonical();
+        assert_eq!(pattern.matches(plain), pattern.matches(address), "{text:?}");
     }
 });
