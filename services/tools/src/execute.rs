@@ -23,6 +23,8 @@ use crate::{ToolsRole, stop};
 
 /// After its time an executor that did not keep to it is dropped.
 const GRACE: Duration = Duration::from_secs(1);
+/// Every further look finds another beginning, of which there are few.
+const MOST_LOOKS: u32 = 16;
 
 /// A call that is to be executed, or that somebody began to.
 struct Found {
@@ -59,7 +61,7 @@ impl ToolsRole {
         delivery: &Delivery,
         command: ExecuteTool,
     ) -> Result<(), Failure> {
-        loop {
+        for _ in 0..MOST_LOOKS {
             let Some(found) = self.look_up(delivery, &command).await? else {
                 return self.complete(delivery, command.run).await;
             };
@@ -82,6 +84,7 @@ impl ToolsRole {
                 Began::Ours => return self.make(delivery, command, found, definition).await,
             }
         }
+        Err(Failure::retry("others are at this call"))
     }
 
     /// The call; none when there is nothing to execute (any more).

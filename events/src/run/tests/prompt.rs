@@ -35,7 +35,12 @@ fn a_prompt_is_instructions_and_tools_and_what_the_template_adds() {
     let agent = agent::newest("default").expect("it ships");
     let bare = prompt(agent, &[]);
     assert_eq!(bare.texts, [agent.instructions]);
-    let equipped = prompt(agent, &[crate::tool::get("calculator").unwrap().spec()]);
+    let equipped = prompt(
+        agent,
+        &[crate::tool::get("calculator")
+            .expect("it is built in")
+            .spec()],
+    );
     assert_eq!(equipped.texts.len(), 2);
     assert!(equipped.texts[1].contains("\"expression\""));
     assert!(equipped.template_tokens > bare.template_tokens);

@@ -43,6 +43,7 @@ pub fn register(tools: &Tools, definition: ToolDefinition) -> Result<Vec<ToolsEv
         );
         return Err(DomainError::invalid("version", reason));
     }
+    let definition = Box::new(definition);
     Ok(vec![ToolRegistered { digest, definition }.into()])
 }
 

@@ -38,7 +38,7 @@ pub struct ToolRegistered {
     /// Digest of the definition, `sha256:<hex>`.
     pub digest: String,
     /// The tool; long sources and modules by content address.
-    pub definition: ToolDefinition,
+    pub definition: Box<ToolDefinition>,
 }
 
 /// Only those who name the version get it.
@@ -157,7 +157,7 @@ impl Aggregate for Tools {
                     return;
                 };
                 let entry = Registered {
-                    definition: Arc::new(definition.clone()),
+                    definition: Arc::new(ToolDefinition::clone(definition)),
                     digest: registered.digest.clone(),
                     state: ToolState::Active,
                 };

@@ -128,7 +128,8 @@ fn a_run_gets_pins_of_what_it_names() {
 
 #[test]
 fn what_is_not_well_formed_is_refused_by_its_field() {
-    let wrong: [(&str, fn(&mut ToolDefinition)); 15] = [
+    type Change = fn(&mut ToolDefinition);
+    let wrong: [(&str, Change); 15] = [
         ("name", |tool| tool.name = "Weather".to_owned()),
         ("name", |tool| tool.name = "a".repeat(65)),
         ("name", |tool| tool.name = "calculator".to_owned()),
