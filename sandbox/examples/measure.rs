@@ -13,8 +13,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = arguments
         .next()
         .ok_or("name a directory for compiled code")?;
-    let mut config = SandboxConfig::new(cache);
-    config.python = arguments.next().map(Into::into);
+    let config = SandboxConfig::new(cache);
+    if let Some(python) = arguments.next() {
+        let _ = config.python.set(python.into());
+    }
 
     let mut guests = vec![
         ("component", Guest::Wasm(FIB_COMPONENT.to_vec()), 10_000),
@@ -24,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             2_000,
         ),
     ];
-    if config.python.is_some() {
+    if config.python.get().is_some() {
         guests.push(("Python", Guest::Python(SMALL_SOURCE.to_owned()), 100));
     }
     let call = Call {

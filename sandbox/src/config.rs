@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// Settings of a [`crate::Sandbox`].
 #[derive(Clone, Debug)]
@@ -10,8 +11,9 @@ pub struct SandboxConfig {
     /// Where compiled code is kept. What is in it is executed: it is created for this user alone, and
     /// refused if others may write to it.
     pub cache_dir: PathBuf,
-    /// CPython compiled for WASI, or none where Python is not offered.
-    pub python: Option<PathBuf>,
+    /// CPython compiled for WASI. It may be set at any time before the first Python is loaded, so
+    /// that whoever offers it can fetch it then.
+    pub python: Arc<OnceLock<PathBuf>>,
     /// How many calls run at once; others wait. Address space is reserved for so many.
     pub max_calls: u32,
     /// The most memory that any call may be given, in bytes, whatever its limits say.
@@ -27,7 +29,7 @@ impl SandboxConfig {
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
-            python: None,
+            python: Arc::default(),
             max_calls: 16,
             max_memory: 512 << 20,
             threads: 2,

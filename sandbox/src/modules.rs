@@ -4,7 +4,7 @@
 //! copying it. Mapping our own files would save some ten milliseconds at the first use of Python.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hashlink::LinkedHashMap;
 use sha2::{Digest, Sha256};
@@ -80,7 +80,7 @@ pub(crate) struct Core {
     pub(crate) threads: Threads,
     components: wasmtime::component::Linker<Guarded<Host>>,
     commands: wasmtime::Linker<Guarded<wasmtime_wasi::p1::WasiP1Ctx>>,
-    python: Option<PathBuf>,
+    python: Arc<OnceLock<PathBuf>>,
     interpreter: Mutex<Interpreters>,
 }
 
@@ -98,7 +98,7 @@ impl Core {
             threads: Threads::start(config.threads)?,
             components: host::linker(&engine)?,
             commands: command::linker(&engine)?,
-            python: config.python.clone(),
+            python: Arc::clone(&config.python),
             interpreter: Mutex::default(),
             engine,
         })
@@ -155,7 +155,7 @@ impl Core {
     fn python(&self) -> Result<Arc<Command>, LoadError> {
         let path = self
             .python
-            .as_deref()
+            .get()
             .ok_or(LoadError::NoInterpreter("Python"))?;
         let slot = &mut lock(&self.interpreter).python;
         if let Some(there) = slot {

@@ -53,7 +53,9 @@ pub fn start_tool(run: &Run, turn: u32, call_id: &str, now: Timestamp) -> Vec<Ru
             }
         },
         // It may have taken effect: it is never started as if it had not, whatever is held.
-        ToolPhase::Started { .. } if !pin.is_some_and(|pin| pin.idempotent) => {
+        ToolPhase::Started { .. }
+            if !pin.is_some_and(|pin| pin.twice_is_once(&step.call.name, &step.call.arguments)) =>
+        {
             let message = "whoever executed it died, or was cut off, before its outcome was \
                            recorded";
             return leave_in_doubt(run, turn, call_id, message, now);

@@ -98,6 +98,7 @@ const TOOLS: &[BuiltinTool] = &[
     host_tools::FILE_LIST,
     host_tools::JSON_QUERY,
     host_tools::TEXT_SEARCH,
+    host_tools::EXECUTE_CODE,
 ];
 
 /// A tool by name.
@@ -152,7 +153,7 @@ mod tests {
         for tool in all() {
             let permissions = tool.permissions();
             assert_eq!(permissions.check(), Ok(()), "{}", tool.name);
-            assert!(permissions.network.is_none() && permissions.languages.is_empty());
+            assert!(permissions.network.is_none());
             let reads = permissions
                 .paths
                 .is_some_and(|paths| !paths.read.is_empty());

@@ -8,6 +8,40 @@ use super::builtin::BuiltinTool;
 use super::path::WORKSPACE;
 use super::{PathPermissions, Permissions};
 
+/// The built-in tool whose arguments are code.
+pub const CODE_EXECUTION: &str = "code_execution";
+
+pub(super) const EXECUTE_CODE: BuiltinTool = BuiltinTool {
+    name: CODE_EXECUTION,
+    version: "1.0.0",
+    description: "Runs JavaScript or Python in a sandbox without files, for calculations and for \
+                  work on data. The result is what a function call(input) returns, or else the value \
+                  of the last expression; what is printed is given too.",
+    category: "code_execution",
+    // It sees no files, and its requests only ask.
+    idempotent: true,
+    permissions: some_code,
+    parameters: || {
+        json!({
+            "type": "object",
+            "properties": {
+                "language": { "enum": ["javascript", "python"] },
+                "code": { "type": "string", "description": "The source" },
+                "input": { "description": "What the code sees as input" }
+            },
+            "required": ["language", "code"],
+            "additionalProperties": false
+        })
+    },
+};
+
+fn some_code() -> Permissions {
+    Permissions {
+        languages: vec!["javascript".to_owned(), "python".to_owned()],
+        ..Permissions::none()
+    }
+}
+
 pub(super) const HTTP_REQUEST: BuiltinTool = BuiltinTool {
     name: "http_request",
     version: "1.0.0",

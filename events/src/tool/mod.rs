@@ -19,6 +19,7 @@ mod tests;
 pub use builtin::{BuiltinTool, all, get};
 pub use definition::{ToolDefinition, ToolKind, ToolLimits};
 pub use host::Host;
+pub use host_tools::CODE_EXECUTION;
 pub use measure::{ByteSize, Span};
 pub use narrow::{DEFAULT_CPU_TIME, DEFAULT_MEMORY};
 pub use network::NetworkRules;

@@ -55,6 +55,14 @@ impl ToolPin {
         }
     }
 
+    /// Whether executing it twice with these arguments does what executing it once does.
+    pub fn twice_is_once(&self, name: &str, arguments: &serde_json::Value) -> bool {
+        match builtin::get(name).filter(|_| self.builtin) {
+            Some(tool) => tool.is_idempotent_with(arguments),
+            None => self.idempotent,
+        }
+    }
+
     /// The pin of a tool that ships with the platform, as it is now.
     pub fn of_builtin(name: &str) -> Option<&'static Self> {
         builtin::pin(name)

@@ -18,9 +18,10 @@ pub(crate) async fn sandbox() -> &'static Sandbox {
 
 /// With Python, fetched if need be.
 pub(crate) async fn config() -> SandboxConfig {
-    let mut config = SandboxConfig::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/sandbox-code"));
+    let config = SandboxConfig::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/sandbox-code"));
     let cache = Cache::discover().unwrap();
-    config.python = Some(find_python_wasi(&cache, &Progress::log()).await.unwrap());
+    let python = find_python_wasi(&cache, &Progress::log()).await.unwrap();
+    config.python.set(python).unwrap();
     config
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::agents::AgentConfig;
 use crate::cli::Configured;
+use crate::tools::ToolsConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) models: ModelsConfig,
     /// Agents, by name.
     pub(crate) agents: BTreeMap<String, AgentConfig>,
+    /// Tools.
+    pub(crate) tools: ToolsConfig,
     /// Bounds.
     pub(crate) limits: LimitsConfig,
     /// Logs and traces.

@@ -46,6 +46,14 @@ pub(crate) enum Failure {
         #[source]
         source: std::io::Error,
     },
+    /// A document of permissions.
+    #[error("{path} {reason}")]
+    Permissions {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no place for data.
     #[error("there is no home directory to keep data in: name one with --data-dir")]
     NoDataDir,

@@ -4,12 +4,14 @@ mod agents;
 mod bench;
 mod cli;
 mod config;
+mod documents;
 mod failure;
 mod install;
 mod local_model;
 mod roles;
 mod signals;
 mod telemetry;
+mod tools;
 mod up;
 
 use std::path::PathBuf;

@@ -201,7 +201,8 @@ impl Running {
                 tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
             }
             Role::Tools => {
-                let handler = ToolsRole::new(store, objects, catalog);
+                let settings = parts.config.tools.settings()?;
+                let handler = ToolsRole::new(store, objects, catalog, settings);
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
             Role::Llm => {

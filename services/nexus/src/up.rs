@@ -61,6 +61,7 @@ async fn run(
     };
     config.nats.url = Some(servers.nats_url.clone());
     config.database.url = Some(servers.database_url.clone());
+    config.tools.set_usual_dir(data.path());
     let fallback = choose_listen(args, config);
     let root_key = ask_for_keys(config, data)?;
     let started = tokio::select! {

@@ -5,7 +5,7 @@ package nexus.agent.policy
 import rego.v1
 
 # Tools that reach no further than their own sandbox and the addresses that it is given.
-safe_categories := {"data_analysis", "http", "text_processing"}
+safe_categories := {"code_execution", "data_analysis", "file_system", "http", "text_processing"}
 
 # Asked in this order; the first that applies decides.
 decision := deny("signed_in", "nobody is signed in") if {

@@ -13,13 +13,15 @@ use nexus_events::policy::redact as leave_out;
 use nexus_events::run::{
     self, MOST_ATTEMPTS, Run, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase, ToolStep, WORKER,
 };
-use nexus_events::tool::{ToolDefinition, ToolPin};
-use nexus_events::{Actor, Body, CommandId, Due};
+use nexus_events::tool::{Permissions, Span, ToolDefinition, ToolLimits, ToolPin};
+use nexus_events::{Actor, Body, CommandId, Due, Tenant};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use crate::builtin::CallContext;
 use crate::executor::{Call, Executor, Outcome};
-use crate::{ToolsRole, stop};
+use crate::validate::{self, Checked, OutputRules};
+use crate::{ToolError, ToolsRole, stop};
 
 /// After its time an executor that did not keep to it is dropped.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,6 +35,10 @@ struct Found {
     arguments: Value,
     /// Fields that policy leaves out of arguments and result.
     redact: Vec<String>,
+    /// What policy lets it touch at most.
+    narrowed: Option<Permissions>,
+    /// Executing it twice does what executing it once does.
+    idempotent: bool,
     /// Of the models that may read the result.
     tokenizers: Vec<Tokenizer>,
     /// What the step holds of time.
@@ -78,6 +84,15 @@ impl ToolsRole {
                 // It has waited before.
                 false => None,
             };
+            if let Err(error) = self.takes(&definition, &found.arguments) {
+                let outcome = failed(&command, error.code.to_owned(), error.message, 0);
+                return self.record(delivery, &command, outcome).await;
+            }
+            let (digest, arguments) = (&found.pin.digest, &found.arguments);
+            let executors = &self.executors;
+            executors
+                .prepare(tenant, &definition, digest, arguments)
+                .await;
             match self.begin(delivery, &command, &found.label).await? {
                 Began::Theirs => {}
                 Began::Nothing => return Ok(()),
@@ -117,8 +132,10 @@ impl ToolsRole {
         let held = step.grant.as_ref().map(|grant| grant.amounts.time_ms);
         Ok(Some(Found {
             name: step.call.name.clone(),
+            idempotent: pin.twice_is_once(&step.call.name, &step.call.arguments),
             arguments,
             redact,
+            narrowed: step.duties.permissions.clone(),
             tokenizers: self.catalog.tokenizers(&info.agent.name, &info.model),
             time: held.filter(|held| *held > 0).map(Duration::from_millis),
             label,
@@ -163,6 +180,8 @@ impl ToolsRole {
         let tenant = &delivery.envelope.tenant;
         let key = run::idempotency_key(command.run.run_id, command.turn, &command.call_id);
         let longest = definition.limits.timeout.duration();
+        let time = found.time.unwrap_or(longest).min(longest);
+        let context = self.context(tenant, &command, &key, &found, &definition, time);
         let call = Call {
             tenant,
             run_id: command.run.run_id,
@@ -171,8 +190,11 @@ impl ToolsRole {
             attempt: found.attempt,
             idempotency_key: &key,
             definition: &definition,
+            digest: &found.pin.digest,
+            idempotent: found.idempotent,
+            context: &context,
             arguments: &found.arguments,
-            time: found.time.unwrap_or(longest).min(longest),
+            time,
             traceparent: delivery.envelope.traceparent.as_deref(),
         };
         let began = Instant::now();
@@ -187,8 +209,7 @@ impl ToolsRole {
         match outcome {
             Outcome::Unknown(message) => self.doubt(delivery, &command, &message).await,
             Outcome::Done(output) => {
-                let most = definition.limits.max_output_bytes;
-                let done = self.given(delivery, &found, output, most).await?;
+                let done = self.given(delivery, &found, &definition, output).await?;
                 let outcome = match done {
                     Ok((output, tokens)) => ToolOutcome::Completed(ToolCompleted {
                         turn: command.turn,
@@ -198,12 +219,9 @@ impl ToolsRole {
                         tokens,
                         reused: None,
                     }),
-                    Err(message) => failed(
-                        &command,
-                        "output_too_large".to_owned(),
-                        message,
-                        duration_ms,
-                    ),
+                    Err(error) => {
+                        failed(&command, error.code.to_owned(), error.message, duration_ms)
+                    }
                 };
                 self.record(delivery, &command, outcome).await
             }
@@ -218,9 +236,7 @@ impl ToolsRole {
         let late = call.time.saturating_add(GRACE);
         match timeout(late, self.executors.call(call)).await {
             Ok(outcome) => outcome,
-            Err(_) if call.definition.idempotent => {
-                Outcome::failed("timeout", "it took longer than it may")
-            }
+            Err(_) if call.idempotent => Outcome::failed("timeout", "it took longer than it may"),
             Err(_) => Outcome::Unknown("it took longer than it may and was broken off".to_owned()),
         }
     }
@@ -230,27 +246,86 @@ impl ToolsRole {
         &self,
         delivery: &Delivery,
         found: &Found,
+        definition: &ToolDefinition,
         mut output: Value,
-        most: u64,
-    ) -> Result<Result<(Body, Option<u64>), String>, Failure> {
+    ) -> Result<Result<(Body, Option<u64>), ToolError>, Failure> {
         leave_out(&mut output, &found.redact);
-        let output = output.to_string();
-        if output.len() as u64 > most {
-            let bytes = output.len();
-            return Ok(Err(format!(
-                "the tool gave {bytes} bytes, of at most {most}"
-            )));
+        let checked = match self.gives(definition, output) {
+            Ok(checked) => checked,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !checked.redacted.is_empty() || checked.marked {
+            let (kinds, marked) = (checked.redacted.join(", "), checked.marked);
+            tracing::info!(
+                tool = definition.name,
+                kinds,
+                marked,
+                "a result was changed"
+            );
         }
+        let output = checked.output.to_string();
         let tokens = nexus_tokens::most(&found.tokenizers, &[&output]).await;
         let tenant = &delivery.envelope.tenant;
         insist(delivery, || async {
             match self.objects.offload(tenant, output.clone()).await {
                 Ok(body) => Ok(Ok((body, tokens))),
-                Err(error @ ObjectError::TooLarge { .. }) => Ok(Err(error.to_string())),
+                Err(error @ ObjectError::TooLarge { .. }) => Ok(Err(ToolError {
+                    code: "bad_output",
+                    message: error.to_string(),
+                })),
                 Err(error) => Err(error.into()),
             }
         })
         .await
+    }
+
+    /// Whether the tool takes these arguments.
+    fn takes(&self, definition: &ToolDefinition, arguments: &Value) -> Result<(), ToolError> {
+        let schema = self.schemas.get(&definition.input_schema);
+        let schema = schema.map_err(|error| ToolError::failed(error.to_string()))?;
+        validate::input(&schema, arguments)
+    }
+
+    /// What may be recorded of what the tool gave.
+    fn gives(&self, definition: &ToolDefinition, output: Value) -> Result<Checked, ToolError> {
+        let schema = definition.output_schema.as_ref();
+        let schema = schema.map(|schema| self.schemas.get(schema)).transpose();
+        let schema = schema.map_err(|error| ToolError::failed(error.to_string()))?;
+        let rules = OutputRules {
+            max_bytes: definition.limits.max_output_bytes,
+            secrets: self.settings.secrets,
+            emails: self.settings.emails,
+        };
+        validate::output(schema.as_ref(), rules, output)
+    }
+
+    fn context(
+        &self,
+        tenant: &Tenant,
+        command: &ExecuteTool,
+        idempotency_key: &str,
+        found: &Found,
+        definition: &ToolDefinition,
+        time: Duration,
+    ) -> CallContext {
+        let run_id = command.run.run_id;
+        let permissions = self.settings.permissions_of(definition);
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        CallContext {
+            tenant: tenant.clone(),
+            run_id,
+            call_id: command.call_id.clone(),
+            idempotency_key: idempotency_key.to_owned(),
+            permissions: match &found.narrowed {
+                Some(narrowed) => permissions.narrow(narrowed),
+                None => permissions,
+            },
+            limits: ToolLimits {
+                timeout: Span::from_millis(millis),
+                ..definition.limits
+            },
+            workspace: self.settings.workspaces.of(tenant, run_id),
+        }
     }
 
     async fn record(
@@ -341,7 +416,9 @@ fn failed(command: &ExecuteTool, code: String, message: String, duration_ms: u64
 fn label(step: &ToolStep, pin: &ToolPin) -> Option<String> {
     match step.phase {
         ToolPhase::Ready { .. } => Some("start".to_owned()),
-        ToolPhase::Started { .. } if !pin.idempotent => Some("doubt".to_owned()),
+        ToolPhase::Started { .. } if !pin.twice_is_once(&step.call.name, &step.call.arguments) => {
+            Some("doubt".to_owned())
+        }
         ToolPhase::Started { attempts, .. } if attempts >= MOST_ATTEMPTS => {
             Some("outcome".to_owned())
         }

@@ -7,6 +7,7 @@ mod execute;
 mod executor;
 mod gate;
 mod register;
+mod settings;
 mod stop;
 pub mod validate;
 
@@ -20,6 +21,8 @@ use nexus_events::catalog::Catalog;
 
 use executor::Executors;
 use gate::Gates;
+pub use settings::{FindPython, ToolsSettings};
+use validate::schema::SchemaCache;
 
 /// What the role takes, and how. Most calls wait for something; what a tenant may have at work at
 /// once is bounded by its gate, so that there is room for others.
@@ -63,15 +66,24 @@ pub struct ToolsRole {
     objects: Objects,
     catalog: Arc<Catalog>,
     executors: Executors,
+    settings: ToolsSettings,
+    schemas: SchemaCache,
     gates: Gates,
 }
 
 impl ToolsRole {
     /// The role over a bus, with the models that read what tools give.
-    pub fn new(store: Store, objects: Objects, catalog: Arc<Catalog>) -> Self {
+    pub fn new(
+        store: Store,
+        objects: Objects,
+        catalog: Arc<Catalog>,
+        settings: ToolsSettings,
+    ) -> Self {
         let bus = store.bus().clone();
         Self {
-            executors: Executors::new(bus.clone()),
+            executors: Executors::new(bus.clone(), objects.clone(), settings.clone()),
+            settings,
+            schemas: SchemaCache::default(),
             bus,
             store,
             objects,

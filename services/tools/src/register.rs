@@ -8,6 +8,7 @@ use nexus_events::{AggregateId, Body, DomainError};
 use serde_json::json;
 
 use crate::ToolsRole;
+use crate::executor::guests;
 
 impl ToolsRole {
     pub(crate) async fn register(
@@ -17,7 +18,9 @@ impl ToolsRole {
     ) -> Result<(), Failure> {
         // Before anything is stored for it.
         registry::validate(&command.definition)?;
+        self.can_be_used(&command.definition)?;
         let definition = self.offloaded(delivery, command.definition).await?;
+        self.can_be_run(delivery, &definition).await?;
         let (name, version) = (definition.name.clone(), definition.version.clone());
         let done = self
             .decide(delivery, |tools| {
@@ -96,6 +99,45 @@ impl ToolsRole {
             }
         }
         Ok(definition)
+    }
+
+    /// Schemas can be checked against, and permissions mean something.
+    fn can_be_used(&self, definition: &ToolDefinition) -> Result<(), Failure> {
+        let refused =
+            |field: &str, reason: String| Failure::Reject(DomainError::invalid(field, reason));
+        let permissions = definition.permissions.check();
+        permissions.map_err(|error| refused("permissions", error.to_string()))?;
+        let schemas = [
+            ("input_schema", Some(&definition.input_schema)),
+            ("output_schema", definition.output_schema.as_ref()),
+        ];
+        for (field, schema) in schemas {
+            if let Some(schema) = schema {
+                let compiled = self.schemas.get(schema);
+                compiled.map_err(|error| refused(field, error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A module is what it says that it is: compiled once here, so that whoever registers it learns
+    /// what is wrong with it.
+    async fn can_be_run(
+        &self,
+        delivery: &Delivery,
+        definition: &ToolDefinition,
+    ) -> Result<(), Failure> {
+        let ToolKind::Wasm { module } = &definition.kind else {
+            return Ok(());
+        };
+        let text = self
+            .objects
+            .resolve(&delivery.envelope.tenant, module)
+            .await?;
+        let refused = |reason: String| Failure::Reject(DomainError::invalid("module", reason));
+        let guest = guests::wasm(text).ok_or_else(|| refused("it is not base64".to_owned()))?;
+        let checked = self.executors.guests.check(guest).await;
+        checked.map_err(|error| refused(error.to_string()))
     }
 
     async fn decide(

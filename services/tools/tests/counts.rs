@@ -19,7 +19,8 @@ use nexus_events::run::{
     RunEvent, SessionLink,
 };
 use nexus_events::{Actor, Command, RunId, Tenant, Timestamp};
-use nexus_tools::{SPEC, ToolsRole};
+use nexus_tools::builtin::files::Quota;
+use nexus_tools::{SPEC, ToolsRole, ToolsSettings};
 use tokio_util::sync::CancellationToken;
 
 const MODEL: &str = "counted";
@@ -117,10 +118,13 @@ async fn a_result_is_recorded_with_its_tokens() {
     let bus = Bus::connect(config).await.unwrap();
     ensure(&bus, &TopologyConfig::default()).await.unwrap();
     let store = Store::new(bus.clone(), 100);
+    let place = tempfile::tempdir().unwrap();
+    let settings = ToolsSettings::within(place.path(), Quota::default()).unwrap();
     let role = ToolsRole::new(
         store.clone(),
         Objects::new(bus.clone(), 1 << 20),
         Arc::new(catalog()),
+        settings,
     );
     tokio::spawn(run_role(bus.clone(), SPEC, role, CancellationToken::new()));
 

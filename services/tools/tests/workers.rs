@@ -23,7 +23,8 @@ use nexus_events::run::{
 use nexus_events::tool::ToolDefinition;
 use nexus_events::tool::registry::{self, Tools};
 use nexus_events::{Actor, AggregateId, Command, Position, RunId, Tenant, Timestamp};
-use nexus_tools::{SPEC, ToolsRole};
+use nexus_tools::builtin::files::Quota;
+use nexus_tools::{SPEC, ToolsRole, ToolsSettings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,7 @@ struct Stand {
     store: Store,
     tenant: Tenant,
     _server: TestNats,
+    _place: tempfile::TempDir,
 }
 
 /// A tool that gives up after a while, so that tests of silence are short.
@@ -53,13 +55,16 @@ impl Stand {
         ensure(&bus, &TopologyConfig::default()).await.unwrap();
         let store = Store::new(bus.clone(), 100);
         let objects = Objects::new(bus.clone(), 1 << 20);
-        let role = ToolsRole::new(store.clone(), objects, Arc::default());
+        let place = tempfile::tempdir().unwrap();
+        let settings = ToolsSettings::within(place.path(), Quota::default()).unwrap();
+        let role = ToolsRole::new(store.clone(), objects, Arc::default(), settings);
         tokio::spawn(run_role(bus.clone(), SPEC, role, CancellationToken::new()));
         Self {
             bus,
             store,
             tenant: "acme".parse().unwrap(),
             _server: server,
+            _place: place,
         }
     }
 

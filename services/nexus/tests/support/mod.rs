@@ -75,6 +75,11 @@ impl Platform {
             .env("NEXUS_URL", self.url(""))
             .env("NEXUS_DATA_DIR", self.stack.dir())
             .env("NEXUS_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("NEXUS_TOOLS_DIR", self.stack.dir().join("tools"))
+            .env(
+                "NEXUS_TOOLS_CODE_DIR",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/sandbox-code"),
+            )
             .env("OPENAI_BASE_URL", self.model.base_url())
             .env("OPENAI_MODEL", "test-model")
             .env_remove("OPENAI_API_KEY")

@@ -1,48 +1,40 @@
 //! Tools that ship with the platform.
 
-use serde_json::Value;
+use nexus_events::tool::CODE_EXECUTION;
 
-use super::{Call, Executor, Outcome};
-use crate::{ToolError, calculator};
-
-type Builtin = fn(&Value) -> Result<Value, ToolError>;
-
-/// Every built-in tool and its code; [`nexus_events::tool`] has what is told of it.
-const BUILTINS: &[(&str, Builtin)] = &[("calculator", calculator::call)];
+use super::guests::Guests;
+use super::{Call, Outcome};
+use crate::builtin::Builtins;
+use crate::builtin::http::Http;
 
 /// All of them.
-pub(super) struct Builtins;
-
-impl Executor for Builtins {
-    async fn call(&self, call: &Call<'_>) -> Outcome {
-        let name = &call.definition.name;
-        match BUILTINS.iter().find(|(builtin, _)| builtin == name) {
-            Some((_, code)) => code(call.arguments).into(),
-            None => Err(ToolError::failed(
-                "this version of the platform has no code for the tool",
-            ))
-            .into(),
-        }
-    }
+pub(super) struct BuiltinTools {
+    tools: Builtins,
 }
 
-#[cfg(test)]
-mod tests {
-    use nexus_events::tool;
-
-    use super::*;
-
-    #[test]
-    fn every_tool_that_is_told_of_has_code_and_the_other_way_round() {
-        for tool in tool::all() {
-            assert!(
-                BUILTINS.iter().any(|(name, _)| *name == tool.name),
-                "{}",
-                tool.name
-            );
+impl BuiltinTools {
+    pub(super) fn new(http: Http) -> Self {
+        Self {
+            tools: Builtins::new(http),
         }
-        for (name, _) in BUILTINS {
-            assert!(tool::get(name).is_some(), "{name}");
+    }
+
+    /// Executes a call. Code is run by the sandbox.
+    pub(super) async fn call(&self, call: &Call<'_>, guests: &Guests) -> Outcome {
+        let name = call.definition.name.as_str();
+        if name == CODE_EXECUTION {
+            return guests.call_code(call).await;
+        }
+        match self.tools.call(name, call.context, call.arguments).await {
+            // Whether the other side had it is not known.
+            Some(Err(error)) if error.code == "timeout" && !call.idempotent => {
+                Outcome::Unknown(error.message)
+            }
+            Some(result) => result.into(),
+            None => Outcome::failed(
+                "tool_failed",
+                "this version of the platform has no code for the tool",
+            ),
         }
     }
 }

@@ -1,17 +1,23 @@
 //! What executes a call, by the kind of its tool. One trait, and one match that knows all kinds.
 
 mod builtin;
+pub(crate) mod guests;
 mod nats;
 
 use std::time::Duration;
 
 use nexus_bus::Bus;
-use nexus_events::tool::{ToolDefinition, ToolKind};
+use nexus_bus::objects::Objects;
+use nexus_events::tool::{CODE_EXECUTION, ToolDefinition, ToolKind};
 use nexus_events::{RunId, Tenant};
 use serde_json::Value;
 
 use crate::ToolError;
-use builtin::Builtins;
+use crate::builtin::CallContext;
+use crate::builtin::http::{Http, System};
+use crate::settings::ToolsSettings;
+use builtin::BuiltinTools;
+use guests::Guests;
 use nats::NatsWorkers;
 
 /// A call that is to be executed.
@@ -27,6 +33,12 @@ pub(crate) struct Call<'a> {
     /// The same for every attempt of the call.
     pub(crate) idempotency_key: &'a str,
     pub(crate) definition: &'a ToolDefinition,
+    /// Of the definition.
+    pub(crate) digest: &'a str,
+    /// Executing it twice does what executing it once does.
+    pub(crate) idempotent: bool,
+    /// What it may touch and take, all things considered.
+    pub(crate) context: &'a CallContext,
     pub(crate) arguments: &'a Value,
     /// From now to its result.
     pub(crate) time: Duration,
@@ -81,15 +93,39 @@ pub(crate) trait Executor {
 
 /// All kinds.
 pub(crate) struct Executors {
-    builtin: Builtins,
+    builtin: BuiltinTools,
+    pub(crate) guests: Guests,
     nats: NatsWorkers,
 }
 
 impl Executors {
-    pub(crate) fn new(bus: Bus) -> Self {
+    pub(crate) fn new(bus: Bus, objects: Objects, settings: ToolsSettings) -> Self {
+        let http = Http::new(System);
         Self {
-            builtin: Builtins,
+            builtin: BuiltinTools::new(http.clone()),
+            guests: Guests::new(settings, objects, http),
             nats: NatsWorkers::new(bus),
+        }
+    }
+}
+
+impl Executors {
+    /// Does what can be done before a call's time begins to run.
+    pub(crate) async fn prepare(
+        &self,
+        tenant: &Tenant,
+        definition: &ToolDefinition,
+        digest: &str,
+        arguments: &Value,
+    ) {
+        let is_code = match &definition.kind {
+            ToolKind::Builtin => definition.name == CODE_EXECUTION,
+            ToolKind::Wasm { .. } | ToolKind::Javascript { .. } | ToolKind::Python { .. } => true,
+            ToolKind::Mcp { .. } | ToolKind::Nats => false,
+        };
+        if is_code {
+            let guests = &self.guests;
+            guests.prepare(tenant, definition, digest, arguments).await;
         }
     }
 }
@@ -97,11 +133,11 @@ impl Executors {
 impl Executor for Executors {
     async fn call(&self, call: &Call<'_>) -> Outcome {
         match &call.definition.kind {
-            ToolKind::Builtin => self.builtin.call(call).await,
+            ToolKind::Builtin => self.builtin.call(call, &self.guests).await,
             ToolKind::Nats => self.nats.call(call).await,
-            ToolKind::Wasm { .. } => cannot("WebAssembly"),
-            ToolKind::Javascript { .. } => cannot("JavaScript"),
-            ToolKind::Python { .. } => cannot("Python"),
+            ToolKind::Wasm { .. } | ToolKind::Javascript { .. } | ToolKind::Python { .. } => {
+                self.guests.call(call).await
+            }
             ToolKind::Mcp { .. } => cannot("tools of MCP servers"),
         }
     }

@@ -100,7 +100,7 @@ impl Executor for NatsWorkers {
                     let message = format!("nobody serves the tool {name} now");
                     return Outcome::failed("no_worker", message);
                 }
-                Asked::Lost(reason) if !call.definition.idempotent => {
+                Asked::Lost(reason) if !call.idempotent => {
                     return Outcome::Unknown(format!("the tool's worker was asked, and {reason}"));
                 }
                 Asked::Lost(_) if began.elapsed() + ASK_AGAIN < call.time => {

@@ -1,5 +1,4 @@
-//! Definitions of tools and their permissions in files, in the forms that people write: TOML, JSON
-//! and YAML. They become JSON here; the platform knows no other form.
+//! Definitions of tools and their permissions in files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +9,8 @@ use nexus_events::tool::ToolPermissions;
 use serde_json::{Map, Value, json};
 
 use crate::cli::error::CliError;
+use crate::documents;
 
-/// Of a definition, or of permissions.
-const MOST_BYTES: u64 = 1 << 20;
 /// Of what a tool is made of.
 const MOST_SOURCE_BYTES: u64 = 16 << 20;
 
@@ -73,15 +71,7 @@ fn permissions_of(path: &Path, name: &str) -> Result<Value, CliError> {
 
 /// A document in whichever form its name says, as JSON.
 fn document(path: &Path) -> Result<Value, CliError> {
-    let content = text(path, MOST_BYTES)?;
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let read = match extension.map(str::to_ascii_lowercase).as_deref() {
-        Some("toml") => toml::from_str(&content).map_err(|error| error.to_string()),
-        Some("yaml" | "yml") => serde_saphyr::from_str(&content).map_err(|error| error.to_string()),
-        Some("json") => serde_json::from_str(&content).map_err(|error| error.to_string()),
-        _ => Err("it must end in .toml, .json or .yaml".to_owned()),
-    };
-    read.map_err(|error| wrong(path, &format!("cannot be read: {error}")))
+    documents::read(path).map_err(|reason| wrong(path, &reason))
 }
 
 fn text(path: &Path, most: u64) -> Result<String, CliError> {

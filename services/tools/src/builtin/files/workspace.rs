@@ -122,6 +122,11 @@ pub struct Entry {
 }
 
 impl Workspace {
+    /// How much may be in it.
+    pub fn quota(&self) -> Quota {
+        self.all.quota
+    }
+
     /// Where it is on this machine, made if it is not there: for a sandbox that lets code see it.
     ///
     /// # Errors
