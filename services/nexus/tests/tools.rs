@@ -328,6 +328,51 @@ async fn a_run_keeps_its_version_and_the_calls_of_a_turn_go_side_by_side() {
     assert_eq!(states, ["removed", "active"]);
 }
 
+/// Before its start is recorded, after it, after the effect, before the outcome is recorded: with
+/// forty calls and a dozen deaths each of them happens. The witness is in this process.
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_the_role_dies_each_call_takes_effect_once_at_most() {
+    let calls = vec![booking(), booking()];
+    let mut platform = Platform::start(model_that_calls(calls, 0)).await;
+    register(&platform, &definition("1.0.0", false)).await;
+    let world = World::default().serve(&platform).await;
+    let mut runs = vec![];
+    for round in 0..12_u64 {
+        for _ in 0..2 {
+            runs.push(start(&platform).await);
+        }
+        // Not waiting for anything: it dies wherever the calls are by then.
+        tokio::time::sleep(Duration::from_millis(round * 13 % 90)).await;
+        platform.kill_and_restart("tools");
+    }
+    // Whoever looks says what he finds; the platform asks nobody twice.
+    until("no call is in doubt, and every run has ended", || async {
+        for doubt in doubts(&platform).await {
+            let text = |field: &str| doubt[field].as_str().unwrap().to_owned();
+            let (run, call) = (text("run_id"), text("call_id"));
+            let path = format!("/v1/runs/{run}/tool-calls/{call}/resolve");
+            let word = json!({ "as": "done", "output": { "booking": 0 } });
+            let (status, done) = platform.post(&path, &word).await;
+            assert!(matches!(status, 200 | 202 | 409), "{done}");
+        }
+        let mut ended = 0;
+        for run in &runs {
+            let (_, run) = platform.get(&format!("/v1/runs/{run}")).await;
+            ended += usize::from(run["status"] == "completed");
+        }
+        ended == runs.len()
+    })
+    .await;
+    let mut keys: Vec<String> = (0..world.count())
+        .map(|effect| world.header(effect, "idempotency-key"))
+        .collect();
+    keys.sort_unstable();
+    let all = keys.len();
+    keys.dedup();
+    assert_eq!(all, keys.len(), "a call took effect twice");
+    nothing_is_held(&platform).await;
+}
+
 /// The example of docs/protocol.md, run by the interpreter that `NEXUS_TEST_PYTHON` names (it needs
 /// nats-py). Without one the test has nothing to run and says so.
 #[tokio::test(flavor = "multi_thread")]

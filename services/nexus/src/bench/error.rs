@@ -36,6 +36,9 @@ pub(crate) enum BenchError {
     /// The servers or the gateway.
     #[error(transparent)]
     Client(#[from] CliError),
+    /// The sandbox.
+    #[error("the sandbox: {0}")]
+    Tools(String),
     /// The bus.
     #[error("the bus: {0}")]
     Bus(String),

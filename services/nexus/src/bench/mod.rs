@@ -25,6 +25,7 @@ mod runs;
 mod stats;
 mod stored;
 mod summary;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Bench {
     Budget(budget::BudgetArgs),
     /// Decisions of policy: in process, and made again on history
     Policy(policy::PolicyArgs),
+    /// Calls of sandboxed code: cold, warm, side by side, and how soon an endless loop ends
+    Tools(tools::ToolsArgs),
     /// An OpenAI-compatible server that answers at once, for measuring and trying out
     ModelServer(model_server::ModelServerArgs),
 }
@@ -56,6 +59,7 @@ pub(crate) async fn run(args: BenchArgs) -> ExitCode {
         Bench::Runs(args) => Box::pin(runs::run(args)).await,
         Bench::Budget(args) => Box::pin(budget::run(args)).await,
         Bench::Policy(args) => policy::run(args).await,
+        Bench::Tools(args) => tools::run(args).await,
         Bench::ModelServer(args) => model_server::serve(args).await,
     };
     match outcome {
