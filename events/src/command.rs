@@ -498,6 +498,21 @@ impl From<RegisterTool> for ToolDefinition {
     }
 }
 
+/// `tool.import`: registers tools of an MCP server that configuration names. What has not changed
+/// since it was imported stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportTools {
+    /// The server, as configuration names it.
+    pub server: String,
+    /// Which of its tools, as it names them; all that configuration takes when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// The version that they get; when absent the server's own, or a higher one where that is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
 /// `tool.deprecate`, `tool.remove`: the version, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -760,6 +775,8 @@ commands! {
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
     /// Register a version of a tool.
     RegisterTool(RegisterTool) = "tool" "register" "nexus.tool.register.v1" public,
+    /// Register tools of an MCP server.
+    ImportTools(ImportTools) = "tool" "import" "nexus.tool.import.v1" public,
     /// Give a version only to those who name it.
     DeprecateTool(DeprecateTool) = "tool" "deprecate" "nexus.tool.deprecate.v1" public,
     /// Give a version to no further run.

@@ -87,7 +87,10 @@ impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = read {
             let new = buffer.filled().get(before..).unwrap_or_default();
-            self.count(new)?;
+            if let Err(error) = self.count(new) {
+                buffer.set_filled(before);
+                return Poll::Ready(Err(error));
+            }
         }
         read
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nexus_bus::{BusConfig, Credentials};
 use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
+use nexus_mcp::McpServerConfig;
 use serde::Deserialize;
 
 use crate::agents::AgentConfig;
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// Models and who serves them.
     pub(crate) models: ModelsConfig,
+    /// Tools.
+    pub(crate) tools: ToolsConfig,
     /// Agents, by name.
     pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Bounds.
@@ -67,6 +70,14 @@ pub(crate) struct ModelsConfig {
     pub(crate) local: Option<bool>,
     /// Threads of the embedded model; 1 unless this says more.
     pub(crate) local_threads: Option<u16>,
+}
+
+/// Tools.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ToolsConfig {
+    /// MCP servers whose tools may be imported.
+    pub(crate) mcp: Vec<McpServerConfig>,
 }
 
 /// Bounds.

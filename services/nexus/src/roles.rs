@@ -12,6 +12,7 @@ use nexus_events::run::StartLimits;
 use nexus_gateway::Gateway;
 use nexus_llm::LlmRole;
 use nexus_llm::provider::{Models, Settings};
+use nexus_mcp::Servers;
 use nexus_policy::PolicyRole;
 use nexus_projections::{
     Projections, ProjectionsOptions, Projector, ProjectorMetrics, ProjectorOptions,
@@ -201,7 +202,9 @@ impl Running {
                 tasks.spawn(done(run_role(bus, nexus_policy::SPEC, handler, stop)));
             }
             Role::Tools => {
-                let handler = ToolsRole::new(store, objects, catalog);
+                let mcp = parts.config.tools.mcp.clone();
+                let servers = Servers::new(mcp, &|name| std::env::var(name).ok())?;
+                let handler = ToolsRole::new(store, objects, catalog, Arc::new(servers));
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
             Role::Llm => {

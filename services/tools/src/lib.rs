@@ -6,6 +6,7 @@ mod calculator;
 mod execute;
 mod executor;
 mod gate;
+mod import;
 mod register;
 mod stop;
 pub mod validate;
@@ -17,6 +18,7 @@ use nexus_bus::{Bus, Store};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::Command;
 use nexus_events::catalog::Catalog;
+use nexus_mcp::Servers;
 
 use executor::Executors;
 use gate::Gates;
@@ -63,15 +65,23 @@ pub struct ToolsRole {
     objects: Objects,
     catalog: Arc<Catalog>,
     executors: Executors,
+    servers: Arc<Servers>,
     gates: Gates,
 }
 
 impl ToolsRole {
-    /// The role over a bus, with the models that read what tools give.
-    pub fn new(store: Store, objects: Objects, catalog: Arc<Catalog>) -> Self {
+    /// The role over a bus, with the models that read what tools give and the MCP servers whose
+    /// tools may be imported.
+    pub fn new(
+        store: Store,
+        objects: Objects,
+        catalog: Arc<Catalog>,
+        servers: Arc<Servers>,
+    ) -> Self {
         let bus = store.bus().clone();
         Self {
-            executors: Executors::new(bus.clone()),
+            executors: Executors::new(bus.clone(), Arc::clone(&servers)),
+            servers,
             bus,
             store,
             objects,
@@ -86,6 +96,7 @@ impl Handler for ToolsRole {
         match delivery.command.clone() {
             Command::ExecuteTool(execute) => self.execute(&delivery, execute).await,
             Command::RegisterTool(register) => self.register(&delivery, register).await,
+            Command::ImportTools(import) => self.import(&delivery, import).await,
             Command::DeprecateTool(retire) => self.deprecate(&delivery, retire.0).await,
             Command::RemoveTool(retire) => self.remove(&delivery, retire.0).await,
             other => Err(Failure::Dead {

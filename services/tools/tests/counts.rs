@@ -121,6 +121,7 @@ async fn a_result_is_recorded_with_its_tokens() {
         store.clone(),
         Objects::new(bus.clone(), 1 << 20),
         Arc::new(catalog()),
+        Arc::default(),
     );
     tokio::spawn(run_role(bus.clone(), SPEC, role, CancellationToken::new()));
 

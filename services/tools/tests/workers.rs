@@ -53,7 +53,7 @@ impl Stand {
         ensure(&bus, &TopologyConfig::default()).await.unwrap();
         let store = Store::new(bus.clone(), 100);
         let objects = Objects::new(bus.clone(), 1 << 20);
-        let role = ToolsRole::new(store.clone(), objects, Arc::default());
+        let role = ToolsRole::new(store.clone(), objects, Arc::default(), Arc::default());
         tokio::spawn(run_role(bus.clone(), SPEC, role, CancellationToken::new()));
         Self {
             bus,

@@ -1,17 +1,21 @@
 //! What executes a call, by the kind of its tool. One trait, and one match that knows all kinds.
 
 mod builtin;
+mod mcp;
 mod nats;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::Bus;
 use nexus_events::tool::{ToolDefinition, ToolKind};
 use nexus_events::{RunId, Tenant};
+use nexus_mcp::Servers;
 use serde_json::Value;
 
 use crate::ToolError;
 use builtin::Builtins;
+use mcp::McpServers;
 use nats::NatsWorkers;
 
 /// A call that is to be executed.
@@ -83,12 +87,14 @@ pub(crate) trait Executor {
 pub(crate) struct Executors {
     builtin: Builtins,
     nats: NatsWorkers,
+    mcp: McpServers,
 }
 
 impl Executors {
-    pub(crate) fn new(bus: Bus) -> Self {
+    pub(crate) fn new(bus: Bus, servers: Arc<Servers>) -> Self {
         Self {
             builtin: Builtins,
+            mcp: McpServers::new(bus.clone(), servers),
             nats: NatsWorkers::new(bus),
         }
     }
@@ -102,7 +108,7 @@ impl Executor for Executors {
             ToolKind::Wasm { .. } => cannot("WebAssembly"),
             ToolKind::Javascript { .. } => cannot("JavaScript"),
             ToolKind::Python { .. } => cannot("Python"),
-            ToolKind::Mcp { .. } => cannot("tools of MCP servers"),
+            ToolKind::Mcp { .. } => self.mcp.call(call).await,
         }
     }
 
