@@ -66,8 +66,8 @@ pub(crate) struct ImportArgs {
     #[arg(long = "tool", value_name = "NAME")]
     tools: Vec<String>,
     /// The version that they get, instead of the server's own
-    #[arg(long = "as-version", value_name = "VERSION")]
-    version: Option<String>,
+    #[arg(long, value_name = "VERSION")]
+    as_version: Option<String>,
 }
 
 /// Which version, and why.
@@ -190,7 +190,7 @@ impl ImportArgs {
         let body = body([
             ("server", Some(json!(self.server))),
             ("tools", Some(json!(self.tools))),
-            ("version", self.version.map(Value::from)),
+            ("version", self.as_version.map(Value::from)),
         ]);
         let answer = asker.post(&["v1", "tools", "import"], &body).await?;
         let server = &self.server;
