@@ -13,6 +13,7 @@ use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
 use crate::run::Resolution;
 use crate::time::Timestamp;
+pub use crate::tool::ImportTools;
 use crate::tool::ToolDefinition;
 
 /// A run as a command names it: enough to read it back without a search.
@@ -496,21 +497,6 @@ impl From<RegisterTool> for ToolDefinition {
     fn from(command: RegisterTool) -> Self {
         command.definition
     }
-}
-
-/// `tool.import`: registers tools of an MCP server that configuration names. What has not changed
-/// since it was imported stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ImportTools {
-    /// The server, as configuration names it.
-    pub server: String,
-    /// Which of its tools, as it names them; all that configuration takes when absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<String>,
-    /// The version that they get; when absent the server's own, or a higher one where that is taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
 }
 
 /// `tool.deprecate`, `tool.remove`: the version, and why.

@@ -75,7 +75,8 @@ async fn a_server_of_others_is_imported_and_used() {
     let toml = format!(
         "[[tools.mcp]]\nname = \"clock\"\ncommand = {python:?}\n\
          args = [\"-m\", \"mcp_server_time\", \"--local-timezone=UTC\"]\n\
-         tools = [\"convert_*\"]\nidempotent = [\"convert_time\"]\n"
+         tools = [\"convert_*\"]\nidempotent = [\"convert_time\"]\n\
+         category = \"data_analysis\"\n"
     );
     configure(&mut platform, &toml);
 
