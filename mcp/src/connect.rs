@@ -180,6 +180,8 @@ fn http(
     }
     let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
         .custom_headers(named)
+        // What waits here would count as sent; a tool's own limit is what bounds it.
+        .max_concurrent_requests(1024)
         .max_sse_event_size(usize::try_from(most).unwrap_or(usize::MAX));
     if let Some(bearer) = bearer {
         config = config.auth_header(bearer.reveal());

@@ -146,7 +146,7 @@ impl Servers {
     pub async fn call(&self, call: RemoteCall<'_>) -> Result<Answer, CallError> {
         let server = self.server(call.tenant, call.server)?;
         let began = Instant::now();
-        let connection = server.connection(call.tenant, call.time).await?;
+        let connection = server.connection(call.tenant, call.time, false).await?;
         let mut params = CallToolRequestParams::new(call.tool.to_owned())
             .with_arguments(JsonObject::from_iter(call.arguments.clone()));
         params.meta = Some(RequestMetaObject(MetaObject(call.meta)));
@@ -180,7 +180,8 @@ impl Servers {
         let server = self.server(tenant, name)?;
         let time = server.config.start_timeout().duration();
         let listing = async {
-            let connection = server.connection(tenant, time).await?;
+            // The program may have been replaced, and the library keeps lists for a while.
+            let connection = server.connection(tenant, time, true).await?;
             let info = connection.service.peer_info();
             let server_info = info.as_deref().and_then(|info| info.server_info.as_ref());
             let mut listing = Listing {
@@ -231,8 +232,13 @@ impl Servers {
 }
 
 impl Server {
-    /// The tenant's connection, made where there is none.
-    async fn connection(&self, tenant: &str, time: Duration) -> Result<Arc<Connection>, CallError> {
+    /// The tenant's connection, made where there is none, or anew.
+    async fn connection(
+        &self,
+        tenant: &str,
+        time: Duration,
+        anew: bool,
+    ) -> Result<Arc<Connection>, CallError> {
         let slot = self.slot(tenant)?;
         let name = &self.config.name;
         let unreachable = |reason: &str| {
@@ -243,11 +249,15 @@ impl Server {
         let made = timeout(time, async {
             let mut state = slot.state.lock().await;
             if let Some(connection) = &state.connection
+                && !anew
                 && !connection.is_closed()
             {
                 return Ok(Arc::clone(connection));
             }
-            state.connection = None;
+            // Calls that are on their way keep the old one until they are done.
+            if let Some(old) = state.connection.take().and_then(Arc::into_inner) {
+                tokio::spawn(old.stop());
+            }
             if let Some((at, reason)) = &state.failed
                 && at.elapsed() < RETRY
             {
@@ -260,7 +270,6 @@ impl Server {
                         connection: Some(Arc::clone(&connection)),
                         failed: None,
                     };
-                    tokio::spawn(end_when_idle(Arc::downgrade(&slot)));
                     Ok(connection)
                 }
                 Err(reason) => {
@@ -297,6 +306,7 @@ impl Server {
             used: Mutex::new(Instant::now()),
         });
         slots.insert(tenant.to_owned(), Arc::clone(&slot));
+        tokio::spawn(end_when_idle(Arc::downgrade(&slot)));
         Ok(slot)
     }
 
@@ -376,7 +386,7 @@ impl Slot {
     }
 }
 
-/// Ends a connection that nobody uses.
+/// Ends connections that nobody uses, as long as there is the place.
 async fn end_when_idle(slot: Weak<Slot>) {
     loop {
         sleep(IDLE / 4).await;
@@ -385,10 +395,6 @@ async fn end_when_idle(slot: Weak<Slot>) {
         };
         if slot.last_use().elapsed() >= IDLE && slot.is_free() {
             slot.end().await;
-            return;
-        }
-        if slot.state.lock().await.connection.is_none() {
-            return;
         }
     }
 }

@@ -164,6 +164,25 @@ async fn a_server_that_dies_in_a_call_leaves_it_open_and_comes_again() {
 }
 
 #[tokio::test]
+async fn a_list_is_of_the_program_as_it_is_now_and_disturbs_no_call() {
+    let stand = Stand::new(&[]);
+    let before = stand.done("pid").await["pid"].clone();
+    let slow = stand.ask("acme", "slow", json!({ "s": 1.5 }), PATIENCE);
+    let list = async {
+        sleep(Duration::from_millis(300)).await;
+        stand.0.list("acme", "fake").await.unwrap();
+        runs(&before)
+    };
+    let (answer, still_runs) = tokio::join!(slow, list);
+    assert_eq!(
+        (answer, still_runs),
+        (Ok(Answer::Done(json!("late"))), true)
+    );
+    assert_ne!(stand.done("pid").await["pid"], before);
+    gone(&before).await;
+}
+
+#[tokio::test]
 async fn output_is_bounded_and_a_flood_ends_the_server() {
     let stand = Stand(servers(McpServerConfig {
         max_message: Some(serde_json::from_value(json!("1MB")).unwrap()),
