@@ -122,7 +122,7 @@ pub(crate) fn failed(code: &str, message: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
     use super::*;
 
     fn answer(result: Value) -> Answer {
