@@ -13,6 +13,7 @@ use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 use crate::model::Usage;
 use crate::run::Resolution;
 use crate::time::Timestamp;
+pub use crate::tool::ImportTools;
 use crate::tool::ToolDefinition;
 
 /// A run as a command names it: enough to read it back without a search.
@@ -760,6 +761,8 @@ commands! {
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
     /// Register a version of a tool.
     RegisterTool(RegisterTool) = "tool" "register" "nexus.tool.register.v1" public,
+    /// Register tools of an MCP server.
+    ImportTools(ImportTools) = "tool" "import" "nexus.tool.import.v1" public,
     /// Give a version only to those who name it.
     DeprecateTool(DeprecateTool) = "tool" "deprecate" "nexus.tool.deprecate.v1" public,
     /// Give a version to no further run.

@@ -288,6 +288,22 @@ mod tests {
         assert_eq!(config.bus("test").unwrap().url, "nats://u:p%40@h:4222");
     }
 
+    /// The examples of docs/tools.md.
+    #[test]
+    fn servers_of_tools_are_read_as_documented() {
+        let document = include_str!("../../../docs/tools.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let block = blocks.filter_map(|rest| rest.split("```").next());
+        let config: Config = (block.map(|text| toml::from_str(text).unwrap()))
+            .find(|config: &Config| !config.tools.mcp.is_empty())
+            .unwrap();
+        assert_eq!(config.tools.mcp.len(), 2);
+        let token = |name: &str| (name == "TICKETS_TOKEN").then(|| "t".to_owned());
+        nexus_mcp::Servers::new(config.tools.mcp.clone(), &token).unwrap();
+        let error = nexus_mcp::Servers::new(config.tools.mcp, &|_| None).unwrap_err();
+        assert!(error.to_string().contains("TICKETS_TOKEN"), "{error}");
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let error = load(&[("NEXUS_NATS_ULR", "x")]).unwrap_err().to_string();

@@ -16,6 +16,9 @@ pub(crate) enum Failure {
     /// Agents.
     #[error(transparent)]
     Agents(#[from] crate::agents::AgentsError),
+    /// MCP servers.
+    #[error("the configuration of tools: {0}")]
+    Mcp(#[from] nexus_mcp::ConfigError),
     /// Servers of our own.
     #[error(transparent)]
     Devstack(#[from] DevstackError),

@@ -37,8 +37,9 @@ pub(crate) fn install(config: &TelemetryConfig) -> Result<Telemetry, ExporterBui
         .log
         .clone()
         .unwrap_or_else(|| "info,async_nats=warn,sqlx=warn".into());
-    // The client library logs what a provider sent that it could not read: other people's words.
-    let filter = EnvFilter::builder().parse_lossy(format!("{directives},async_openai=off"));
+    // These libraries log what a provider or a server of tools sent: other people's words.
+    let filter = format!("{directives},async_openai=off,rmcp=off");
+    let filter = EnvFilter::builder().parse_lossy(filter);
     let terminal = std::io::stderr().is_terminal();
     let format = config.log_format.unwrap_or(if terminal {
         LogFormat::Text

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nexus_devstack::{Cache, DataDir, Progress, find_python_wasi};
 use nexus_events::tool::{ByteSize, ToolPermissions};
+use nexus_mcp::{McpServerConfig, Servers};
 use nexus_tools::builtin::files::Quota;
 use nexus_tools::validate::OnSecret;
 use nexus_tools::{FindPython, ToolsSettings};
@@ -37,6 +38,8 @@ pub(crate) struct ToolsConfig {
     pub(crate) redact_emails: bool,
     /// Calls of code at once.
     pub(crate) max_code_calls: Option<u32>,
+    /// MCP servers whose tools may be imported.
+    pub(crate) mcp: Vec<McpServerConfig>,
 }
 
 /// What is done where a result holds what looks like a secret.
@@ -93,6 +96,8 @@ impl ToolsConfig {
         };
         settings.emails = self.redact_emails;
         settings.python = python();
+        let environment = |name: &str| std::env::var(name).ok();
+        settings.servers = Arc::new(Servers::new(self.mcp.clone(), &environment)?);
         Ok(settings)
     }
 }

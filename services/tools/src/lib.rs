@@ -6,6 +6,7 @@ mod calculator;
 mod execute;
 mod executor;
 mod gate;
+mod import;
 mod register;
 mod settings;
 mod stop;
@@ -98,6 +99,7 @@ impl Handler for ToolsRole {
         match delivery.command.clone() {
             Command::ExecuteTool(execute) => self.execute(&delivery, execute).await,
             Command::RegisterTool(register) => self.register(&delivery, register).await,
+            Command::ImportTools(import) => self.import(&delivery, import).await,
             Command::DeprecateTool(retire) => self.deprecate(&delivery, retire.0).await,
             Command::RemoveTool(retire) => self.remove(&delivery, retire.0).await,
             other => Err(Failure::Dead {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nexus_events::tool::path::WORKSPACE;
 use nexus_events::tool::{NetworkPermissions, PathPermissions, Permissions, ToolPermissions};
 use nexus_events::tool::{ToolDefinition, ToolKind};
+use nexus_mcp::Servers;
 use nexus_sandbox::SandboxConfig;
 
 use crate::builtin::files::{Quota, Workspaces};
@@ -35,6 +36,8 @@ pub struct ToolsSettings {
     pub sandbox: SandboxConfig,
     /// Where Python comes from.
     pub python: FindPython,
+    /// MCP servers whose tools may be imported.
+    pub servers: Arc<Servers>,
 }
 
 impl ToolsSettings {
@@ -52,6 +55,7 @@ impl ToolsSettings {
             python: Arc::new(|| {
                 Box::pin(async { Err("this installation has no Python".to_owned()) })
             }),
+            servers: Arc::default(),
         })
     }
 

@@ -3,9 +3,11 @@
 //! removed ones by nobody; the runs that began with one keep it, so that nothing is forgotten here.
 
 mod decide;
+mod import;
 mod validate;
 
 pub use decide::{deprecate, register, remove};
+pub use import::{held, import};
 pub use validate::{MOST_DEFINITION_BYTES, validate};
 
 use std::collections::BTreeMap;

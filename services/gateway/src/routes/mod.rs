@@ -23,8 +23,8 @@ use axum::Router;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use nexus_events::command::{
-    BacktestPolicy, ExplainPolicy, OpenSession, PublishBundle, RegisterTool, RollBackBundle,
-    ShadowBundle, StartRun, TryPolicy,
+    BacktestPolicy, ExplainPolicy, ImportTools, OpenSession, PublishBundle, RegisterTool,
+    RollBackBundle, ShadowBundle, StartRun, TryPolicy,
 };
 use nexus_events::policy::{BacktestReport, DryDecision, Explanation};
 use nexus_projections::query::{
@@ -455,6 +455,17 @@ pub(crate) fn all() -> Vec<Route> {
             "It is registered, now or before with the same definition",
         )
         .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
+        .problems(&[409, 413, 415, 422, 503]),
+        post(
+            "/v1/tools/import",
+            tools::import,
+            "importTools",
+            "Register tools of an MCP server that configuration names",
+        )
+        .demands(Access::Manage)
+        .body::<ImportTools>()
+        .answer::<tools::ImportDone>(200, "What can be had of the server, and what cannot")
+        .answer::<tools::ImportDone>(202, "Accepted; `tools` is empty and `seq` null")
         .problems(&[409, 413, 415, 422, 503]),
         get(
             "/v1/tools/{name}",

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use nexus_events::command::{DeprecateTool, RegisterTool, RemoveTool, ResolveTool, RetireTool};
+use nexus_events::command::{
+    DeprecateTool, ImportTools, RegisterTool, RemoveTool, ResolveTool, RetireTool,
+};
 use nexus_events::run::Resolution;
 use nexus_events::tool::registry::{ToolState, default_version, digest_of};
 use nexus_events::{Command, Problem, Tenant, tool};
@@ -63,6 +65,44 @@ pub(crate) struct ToolDone {
     /// Sequence up to which the registry was read or written: give it as `min_seq`. Null while no
     /// role has answered; the command is accepted all the same.
     seq: Option<u64>,
+}
+
+/// What became of an import.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ImportDone {
+    /// The server.
+    server: String,
+    /// Tools that can be had; empty while no role has answered.
+    tools: Vec<ImportedTool>,
+    /// Tools that cannot.
+    refused: Vec<RefusedTool>,
+    /// Sequence up to which the registry was read or written: give it as `min_seq`. Null while no
+    /// role has answered; the command is accepted all the same.
+    seq: Option<u64>,
+}
+
+/// A tool that was imported, now or before.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ImportedTool {
+    /// Its name with the server.
+    tool: String,
+    /// Its name here.
+    name: String,
+    /// Its version here.
+    version: String,
+    /// Digest of its definition.
+    digest: String,
+    /// Whether this import registered it.
+    new: bool,
+}
+
+/// A tool that is not taken.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct RefusedTool {
+    /// Its name with the server.
+    tool: String,
+    /// Why.
+    reason: String,
 }
 
 /// Which calls.
@@ -170,6 +210,35 @@ pub(crate) async fn register(
     let definition = &command.definition;
     let (name, version) = (definition.name.clone(), definition.version.clone());
     order(&app, &caller, trace, command, name, version).await
+}
+
+/// Registers tools of an MCP server.
+pub(crate) async fn import(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    JsonBody(command): JsonBody<ImportTools>,
+) -> Result<(StatusCode, Json<ImportDone>), ApiError> {
+    let server = command.server.clone();
+    let order = Order {
+        caller: &caller,
+        trace,
+        command: command.into(),
+        run: None,
+        key: None,
+    };
+    Ok(match send::<ImportDone>(&app, order).await? {
+        Outcome::Done(done) => (StatusCode::OK, Json(done)),
+        Outcome::Accepted => {
+            let done = ImportDone {
+                server,
+                tools: vec![],
+                refused: vec![],
+                seq: None,
+            };
+            (StatusCode::ACCEPTED, Json(done))
+        }
+    })
 }
 
 /// Gives a version only to those who name it.

@@ -353,7 +353,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         (
             "manage",
             "setTenantBudget setBudget grantBudget refuseBudget publishPolicy activatePolicy \
-             rollBackPolicy shadowPolicy registerTool deprecateTool removeTool createKey listKeys rotateKey revokeKey",
+             rollBackPolicy shadowPolicy registerTool importTools deprecateTool removeTool createKey listKeys rotateKey revokeKey",
         ),
         ("operate", "metrics"),
     ];

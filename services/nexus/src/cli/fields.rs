@@ -317,6 +317,20 @@ pub(crate) const TOOLS: &[Field] = &[
     Field::new("DESCRIPTION", "/description", Text(80)),
 ];
 
+/// `tools import`: what can be had.
+pub(crate) const IMPORTED: &[Field] = &[
+    Field::new("TOOL", "/name", Text(64)),
+    Field::new("VERSION", "/version", Text(24)),
+    Field::new("NEW", "/new", Flag),
+    Field::new("OF THE SERVER", "/tool", Text(64)),
+];
+
+/// `tools import`: what cannot.
+pub(crate) const REFUSED: &[Field] = &[
+    Field::new("OF THE SERVER", "/tool", Text(64)),
+    Field::new("BECAUSE", "/reason", Text(120)),
+];
+
 /// `tools show NAME`, above its versions.
 pub(crate) const TOOL_VERSIONS: &[Field] = &[
     Field::new("tool", "/name", Text(64)),

@@ -2,8 +2,10 @@
 
 mod builtin;
 pub(crate) mod guests;
+mod mcp;
 mod nats;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::Bus;
@@ -18,6 +20,7 @@ use crate::builtin::http::{Http, System};
 use crate::settings::ToolsSettings;
 use builtin::BuiltinTools;
 use guests::Guests;
+use mcp::McpServers;
 use nats::NatsWorkers;
 
 /// A call that is to be executed.
@@ -96,12 +99,15 @@ pub(crate) struct Executors {
     builtin: BuiltinTools,
     pub(crate) guests: Guests,
     nats: NatsWorkers,
+    mcp: McpServers,
 }
 
 impl Executors {
     pub(crate) fn new(bus: Bus, objects: Objects, settings: ToolsSettings) -> Self {
         let http = Http::new(System);
+        let servers = Arc::clone(&settings.servers);
         Self {
+            mcp: McpServers::new(bus.clone(), servers),
             builtin: BuiltinTools::new(http.clone()),
             guests: Guests::new(settings, objects, http),
             nats: NatsWorkers::new(bus),
@@ -138,7 +144,7 @@ impl Executor for Executors {
             ToolKind::Wasm { .. } | ToolKind::Javascript { .. } | ToolKind::Python { .. } => {
                 self.guests.call(call).await
             }
-            ToolKind::Mcp { .. } => cannot("tools of MCP servers"),
+            ToolKind::Mcp { .. } => self.mcp.call(call).await,
         }
     }
 
@@ -152,11 +158,4 @@ impl Executor for Executors {
             | ToolKind::Mcp { .. } => {}
         }
     }
-}
-
-fn cannot(what: &str) -> Outcome {
-    Outcome::failed(
-        "not_executable",
-        format!("this build of the platform cannot execute {what}"),
-    )
 }

@@ -26,6 +26,8 @@ pub(crate) enum ToolsVerb {
     },
     /// Register a version, which never changes
     Register(RegisterArgs),
+    /// Register tools of an MCP server of the configuration
+    Import(ImportArgs),
     /// Give a version only to those who name it
     Deprecate(RetireArgs),
     /// Give a version to no further run; those that have it keep it
@@ -53,6 +55,19 @@ pub(crate) struct RegisterArgs {
     /// What it may touch: a file of permissions by tool, YAML, TOML or JSON
     #[arg(long, value_name = "FILE")]
     permissions: Option<PathBuf>,
+}
+
+/// What is imported.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The server, as nexus.toml names it
+    server: String,
+    /// A tool, as the server names it; all that the configuration takes when none is named
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
+    /// The version that they get, instead of the server's own
+    #[arg(long, value_name = "VERSION")]
+    as_version: Option<String>,
 }
 
 /// Which version, and why.
@@ -122,6 +137,7 @@ impl ToolsVerb {
             }
             Self::Show { tool } => show(asker, &tool).await,
             Self::Register(args) => args.run(asker).await,
+            Self::Import(args) => args.run(asker).await,
             Self::Deprecate(args) => args.run(asker, "deprecate", "is deprecated").await,
             Self::Remove(args) => args.run(asker, "remove", "is removed").await,
             Self::Doubts => {
@@ -166,6 +182,34 @@ impl RegisterArgs {
         asker
             .output
             .done(&format!("{name}@{version} {digest}"), &answer)
+    }
+}
+
+impl ImportArgs {
+    async fn run(self, asker: &Asker) -> Result<(), CliError> {
+        let body = body([
+            ("server", Some(json!(self.server))),
+            ("tools", Some(json!(self.tools))),
+            ("version", self.as_version.map(Value::from)),
+        ]);
+        let answer = asker.post(&["v1", "tools", "import"], &body).await?;
+        let server = &self.server;
+        if answer.get("seq").is_none_or(Value::is_null) {
+            let sentence = format!("{server} is asked for its tools; see: nexus tools list");
+            return asker.output.done(&sentence, &answer);
+        }
+        let count = |part: &str| {
+            answer
+                .get(part)
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len)
+        };
+        let (tools, refused) = (count("tools"), count("refused"));
+        let sentence = format!("{tools} tools of {server} can be had, {refused} are refused");
+        asker.output.done(&sentence, &answer)?;
+        let (taken, left) = (answer.get("tools"), answer.get("refused"));
+        asker.output.part("Tools", fields::IMPORTED, taken)?;
+        asker.output.part("Refused", fields::REFUSED, left)
     }
 }
 
