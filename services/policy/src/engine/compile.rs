@@ -25,6 +25,8 @@ const RULES_PER_ENTRY: usize = 200;
 /// Bodies that one entry evaluates: the search for the one that fired ends with the entry that has
 /// it.
 const BODIES_PER_ENTRY: usize = 32;
+/// Entries for the bodies of tables, all together: a program has room for a thousand.
+const TABLE_ENTRIES: usize = if cfg!(test) { 20 } else { 600 };
 
 /// The program and the places in it that matter.
 #[derive(Debug)]
@@ -53,12 +55,26 @@ pub(crate) struct Table {
     /// The register of the main entry that it leaves its value in.
     pub(crate) register: usize,
     pub(crate) index: Index,
-    /// For each body, the entry that leaves its value in the first register.
-    pub(crate) bodies: Vec<usize>,
+    /// So many bodies are evaluated by each entry, each into a register of its own.
+    pub(crate) group: usize,
+    /// The entries, in the order of the bodies.
+    pub(crate) entries: Vec<usize>,
     /// What it is when no body says anything.
     pub(crate) otherwise: Value,
     /// Whether its value is all that its bodies say, or what the first one says.
     pub(crate) collects: bool,
+}
+
+impl Table {
+    /// The same entries, for whoever looks for the body that fired.
+    fn bodies(&self, places: Vec<Place>) -> Bodies {
+        Bodies {
+            entries: (self.entries.iter())
+                .map(|&entry| (entry, self.group))
+                .collect(),
+            places,
+        }
+    }
 }
 
 /// A rule of which the bodies may disagree.
@@ -156,12 +172,18 @@ fn extend(
             continue;
         };
         let info = info.clone();
+        let table = match indexed {
+            true => table(&mut program, policy, register, path, &info, paths.len())?,
+            false => None,
+        };
         if register == 0 {
-            allow = split(&mut program, &info, rules::places(policy, path))?;
+            let places = rules::places(policy, path);
+            allow = match &table {
+                Some(table) => table.bodies(places),
+                None => split(&mut program, &info, places)?,
+            };
         }
-        if indexed {
-            tables.extend(table(&mut program, policy, register, path, &info)?);
-        }
+        tables.extend(table);
     }
     let is_table = |register: usize| tables.iter().any(|table| table.register == register);
     let calls = main.iter().copied().enumerate();
@@ -190,6 +212,7 @@ fn table(
     register: usize,
     path: &str,
     info: &RuleInfo,
+    tables: usize,
 ) -> Result<Option<Table>, BundleError> {
     let collects = match info.rule_type {
         RuleType::PartialSet => true,
@@ -199,9 +222,12 @@ fn table(
     let Some(index) = Index::new(policy, path, &info.definitions) else {
         return Ok(None);
     };
-    let mut bodies = Vec::new();
-    for part in parts(program, info) {
-        bodies.push(add_calls(program, &[(0, part)])?);
+    let parts = parts(program, info);
+    let group = parts.len().div_ceil(TABLE_ENTRIES / tables.max(1)).max(1);
+    let mut entries = Vec::new();
+    for parts in parts.chunks(group) {
+        let calls: Vec<_> = parts.iter().copied().enumerate().collect();
+        entries.push(add_calls(program, &calls)?);
     }
     let default = info.default_literal_index.map(usize::from);
     let otherwise = match default.and_then(|at| program.literals.get(at)) {
@@ -212,7 +238,8 @@ fn table(
     Ok(Some(Table {
         register,
         index,
-        bodies,
+        group,
+        entries,
         otherwise,
         collects,
     }))

@@ -152,13 +152,16 @@ fn try_bodies(
     bodies: &[usize],
 ) -> Result<(Value, Option<usize>), DecisionError> {
     let mut all = BTreeSet::new();
-    for &body in bodies {
-        let entry = table.bodies.get(body).copied();
-        let entry = entry.ok_or(DecisionError::MissingEntryPoint)?;
-        match machine.run(entry)?.first() {
-            None | Some(Value::Undefined) => {}
-            Some(Value::Set(said)) if table.collects => all.extend(said.iter().cloned()),
-            Some(value) => return Ok((value.clone(), Some(body))),
+    for bodies in bodies.chunk_by(|one, next| one / table.group == next / table.group) {
+        let group = bodies.first().map_or(0, |body| body / table.group);
+        let entry = table.entries.get(group).copied();
+        let registers = machine.run(entry.ok_or(DecisionError::MissingEntryPoint)?)?;
+        for &body in bodies {
+            match registers.get(body % table.group) {
+                None | Some(Value::Undefined) => {}
+                Some(Value::Set(said)) if table.collects => all.extend(said.iter().cloned()),
+                Some(value) => return Ok((value.clone(), Some(body))),
+            }
         }
     }
     let value = if table.collects {

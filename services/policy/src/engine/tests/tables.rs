@@ -118,6 +118,11 @@ fn of_a_large_rule_the_body_that_fired_is_named() {
     assert_eq!(decision.rules, ["nexus.agent.policy.allow@policy.rego:324"]);
     let decision = bundle.evaluate_json(&json!({"tool": {"name": "tool_500"}}));
     assert!(denies(&decision));
+    let decision = large(2_000).evaluate_json(&json!({"tool": {"name": "tool_1999"}}));
+    assert_eq!(
+        decision.rules,
+        ["nexus.agent.policy.allow@policy.rego:2002"]
+    );
 }
 
 /// The property above would hold if no index were ever used.
