@@ -10,7 +10,7 @@ use crate::envelope::Actor;
 use crate::ids::{ApprovalId, CommandId, ReservationId, RunId, SessionId};
 use crate::keys::{CreateKey, RevokeKey, RotateKey};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
-use crate::model::Usage;
+use crate::model::{Message, Sampling, ToolSpec, Usage};
 use crate::run::Resolution;
 use crate::time::Timestamp;
 use crate::tool::ToolDefinition;
@@ -93,6 +93,17 @@ pub struct StartRun {
     /// What this run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What was said before, oldest first, where the caller keeps the conversation itself: then
+    /// without a `session_id`. Instructions in it take the place of the default agent's; after what
+    /// ends it, the input may be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<Message>,
+    /// Tools that the caller executes: a turn in which the model calls one ends the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<ToolSpec>,
+    /// How the model is to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// The run that this one works for: it spends from the parent's budgets too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,
