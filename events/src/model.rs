@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Amounts;
+
 /// A tool call that a model asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
@@ -49,6 +51,16 @@ impl Usage {
     /// Input and output together.
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+/// What a settlement charges for a model call.
+pub fn charged(usage: &Usage, cost_usd_micros: u64, time_ms: u64) -> Amounts {
+    Amounts {
+        tokens: usage.total_tokens(),
+        cost_usd_micros,
+        time_ms,
+        ..Amounts::default()
     }
 }
 
