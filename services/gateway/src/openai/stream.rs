@@ -49,6 +49,8 @@ enum Step {
     Deltas(Vec<ChunkDelta>),
     Ended,
     Failed(Problem),
+    /// The gateway stops: the request is to be sent again, to another.
+    Stopping,
     Silence,
 }
 
@@ -66,6 +68,7 @@ impl Answering {
                     };
                 }
                 Step::Failed(problem) => return Err(Box::new(refuse(problem))),
+                Step::Stopping => return Err(Box::new(stopping().into_response())),
             }
         }
     }
@@ -86,6 +89,7 @@ impl Answering {
                     }
                 },
                 Step::Failed(problem) => return refuse(problem),
+                Step::Stopping => return stopping().into_response(),
             }
         }
         let (out, frames) = mpsc::channel(CHANNEL);
@@ -118,6 +122,11 @@ impl Answering {
                     self.send(&out, frame(&OpenAiError::of(&problem))).await;
                     return;
                 }
+                Step::Stopping => {
+                    let problem = stopping().into_problem();
+                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    return;
+                }
                 Step::Deltas(_) | Step::Silence => {}
             }
             step = tokio::select! {
@@ -138,7 +147,7 @@ impl Answering {
                         return;
                     }
                 }
-                Step::Ended | Step::Failed(_) => {}
+                Step::Ended | Step::Failed(_) | Step::Stopping => {}
             }
         }
         self.abandon.disarm();
@@ -191,7 +200,7 @@ impl Answering {
         };
         let deltas = match heard {
             Heard::End => return Step::Ended,
-            Heard::Stopping => return Step::Failed(stopping()),
+            Heard::Stopping => return Step::Stopping,
             Heard::Live(live) => self.chunks.live(live),
             Heard::Events(events) => self.events(events, patient),
         };
@@ -263,8 +272,8 @@ fn too_late() -> Problem {
     Problem::new(504, "timeout", detail)
 }
 
-fn stopping() -> Problem {
-    ApiError::unavailable("stopping", "the gateway stops; ask again").into_problem()
+fn stopping() -> ApiError {
+    ApiError::unavailable("stopping", "the gateway stops; ask again")
 }
 
 fn diverged() -> Problem {
