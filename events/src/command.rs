@@ -10,7 +10,8 @@ use crate::envelope::Actor;
 use crate::ids::{ApprovalId, CommandId, ReservationId, RunId, SessionId};
 use crate::keys::{CreateKey, RevokeKey, RotateKey};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
-use crate::model::Usage;
+pub use crate::model::charged;
+use crate::model::{Message, Sampling, ToolSpec};
 use crate::run::Resolution;
 use crate::time::Timestamp;
 pub use crate::tool::ImportTools;
@@ -94,6 +95,16 @@ pub struct StartRun {
     /// What this run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What was said before, oldest first, where the caller keeps the conversation (then without
+    /// `session_id`, perhaps without input). Its instructions replace the default agent's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<Message>,
+    /// Tools that the caller executes: a turn in which the model calls one ends the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<ToolSpec>,
+    /// How the model is to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
     /// The run that this one works for: it spends from the parent's budgets too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,
@@ -782,14 +793,4 @@ pub struct Due {
     pub actor: Option<Actor>,
     /// When it is to be delivered: by a timer on the bus; at once where absent.
     pub at: Option<Timestamp>,
-}
-
-/// What a settlement charges for a model call.
-pub fn charged(usage: &Usage, cost_usd_micros: u64, time_ms: u64) -> Amounts {
-    Amounts {
-        tokens: usage.total_tokens(),
-        cost_usd_micros,
-        time_ms,
-        ..Amounts::default()
-    }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Amounts;
+
 /// A tool call that a model asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
@@ -52,6 +54,16 @@ impl Usage {
     }
 }
 
+/// What a settlement charges for a model call.
+pub fn charged(usage: &Usage, cost_usd_micros: u64, time_ms: u64) -> Amounts {
+    Amounts {
+        tokens: usage.total_tokens(),
+        cost_usd_micros,
+        time_ms,
+        ..Amounts::default()
+    }
+}
+
 /// A tool as the model is told of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolSpec {
@@ -63,9 +75,52 @@ pub struct ToolSpec {
     pub parameters: serde_json::Value,
 }
 
+/// How a model is to answer, where its caller says so. What it leaves open is the provider's to choose.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Most tokens of each answer; policy, budget and model may allow fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_output_tokens: Option<u64>,
+    /// Temperature, 0 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2))]
+    pub temperature: Option<f32>,
+    /// Share of the likeliest tokens that are sampled from, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub top_p: Option<f32>,
+    /// Texts that end the answer, at most four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// The same seed gives the same answer, where the provider can do so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// Whether the model may, must or must not call tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_use: Option<ToolUse>,
+    /// JSON Schema that the text of an answer must satisfy, of at most 32 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_schema: Option<serde_json::Value>,
+}
+
+/// Whether a model may call tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolUse {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// It must in the run's first turn; afterwards as it sees fit, or the run would never end.
+    Required,
+    /// It must not.
+    None,
+}
+
 /// One message of the conversation that a model sees.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "role", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "role", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Message {
     /// Instructions of the agent.
     System {

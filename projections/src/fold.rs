@@ -118,6 +118,7 @@ pub(crate) mod testing {
             tools: vec!["calculator".into()],
             pins: Default::default(),
             input: "hello".into(),
+            given: None,
             budget: None,
             parent: None,
             max_turns: 4,

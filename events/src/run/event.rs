@@ -11,7 +11,7 @@ use crate::command::Budget;
 use crate::envelope::Actor;
 use crate::ids::{ApprovalId, ReservationId, RunId, SessionId};
 use crate::ledger::{Amounts, Limits, OwnLimits, Scope, Shortage, Unit, Window};
-use crate::model::{FinishReason, ToolCall, Usage};
+use crate::model::{FinishReason, Sampling, ToolCall, Usage};
 use crate::policy::{ApprovalRequirement, Obligations, ShadowDecided};
 use crate::time::Timestamp;
 use crate::tool::ToolPin;
@@ -95,8 +95,11 @@ pub struct RunStarted {
     /// the tools of the platform.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pins: BTreeMap<String, ToolPin>,
-    /// What the person said.
+    /// What the person said; empty where the caller's own conversation ends otherwise.
     pub input: Body,
+    /// What its caller brought beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Box<Given>>,
     /// What the run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -115,6 +118,26 @@ pub struct RunStarted {
     /// and template, as the model's tokenizer counts them. Without it, bytes bound them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
+}
+
+/// What a caller brings that keeps the conversation itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Given {
+    /// What was said before the input: a list of messages as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Body>,
+    /// Instructions in it stand in the place of the agent's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub instructs: bool,
+    /// Names of the tools that the caller executes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<String>,
+    /// What the model is told of them: a list as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_tool_specs: Option<Body>,
+    /// How the model is to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
 }
 
 /// How a run continues a conversation. History is read back along `previous`, never repeated.
@@ -653,6 +676,9 @@ pub struct RunCompleted {
     pub cost_usd_micros: u64,
     /// From start to end.
     pub duration_ms: u64,
+    /// What the last turn asks the caller to execute: the answer is these calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_calls: Vec<EarlierCall>,
 }
 
 /// It ended without one.

@@ -157,7 +157,9 @@ impl Run {
             .previous
             .map_or(0, |previous| previous.context_tokens);
         self.new_context_tokens = prompt::first_tokens(event);
-        self.entries.push(Entry::User(event.input.clone()));
+        if event.input.len_bytes() > 0 {
+            self.entries.push(Entry::User(event.input.clone()));
+        }
         self.status = Status::Pending;
         self.model = event.model.clone();
         self.turn = 1;

@@ -5,6 +5,7 @@ mod control;
 mod doubt;
 mod event;
 mod evolve;
+mod given;
 mod invalid;
 mod model_call;
 mod policy;
@@ -22,10 +23,11 @@ pub use approval::{
 pub use control::{cancel, pause, resume, signal};
 pub use doubt::{WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
+pub use given::{context_text, specs_text};
 pub use invalid::MOST_CORRECTIONS;
 pub use model_call::{ModelOutcome, record_model};
 pub use policy::record_policy;
-pub use prompt::{Prompt, prompt};
+pub use prompt::{Prompt, brought, prompt};
 pub use react::react;
 pub use reserve::{
     Granted, Reserved, UnknownModel, ask, end_of_time, inherit, record_lapse, record_reservation,

@@ -2,7 +2,8 @@
 
 use super::invalid::too_many;
 use super::{
-    LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step, ToolFailed,
+    EarlierCall, LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step,
+    ToolFailed,
 };
 use crate::time::Timestamp;
 
@@ -47,9 +48,13 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
 
 fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent> {
     make_ids_unique(&mut done);
-    let refused = refused_calls(run, &done);
+    let client_calls = client_calls(run, &done);
+    let refused = match client_calls.is_empty() {
+        true => refused_calls(run, &done),
+        false => calls_left_out(run, &done),
+    };
     let calls = done.tool_calls.len();
-    let wants_tools = calls > 0;
+    let wants_tools = calls > 0 && client_calls.is_empty();
     let tokens = run
         .usage
         .total_tokens()
@@ -58,7 +63,7 @@ fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent>
     let turn = done.turn;
     let mut events = vec![RunEvent::from(done)];
     let max_turns = run.info().map_or(0, |info| info.max_turns);
-    let goes_on = wants_tools || !run.signals.is_empty();
+    let goes_on = wants_tools || (client_calls.is_empty() && !run.signals.is_empty());
     if goes_on && turn >= max_turns {
         let message = format!("the agent made {max_turns} model calls and was not done");
         events.push(
@@ -77,6 +82,7 @@ fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent>
         events.extend(refused.into_iter().map(RunEvent::from));
         events.extend(ends);
     } else {
+        events.extend(refused.into_iter().map(RunEvent::from));
         let duration_ms = run
             .started
             .as_ref()
@@ -86,11 +92,39 @@ fn completed(run: &Run, mut done: LlmCompleted, now: Timestamp) -> Vec<RunEvent>
                 tokens,
                 cost_usd_micros,
                 duration_ms,
+                client_calls,
             }
             .into(),
         );
     }
     events
+}
+
+/// Calls that the caller executes: the run gives them back and ends.
+fn client_calls(run: &Run, done: &LlmCompleted) -> Vec<EarlierCall> {
+    (done.tool_calls.iter())
+        .filter(|call| run.is_clients_tool(&call.name))
+        .map(|call| EarlierCall {
+            turn: done.turn,
+            call_id: call.id.clone(),
+        })
+        .collect()
+}
+
+/// What else the model asks for in a turn that ends the run. Executing it would be work for an answer
+/// that nobody waits for any more: the caller goes on with a run of its own, in which the model may
+/// ask again.
+fn calls_left_out(run: &Run, done: &LlmCompleted) -> Vec<ToolFailed> {
+    (done.tool_calls.iter())
+        .filter(|call| !run.is_clients_tool(&call.name))
+        .map(|call| ToolFailed {
+            turn: done.turn,
+            call_id: call.id.clone(),
+            code: "not_executed".to_owned(),
+            message: "the turn also called a tool of the caller's, which ended the run".to_owned(),
+            duration_ms: 0,
+        })
+        .collect()
 }
 
 /// Calls of tools that the run does not have: the model is told at once.
@@ -99,6 +133,7 @@ fn refused_calls(run: &Run, done: &LlmCompleted) -> Vec<ToolFailed> {
         .info()
         .map(|info| info.tools.as_slice())
         .unwrap_or_default();
+    let clients = run.given().map_or(&[][..], |given| &given.client_tools);
     (done.tool_calls.iter())
         .filter(|call| !known.contains(&call.name))
         .map(|call| ToolFailed {
@@ -108,7 +143,7 @@ fn refused_calls(run: &Run, done: &LlmCompleted) -> Vec<ToolFailed> {
             message: format!(
                 "there is no tool {:?} here; there is: {}",
                 call.name.chars().take(64).collect::<String>(),
-                known.join(", ")
+                [known, clients].concat().join(", ")
             ),
             duration_ms: 0,
         })

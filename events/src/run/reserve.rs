@@ -1,8 +1,8 @@
 //! What a step asks of the ledger, and what the run learns.
 
 use super::{
-    ModelDowngraded, ParentLink, ReservationGranted, ReservationLapsed, ReservationRefused, Run,
-    RunEvent, RunFailed, RunParked, RunStarted, Status, Step, ToolPhase, reservation_id,
+    Given, ModelDowngraded, ParentLink, ReservationGranted, ReservationLapsed, ReservationRefused,
+    Run, RunEvent, RunFailed, RunParked, RunStarted, Status, Step, ToolPhase, reservation_id,
     wrong_state,
 };
 use crate::catalog::{Catalog, ModelInfo};
@@ -181,18 +181,21 @@ fn tool_ms(run: &Run, turn: u32, call_id: Option<&str>) -> u64 {
     obliged.unwrap_or(longest).clamp(1, longest)
 }
 
-/// The most tokens of answer that policy lets the turn's model call have.
+/// The most tokens of answer that the caller wants and policy lets the turn's model call have.
 fn capped_output(run: &Run, model: &ModelInfo) -> u64 {
     let all = [&run.duties, &run.turn_duties];
-    all.into_iter()
-        .fold(model.max_output_tokens, |most, duties| {
-            let tokens = duties.max_tokens.unwrap_or(u64::MAX);
-            let cost = duties.max_cost_usd_micros;
-            let affordable = cost.map_or(u64::MAX, |cost| {
-                model.price.affordable_output(run.context_tokens(), cost)
-            });
-            most.min(tokens).min(affordable)
-        })
+    let wanted = run.given().and_then(Given::max_output_tokens);
+    let most = wanted.map_or(model.max_output_tokens, |wanted| {
+        wanted.max(1).min(model.max_output_tokens)
+    });
+    all.into_iter().fold(most, |most, duties| {
+        let tokens = duties.max_tokens.unwrap_or(u64::MAX);
+        let cost = duties.max_cost_usd_micros;
+        let affordable = cost.map_or(u64::MAX, |cost| {
+            model.price.affordable_output(run.context_tokens(), cost)
+        });
+        most.min(tokens).min(affordable)
+    })
 }
 
 /// What the ledger said.

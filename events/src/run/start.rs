@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AgentRef, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status};
+use super::{AgentRef, Given, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given};
 use crate::agent::{self, AgentDefinition};
 use crate::body::Body;
 use crate::catalog::Catalog;
@@ -18,7 +18,7 @@ const MOST_TOOLS: usize = 64;
 /// Bounds on what a caller may send; configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct StartLimits {
-    /// Length of `input`.
+    /// Length of `input`; of `context` and `client_tools` together, too.
     pub input_bytes: usize,
 }
 
@@ -31,6 +31,8 @@ pub struct NewRun {
     pub command: StartRun,
     /// Its input: inline, or in the object store.
     pub input: Body,
+    /// What its caller brought ([`Given::of`]).
+    pub given: Option<Box<Given>>,
     /// Those of its tools that the tenant registered ([`registry::pins`]).
     pub pins: BTreeMap<String, ToolPin>,
     /// The conversation.
@@ -104,7 +106,7 @@ pub fn validate(
     limits: StartLimits,
 ) -> Result<(), DomainError> {
     let invalid = DomainError::invalid;
-    if command.input.trim().is_empty() {
+    if command.input.trim().is_empty() && command.context.is_empty() {
         return Err(invalid("input", "it is empty; say what the agent is to do"));
     }
     if command.input.len() > limits.input_bytes {
@@ -146,6 +148,7 @@ pub fn validate(
         // Versions that are named; the rest is for the registry to say.
         registry::pins(named, &registry::Tools::default())?;
     }
+    given::check(command, catalog, limits.input_bytes)?;
     check_labels(&command.metadata)
 }
 
@@ -187,6 +190,7 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
         tools: pins.keys().cloned().collect(),
         pins,
         input: new.input,
+        given: new.given,
         budget: new.command.budget,
         parent: new.parent,
         max_turns: agent.max_turns,

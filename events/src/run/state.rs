@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::event::{
-    ApprovalRequested, EarlierCall, PolicyPoint, ReservationGranted, RunSignalled, RunStarted,
+    ApprovalRequested, EarlierCall, Given, PolicyPoint, ReservationGranted, RunSignalled,
+    RunStarted,
 };
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
@@ -329,6 +330,17 @@ impl Run {
     /// How the run began.
     pub fn info(&self) -> Option<&RunStarted> {
         self.started.as_ref().map(|started| &started.event)
+    }
+
+    /// What its caller brought.
+    pub fn given(&self) -> Option<&Given> {
+        self.info()?.given.as_deref()
+    }
+
+    /// Whether the caller executes this tool.
+    pub fn is_clients_tool(&self, name: &str) -> bool {
+        self.given()
+            .is_some_and(|given| given.client_tools.iter().any(|tool| tool == name))
     }
 
     /// Bound from above on the tokens of the conversation so far: what the provider counted last,

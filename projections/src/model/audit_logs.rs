@@ -37,7 +37,7 @@ impl AuditLogs {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
         match event {
             RunEvent::RunStarted(started) => {
-                let details = json!({
+                let mut details = json!({
                     "session_id": started.session.id,
                     "agent": started.agent,
                     "model": started.model,
@@ -45,6 +45,11 @@ impl AuditLogs {
                     "budget": started.budget,
                     "roles": started.user.roles,
                 });
+                if let Some(given) = &started.given
+                    && !given.client_tools.is_empty()
+                {
+                    details["client_tools"] = text::json(&given.client_tools);
+                }
                 let owner = text::name(&started.user.user);
                 self.owners.insert((at.tenant.clone(), run), owner);
                 self.about_run(at, run, "run.started")

@@ -33,7 +33,7 @@ struct Row {
 impl Messages {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
         match event {
-            RunEvent::RunStarted(started) => {
+            RunEvent::RunStarted(started) if started.input.len_bytes() > 0 => {
                 let id = ids::of_run(run, "input", 0, "");
                 self.say(at, id, run, "user", &started.input);
             }

@@ -193,6 +193,13 @@ impl ToolCalls {
                 let row = self.row(at, run, resolved.turn, &resolved.call_id);
                 row.resolve(resolved, at.time);
             }
+            RunEvent::RunCompleted(ended) => {
+                for call in &ended.client_calls {
+                    let row = self.row(at, run, call.turn, &call.call_id);
+                    row.status = Some("handed_over");
+                    row.outcome.at = Some(at.time);
+                }
+            }
             RunEvent::RunFailed(_) | RunEvent::RunCancelled(_) => {
                 let tenant = at.tenant.clone();
                 self.ended.push(Ended {

@@ -40,7 +40,8 @@ pub struct ToolCallRow {
     /// How often it was started.
     pub attempts: u32,
     /// `pending`, `running`, `completed`, `failed`, `denied`, `in_doubt` where it waits for a word on
-    /// what became of it, or `abandoned` where the run ended first.
+    /// what became of it, `handed_over` where it is the run's caller who executes it, or `abandoned`
+    /// where the run ended first.
     pub status: String,
     /// With `in_doubt`: what is known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -92,6 +92,7 @@ impl Office {
             tools: vec![],
             pins: Default::default(),
             input: "hello".into(),
+            given: None,
             budget: None,
             parent: None,
             max_turns: 4,

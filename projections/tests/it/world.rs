@@ -292,6 +292,7 @@ impl World {
             _ => Body::from("What is 12.5% of 80? Answer with the number alone, please."),
         };
         let started = RunStarted {
+            given: None,
             run_id: run.id,
             session: SessionLink {
                 id: run.session,
@@ -413,6 +414,7 @@ impl World {
                     tokens,
                     cost_usd_micros,
                     duration_ms: 900,
+                    client_calls: vec![],
                 }
                 .into(),
             );

@@ -13,6 +13,7 @@ mod http;
 mod identity;
 mod known;
 mod metrics;
+mod openai;
 mod openapi;
 mod replies;
 mod routes;

@@ -10,12 +10,16 @@ use nexus_events::model::Message;
 use nexus_events::run::{Entry, PreviousRun, Run};
 use nexus_events::{Body, Tenant};
 
+use crate::given;
+
 /// Earlier runs that are read back at most; older ones are left out.
 const RUNS_AT_MOST: usize = 200;
 
 /// What of a run is needed once its state is no longer looked at.
 pub(crate) struct Said {
     instructions: Option<&'static str>,
+    /// What the caller says was said before.
+    context: Option<Body>,
     entries: Vec<Entry>,
     previous: Option<PreviousRun>,
 }
@@ -26,11 +30,18 @@ impl Said {
         let info = run.info();
         Self {
             instructions: info
+                .filter(|_| !run.given().is_some_and(|given| given.instructs))
                 .and_then(|info| agent::pinned(&info.agent.name, &info.agent.version))
                 .map(|agent| agent.instructions),
+            context: run.given().and_then(|given| given.context.clone()),
             entries: run.entries.clone(),
             previous: info.and_then(|info| info.session.previous),
         }
+    }
+
+    fn likely_tokens(&self) -> u64 {
+        let context = self.context.as_ref().map_or(0, Body::len_bytes) / 3;
+        likely_tokens(&self.entries).saturating_add(context)
     }
 }
 
@@ -43,8 +54,8 @@ pub(crate) async fn conversation(
     said: Said,
     prompt_tokens: u64,
 ) -> Result<Vec<Message>, Failure> {
-    let mut room = prompt_tokens.saturating_sub(likely_tokens(&said.entries));
-    let mut runs = vec![said.entries];
+    let mut room = prompt_tokens.saturating_sub(said.likely_tokens());
+    let mut runs = vec![(said.context, said.entries)];
     let mut previous = said.previous;
     while let Some(link) = previous
         && runs.len() <= RUNS_AT_MOST
@@ -52,20 +63,23 @@ pub(crate) async fn conversation(
         let hint = ReadHint::between(link.first_seq, link.first_seq);
         let run = store.load::<Run>(tenant, &link.run_id.into(), hint).await?;
         let said = Said::of(&run.state);
-        let Some(left) = room.checked_sub(likely_tokens(&said.entries)) else {
+        let Some(left) = room.checked_sub(said.likely_tokens()) else {
             break;
         };
         room = left;
         previous = said.previous;
-        runs.push(said.entries);
+        runs.push((said.context, said.entries));
     }
     let mut messages: Vec<Message> = (said.instructions.iter())
         .map(|text| Message::System {
             text: (*text).to_owned(),
         })
         .collect();
-    for entry in runs.into_iter().rev().flatten() {
-        messages.push(message(objects, tenant, entry).await?);
+    for (context, entries) in runs.into_iter().rev() {
+        messages.extend(given::list::<Message>(objects, tenant, context).await?);
+        for entry in entries {
+            messages.push(message(objects, tenant, entry).await?);
+        }
     }
     Ok(without_open_calls(messages))
 }

@@ -4,6 +4,7 @@
 pub mod provider;
 
 mod attempts;
+mod given;
 mod history;
 mod live;
 mod outcome;
@@ -21,7 +22,7 @@ use nexus_events::model::ToolSpec;
 use nexus_events::policy::redact;
 use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
 use nexus_events::tool::ToolPin;
-use nexus_events::{Command, Tenant};
+use nexus_events::{Body, Command, Tenant};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,10 @@ struct Turn {
     said: Said,
     model: String,
     tools: Vec<(String, ToolPin)>,
+    /// What the model is told of tools that the caller executes.
+    client_tools: Option<Body>,
+    /// How it is to answer; nothing else of it is set.
+    sampling: ChatRequest,
     grant: ReservationGranted,
     number: u32,
     /// Fields that policy leaves out of what the model writes to tools.
@@ -150,6 +155,8 @@ impl LlmRole {
             tools: (info.tools.iter())
                 .filter_map(|name| Some((name.clone(), state.pin(name)?.clone())))
                 .collect(),
+            client_tools: (state.given()).and_then(|given| given.client_tool_specs.clone()),
+            sampling: given::sampling(state.given(), turn),
             grant: grant.clone(),
             number: turn,
             redact: [&state.duties, &state.turn_duties]
@@ -180,10 +187,12 @@ impl LlmRole {
             .map_or(0, ModelInfo::prompt_tokens);
         let messages =
             history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let mut tools = self.specs(tenant, &turn.tools).await?;
+        tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
         let request = ChatRequest {
             model: resolved.model.wire_name.clone(),
             messages,
-            tools: self.specs(tenant, &turn.tools).await?,
+            tools,
             max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
             hidden_output: resolved.model.reasoning,
             input_bound: Some(
@@ -192,7 +201,7 @@ impl LlmRole {
                     .tokens
                     .saturating_sub(turn.grant.max_output_tokens),
             ),
-            ..ChatRequest::default()
+            ..turn.sampling
         };
         let began = Instant::now();
         let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);

@@ -4,7 +4,7 @@ use nexus_bus::process;
 use nexus_bus::trace::TraceParent;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
-use nexus_events::run::{self, NewRun, ParentLink, Run, SessionLink};
+use nexus_events::run::{self, Given, NewRun, ParentLink, Run, SessionLink};
 use nexus_events::{Actor, DomainError, RunId, SessionId};
 use serde_json::json;
 
@@ -49,9 +49,11 @@ impl RunRole {
         let (pins, specs) = self.tools(delivery, run_id, &command).await?;
         let input = std::mem::take(&mut command.input);
         let prompt_tokens = self.prompt_tokens(&command, &specs, &input).await;
+        let given = self.given(delivery, &mut command).await?;
         let new = NewRun {
             run_id,
             command,
+            given,
             pins,
             input: self
                 .objects
@@ -70,6 +72,27 @@ impl RunRole {
         self.accepted(delivery, run_id, session_id, done.first_seq)
             .await;
         Ok(())
+    }
+
+    /// What the command brings beside the input, taken out of it: what is long goes to the object
+    /// store.
+    async fn given(
+        &self,
+        delivery: &Delivery,
+        command: &mut StartRun,
+    ) -> Result<Option<Box<Given>>, Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let store = |text: Option<String>| async {
+            match text {
+                Some(text) => Ok(Some(self.objects.offload(tenant, text).await?)),
+                None => Ok::<_, Failure>(None),
+            }
+        };
+        let context = store(run::context_text(command)).await?;
+        let specs = store(run::specs_text(command)).await?;
+        let given = Given::of(command, context, specs);
+        (command.context, command.client_tools) = (vec![], vec![]);
+        Ok(given)
     }
 
     /// What the run takes over from the one that it works for. A run that was started before keeps

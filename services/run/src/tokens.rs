@@ -25,10 +25,13 @@ impl RunRole {
             return Ok(None);
         }
         let prompt = run::prompt(chosen.agent, tools);
-        let mut texts: Vec<&str> = prompt.texts.iter().map(String::as_str).collect();
+        let brought = run::brought(command);
+        let texts = prompt.texts.iter().chain(&brought.texts);
+        let mut texts: Vec<&str> = texts.map(String::as_str).collect();
         texts.push(input);
+        let template_tokens = prompt.template_tokens + brought.template_tokens;
         let counted = nexus_tokens::most(&tokenizers, &texts).await;
-        Ok(counted.map(|tokens| tokens.saturating_add(prompt.template_tokens)))
+        Ok(counted.map(|tokens| tokens.saturating_add(template_tokens)))
     }
 
     /// Tokens of a text that a run is told; none for a run that does not exist.

@@ -43,6 +43,7 @@ fn catalog() -> Catalog {
 /// A run whose model wants `6 * 7`, which policy allows.
 fn wanting(run_id: RunId) -> Vec<RunEvent> {
     let new = NewRun {
+        given: None,
         run_id,
         command: StartRun::default(),
         input: "six times seven?".into(),

@@ -183,6 +183,7 @@ fn wanting(run_id: RunId, tool: &ToolDefinition) -> Vec<RunEvent> {
     }
     let named = vec![tool.name.clone()];
     let new = NewRun {
+        given: None,
         run_id,
         pins: registry::pins(&named, &tools).unwrap(),
         command: StartRun {

@@ -45,6 +45,7 @@ pub(super) fn asks(run: &Run, turn: u32) -> Option<crate::ledger::Ask> {
 
 pub(super) fn new_run(command: StartRun) -> NewRun {
     NewRun {
+        given: None,
         run_id: run_id(),
         input: command.input.as_str().into(),
         command,

@@ -7,6 +7,7 @@ mod children;
 mod deadline;
 mod doubt;
 mod downgrade;
+mod given;
 mod history;
 mod invalid;
 mod model;

@@ -24,6 +24,7 @@ fn an_answer_without_tools_ends_the_run() {
         tokens: 120,
         cost_usd_micros: 30,
         duration_ms: 1_000,
+        client_calls: vec![],
     };
     assert_eq!(story.events().last(), Some(&completed.into()));
     assert_eq!(story.run.output().and_then(Body::inline), Some("said"));

@@ -42,6 +42,7 @@ pub(crate) fn start(world: &mut World, id: &CommandId, command: StartRun) -> Ste
     let pins = registry::pins(&named, &world.tools).map_err(Stop::Rejected)?;
     let input = command.input.clone().into();
     let new = NewRun {
+        given: None,
         run_id,
         command,
         input,

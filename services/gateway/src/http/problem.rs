@@ -60,6 +60,10 @@ impl ApiError {
         self
     }
 
+    pub(crate) fn into_problem(self) -> Problem {
+        *self.problem
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         &self.problem.code
@@ -175,6 +179,8 @@ impl IntoResponse for ApiError {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
+        // For routes whose errors have another shape.
+        response.extensions_mut().insert(self.problem.clone());
         if matches!(self.problem.status, 401 | 403) {
             response.extensions_mut().insert(Refusal {
                 code: self.problem.code,

@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::http::problem::PROBLEM;
 use crate::identity::{Access, GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
+use crate::openai::errors::OpenAiError;
+use crate::routes::chat::speaks_openai;
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
@@ -113,7 +115,10 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         }
     }
-    if matches!(route.operation, "startRun" | "openSession" | "signalRun") {
+    if matches!(
+        route.operation,
+        "startRun" | "openSession" | "signalRun" | "createChatCompletion"
+    ) {
         parameters.push(header(
             "Idempotency-Key",
             "The same key again is the same one, for ever",
@@ -187,10 +192,17 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
         }
     }
     let known = (route.access != Access::Public).then_some(&401);
+    let (media, shape) = match speaks_openai(route.path) {
+        true => {
+            let shape = schemas.subschema_for::<OpenAiError>();
+            ("application/json", shape.to_value())
+        }
+        false => (PROBLEM, problem.clone()),
+    };
     for status in ALWAYS.iter().chain(known).chain(route.problems) {
         let refused = json!({
             "description": Problem::new(*status, "", "").title,
-            "content": { PROBLEM: { "schema": problem } },
+            "content": { media: { "schema": shape } },
         });
         responses.entry(status.to_string()).or_insert(refused);
     }

@@ -1,5 +1,7 @@
 //! What a run may name: agents, models.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use nexus_events::agent;
@@ -7,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::openai::request::AGENT;
 
 /// Agents.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,20 +56,20 @@ pub(crate) struct Models {
     data: Vec<Model>,
 }
 
-/// A model, in OpenAI's form.
+/// A model or an agent, in OpenAI's form.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Model {
-    /// Its name here.
+    /// Its name here; of an agent, `agent:` and its name.
     id: String,
     /// Always `model`.
     object: &'static str,
     /// When this gateway began, in seconds since the epoch: models have no date of their own.
     created: i64,
-    /// The provider that serves it.
+    /// The provider that serves it; `nexus` for agents.
     owned_by: String,
 }
 
-/// The models; the default one first.
+/// The models, the default one first, and the agents.
 pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
     let catalog = app.catalog();
     let mut data: Vec<Model> = (catalog.models.iter())
@@ -78,6 +81,18 @@ pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
         })
         .collect();
     data.sort_by_key(|model| model.id != catalog.default_model);
+    let agents = agent::all().iter().map(|agent| agent.name);
+    data.extend(
+        agents
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|name| Model {
+                id: format!("{AGENT}{name}"),
+                object: "model",
+                created: app.started_s(),
+                owned_by: "nexus".to_owned(),
+            }),
+    );
     Json(Models {
         object: "list",
         data,

@@ -5,6 +5,7 @@ mod approvals;
 mod audit;
 mod budgets;
 mod catalog;
+pub(crate) mod chat;
 mod control;
 mod events;
 mod index;
@@ -37,6 +38,8 @@ use crate::commands::RunDone;
 use crate::http::ApiError;
 use crate::http::observe::observe;
 use crate::identity::{Access, authorize};
+use crate::openai::answer::ChatCompletion;
+use crate::openai::request::ChatRequest;
 use crate::runs::view::RunView;
 use control::{Reason, Signal};
 pub(crate) use route::{Content, Route};
@@ -533,11 +536,21 @@ pub(crate) fn all() -> Vec<Route> {
             "Agents that a run may name",
         )
         .answer::<catalog::Agents>(200, "All of them"),
+        post(
+            chat::CHAT,
+            chat::complete,
+            "createChatCompletion",
+            "Answer a conversation by a run, as OpenAI's clients ask for it",
+        )
+        .body::<ChatRequest>()
+        .answer::<ChatCompletion>(200, "The answer; `nexus-run-id` names the run behind it")
+        .media(200, "text/event-stream")
+        .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
         get(
-            "/v1/models",
+            chat::MODELS,
             catalog::models,
             "listModels",
-            "Models that a run may name, in OpenAI's form",
+            "Models and agents that a chat completion may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
         post("/v1/keys", keys::create, "createKey", "Make an API key")

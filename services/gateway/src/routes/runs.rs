@@ -95,7 +95,7 @@ pub(crate) async fn start(
 }
 
 /// The key of the header goes into the command; it must not contradict the body's.
-fn take_key(command: &mut StartRun, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn take_key(command: &mut StartRun, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(key) = idempotency_key(headers)? else {
         return Ok(());
     };
@@ -128,7 +128,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
 }
 
 /// The run's id, and whether it is one that nobody can have used before.
-fn name(command: &mut StartRun, tenant: &Tenant) -> (RunId, bool) {
+pub(crate) fn name(command: &mut StartRun, tenant: &Tenant) -> (RunId, bool) {
     match (command.run_id, &command.idempotency_key) {
         (Some(run_id), _) => (run_id, false),
         (None, Some(key)) => (RunId::from_idempotency_key(tenant, key), false),

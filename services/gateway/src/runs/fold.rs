@@ -139,6 +139,7 @@ mod tests {
             tools: vec![],
             pins: Default::default(),
             input: "hello".into(),
+            given: None,
             budget: None,
             parent: None,
             max_turns: 4,
@@ -164,6 +165,7 @@ mod tests {
             tokens: 0,
             cost_usd_micros: 0,
             duration_ms: 0,
+            client_calls: vec![],
         };
         let ended = fold(vec![started(), ended.into()]);
         assert_eq!(row(&ended, 6).unwrap().status, RunStatus::Completed);

@@ -184,6 +184,7 @@ mod tests {
                 tokens: 0,
                 cost_usd_micros: 0,
                 duration_ms: 0,
+                client_calls: vec![],
             }
             .into(),
             nexus_events::run::RunFailed {

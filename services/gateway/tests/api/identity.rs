@@ -346,7 +346,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         ),
         (
             "use",
-            "startRun cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
+            "startRun createChatCompletion cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall",
         ),
         ("audit", "listAudit exportAudit"),

@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod bad_input;
 mod budgets;
+mod chat;
 mod identity;
 mod isolation;
 mod listeners;

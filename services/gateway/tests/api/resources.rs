@@ -148,7 +148,11 @@ async fn what_a_run_may_name() {
         .iter()
         .map(|m| &m["id"])
         .collect();
-    assert_eq!(names, ["small", "large"], "the default first");
+    assert_eq!(
+        names,
+        ["small", "large", "agent:default"],
+        "the default first"
+    );
     let tools = api.get("/v1/tools").await.ok(200);
     assert_eq!(tools["items"][0]["input_schema"]["type"], "object");
     let agents = api.get("/v1/agents").await.ok(200);

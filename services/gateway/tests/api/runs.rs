@@ -100,6 +100,7 @@ async fn waiting_gives_the_run_that_has_ended() {
         tokens: 0,
         cost_usd_micros: 0,
         duration_ms: 1,
+        client_calls: vec![],
     };
     let ending = async {
         // Once it has begun.

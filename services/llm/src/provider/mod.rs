@@ -70,6 +70,12 @@ pub struct ChatRequest {
     pub max_tokens: u32,
     /// Sampling temperature; the provider's default without it.
     pub temperature: Option<f32>,
+    /// Share of the likeliest tokens that are sampled from; the provider's default without it.
+    pub top_p: Option<f32>,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+    /// The same seed gives the same answer, where the provider can do so.
+    pub seed: Option<i64>,
     /// JSON Schema that the text of the answer must satisfy.
     pub response_schema: Option<serde_json::Value>,
     /// The model bills tokens that it never shows ([`ModelInfo::reasoning`]): a call that was cut is

@@ -22,6 +22,12 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     stream: bool,
     stream_options: StreamOptions,
@@ -104,6 +110,9 @@ impl<'a> Body<'a> {
             max_tokens: (!at_openai).then_some(request.max_tokens),
             max_completion_tokens: at_openai.then_some(request.max_tokens),
             temperature: request.temperature,
+            top_p: request.top_p,
+            stop: &request.stop,
+            seed: request.seed,
             response_format: request
                 .response_schema
                 .as_ref()

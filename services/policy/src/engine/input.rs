@@ -131,6 +131,9 @@ pub struct Run {
     /// The run that started it as a sub-agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// Tools that its caller brought, and executes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<String>,
 }
 
 /// The tool call.

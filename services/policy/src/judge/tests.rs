@@ -80,6 +80,7 @@ impl Judged {
     /// Just started, by a user with this role.
     fn started(role: &str) -> Self {
         let new = NewRun {
+            given: None,
             run_id: id(),
             input: "hello".into(),
             command: StartRun {

@@ -143,6 +143,7 @@ impl Stand {
             ..Budget::default()
         };
         let new = NewRun {
+            given: None,
             run_id,
             command: StartRun {
                 input: "hello".to_owned(),

@@ -150,6 +150,7 @@ pub(super) fn command(args: RunArgs) -> Result<StartRun, CliError> {
         budget: args.budget.budget(),
         parent_run_id: args.parent,
         metadata: BTreeMap::from_iter(args.metadata),
+        ..StartRun::default()
     })
 }
 

@@ -1,0 +1,219 @@
+//! Follows one run from the moment it is made, as events and fragments. What puts history and the
+//! live stream together is [`Merge`], as for event streams; here nothing is encoded for a reader.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use nexus_events::aggregate::Event;
+use nexus_events::run::{LlmCompleted, RunEvent};
+use nexus_events::{RunId, Tenant};
+use serde::Deserialize;
+
+use super::chunks::Live;
+use crate::app::App;
+use crate::http::ApiError;
+use crate::http::problem::internal;
+use crate::stream::history::{self, subject_of};
+use crate::stream::merge::{Input, Merge, Output};
+use crate::stream::record;
+use crate::stream::subscribed::{Subscribed, next_delta};
+
+/// What is heard of a run.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A commit, as far as an answer is made of it; texts are inline.
+    Events(Vec<RunEvent>),
+    /// A fragment of an answer.
+    Live(Live),
+    /// The run has ended, and all of it was given.
+    End,
+    /// The gateway stops.
+    Stopping,
+}
+
+/// Follows a run.
+pub(crate) struct Follow {
+    app: App,
+    tenant: Tenant,
+    subject: String,
+    subscribed: Subscribed,
+    merge: Merge<Bytes, Bytes>,
+    outputs: VecDeque<Output<Bytes, Bytes>>,
+    /// Where history is to be read next.
+    next: Option<u64>,
+}
+
+impl Follow {
+    /// Begins to listen. What is published or read on this connection afterwards comes after it.
+    pub(crate) async fn open(
+        app: &App,
+        tenant: &Tenant,
+        run: RunId,
+        live: bool,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            app: app.clone(),
+            tenant: tenant.clone(),
+            subject: subject_of(tenant, run),
+            subscribed: Subscribed::to(app, tenant, run, live).await?,
+            merge: Merge::after(0, false),
+            outputs: VecDeque::new(),
+            next: None,
+        })
+    }
+
+    /// The run is made. `from`: where its history is to be read, for it may have begun before.
+    pub(crate) fn begin(&mut self, from: Option<u64>) {
+        match from {
+            Some(from) => self.next = Some(from),
+            None => self.feed(Input::HistoryEnd),
+        }
+    }
+
+    /// What comes next. Whoever gives up waiting loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Heard, ApiError> {
+        loop {
+            if let Some(heard) = self.ready().await? {
+                return Ok(heard);
+            }
+            if let Some(from) = self.next {
+                self.read(from).await?;
+                continue;
+            }
+            let input = tokio::select! {
+                biased;
+                () = self.app.stopping().cancelled() => return Ok(Heard::Stopping),
+                // Fragments before commits: what both have waiting was said before it was recorded.
+                live = next_delta(&mut self.subscribed.live) => match live {
+                    Some(message) => delta(message.payload),
+                    None => return Ok(Heard::Stopping),
+                },
+                commit = self.subscribed.log.next() => match commit {
+                    Some(message) => committed(message)?,
+                    None => return Ok(Heard::Stopping),
+                },
+                changed = self.subscribed.connects.changed() => match changed {
+                    Ok(()) => Some(Input::Interrupted),
+                    Err(_) => return Ok(Heard::Stopping),
+                },
+            };
+            if let Some(input) = input {
+                self.feed(input);
+            }
+        }
+    }
+
+    /// Looks at the log again, in case something was missed without a sign.
+    pub(crate) fn look_again(&mut self) {
+        self.feed(Input::Interrupted);
+    }
+
+    fn feed(&mut self, input: Input<Bytes, Bytes>) {
+        let mut outputs = vec![];
+        self.merge.on(input, &mut outputs);
+        self.outputs.extend(outputs);
+    }
+
+    async fn read(&mut self, from: u64) -> Result<(), ApiError> {
+        let reading = history::page(self.app.bus(), &self.subject, from);
+        let page = self.app.in_time(reading).await?;
+        self.next = page.next;
+        for stored in page.commits {
+            let item = record::item(stored.seq, stored.body).map_err(|error| internal(&error))?;
+            self.feed(Input::History(item));
+        }
+        if self.next.is_none() {
+            self.feed(Input::HistoryEnd);
+        }
+        Ok(())
+    }
+
+    /// The next of what the machine gave out, if it is something to be told.
+    async fn ready(&mut self) -> Result<Option<Heard>, ApiError> {
+        loop {
+            let heard = match self.outputs.front() {
+                None => return Ok(None),
+                Some(Output::Read { from }) => {
+                    self.next = Some(*from);
+                    None
+                }
+                Some(Output::End) => Some(Heard::End),
+                Some(Output::Delta(body)) => serde_json::from_slice(body).ok().map(Heard::Live),
+                Some(Output::Commit(item)) => {
+                    let events = self.events(item.seq, item.body.clone()).await?;
+                    Some(Heard::Events(events))
+                }
+            };
+            self.outputs.pop_front();
+            if heard.is_some() {
+                return Ok(heard);
+            }
+        }
+    }
+
+    async fn events(&self, seq: u64, body: Bytes) -> Result<Vec<RunEvent>, ApiError> {
+        let mut events = vec![];
+        for record in record::events(seq, &body).map_err(|error| internal(&error))? {
+            if !matters(&record.type_name) {
+                continue;
+            }
+            let event = RunEvent::decode(&record.type_name, &record.data);
+            let mut event = event.map_err(|error| internal(&error))?;
+            if let RunEvent::LlmCompleted(LlmCompleted { text, .. }) = &mut event {
+                let objects = self.app.objects();
+                let whole = objects.resolve(&self.tenant, text).await;
+                *text = whole.map_err(|error| internal(&error))?.into();
+            }
+            events.push(event);
+        }
+        Ok(events)
+    }
+}
+
+/// Whether an answer is made of events of this type.
+fn matters(type_name: &str) -> bool {
+    matches!(
+        type_name,
+        "nexus.run.llm-completed.v1"
+            | "nexus.run.llm-failed.v1"
+            | "nexus.run.llm-aborted.v1"
+            | "nexus.run.completed.v1"
+            | "nexus.run.failed.v1"
+            | "nexus.run.cancelled.v1"
+    )
+}
+
+fn delta(body: Bytes) -> Option<Input<Bytes, Bytes>> {
+    #[derive(Deserialize)]
+    struct OfTurn {
+        turn: u32,
+    }
+    // Whoever may publish for the tenant may publish nonsense here.
+    let OfTurn { turn } = serde_json::from_slice(&body).ok()?;
+    let bytes = body.len();
+    Some(Input::Delta { turn, bytes, body })
+}
+
+fn committed(message: async_nats::Message) -> Result<Option<Input<Bytes, Bytes>>, ApiError> {
+    let number =
+        |name: &str| -> Option<u64> { message.headers.as_ref()?.get(name)?.as_str().parse().ok() };
+    // Without a place it was not the stream that published it.
+    let (Some(seq), Some(previous)) = (number("Nats-Sequence"), number("Nats-Last-Sequence"))
+    else {
+        return Ok(None);
+    };
+    let item = record::item(seq, message.payload).map_err(|error| internal(&error))?;
+    Ok(Some(Input::Live { item, previous }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matters_exists() {
+        let known = RunEvent::type_names().iter();
+        assert_eq!(known.filter(|name| matters(name)).count(), 6);
+    }
+}

@@ -1,0 +1,283 @@
+//! A chat completion as server-sent events. The head of the response waits for the first chunk, so
+//! that a run which is refused before the model says anything is refused by its status.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::Stream;
+use nexus_events::Problem;
+use nexus_events::run::RunEvent;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::abandon::Abandon;
+use super::answer::{Chunk, ChunkChoice, ChunkDelta, Head, finish};
+use super::chunks::Chunks;
+use super::collect::{Collected, End};
+use super::errors::{OpenAiError, of_end, refuse};
+use super::follow::{Follow, Heard};
+use super::sent::Diverged;
+use crate::http::ApiError;
+use crate::stream::sse::HEARTBEAT;
+
+/// Frames on their way to the connection.
+const CHANNEL: usize = 16;
+/// Signs of life after which the log is looked at even though nothing seems to be missing.
+const LOOK_AGAIN_EVERY: u32 = 20;
+
+/// An answer that is being given.
+pub(crate) struct Answering {
+    pub(crate) head: Head,
+    pub(crate) follow: Follow,
+    pub(crate) chunks: Chunks,
+    pub(crate) collected: Collected,
+    pub(crate) includes_usage: bool,
+    pub(crate) abandon: Abandon,
+    pub(crate) deadline: Instant,
+    pub(crate) heartbeat: Duration,
+    pub(crate) stall: Duration,
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+/// What came of listening for a while.
+enum Step {
+    Deltas(Vec<ChunkDelta>),
+    Ended,
+    Failed(Problem),
+    /// The gateway stops: the request is to be sent again, to another.
+    Stopping,
+    Silence,
+}
+
+impl Answering {
+    /// The whole answer.
+    pub(crate) async fn whole(mut self) -> Result<(Head, Collected), Box<Response>> {
+        loop {
+            match self.step(true).await {
+                Step::Deltas(_) | Step::Silence => {}
+                Step::Ended => {
+                    self.abandon.disarm();
+                    return match self.collected.end.take() {
+                        Some(End::Completed) => Ok((self.head, self.collected)),
+                        end => Err(Box::new(refuse(of_end(&end.unwrap_or(End::Completed))))),
+                    };
+                }
+                Step::Failed(problem) => return Err(Box::new(refuse(problem))),
+                Step::Stopping => return Err(Box::new(stopping().into_response())),
+            }
+        }
+    }
+
+    /// The answer as a stream.
+    pub(crate) async fn streamed(mut self) -> Response {
+        let mut first = vec![];
+        let mut ended = false;
+        while first.is_empty() && !ended {
+            match self.step(false).await {
+                Step::Deltas(deltas) => first = deltas,
+                Step::Silence => {}
+                Step::Ended => match &self.collected.end {
+                    Some(End::Completed) => ended = true,
+                    end => {
+                        self.abandon.disarm();
+                        return refuse(of_end(end.as_ref().unwrap_or(&End::Completed)));
+                    }
+                },
+                Step::Failed(problem) => return refuse(problem),
+                Step::Stopping => return stopping().into_response(),
+            }
+        }
+        let (out, frames) = mpsc::channel(CHANNEL);
+        tokio::spawn(self.pump(out, first, ended));
+        let headers = [
+            (CONTENT_TYPE.as_str(), "text/event-stream"),
+            (CACHE_CONTROL.as_str(), "no-store"),
+            ("X-Accel-Buffering", "no"),
+        ];
+        (headers, Body::from_stream(frames_of(frames))).into_response()
+    }
+
+    /// Sends what comes until the run has ended, or its reader is gone: then the run is abandoned.
+    async fn pump(mut self, out: mpsc::Sender<Bytes>, mut deltas: Vec<ChunkDelta>, ended: bool) {
+        let mut step = match ended {
+            true => Step::Ended,
+            false => Step::Silence,
+        };
+        let mut silences = 0_u32;
+        loop {
+            for delta in std::mem::take(&mut deltas) {
+                if !self.send(&out, self.chunk(delta, None)).await {
+                    return;
+                }
+            }
+            match step {
+                Step::Ended => break,
+                Step::Failed(problem) => {
+                    // Dropping what is left cancels the run, unless it has ended.
+                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    return;
+                }
+                Step::Stopping => {
+                    let problem = stopping().into_problem();
+                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    return;
+                }
+                Step::Deltas(_) | Step::Silence => {}
+            }
+            step = tokio::select! {
+                () = out.closed() => return,
+                step = self.step(false) => step,
+            };
+            match &mut step {
+                Step::Deltas(new) => deltas = std::mem::take(new),
+                Step::Silence => {
+                    silences = silences.wrapping_add(1);
+                    if silences.is_multiple_of(LOOK_AGAIN_EVERY) {
+                        self.follow.look_again();
+                    }
+                    if !self
+                        .send(&out, Bytes::from_static(HEARTBEAT.as_bytes()))
+                        .await
+                    {
+                        return;
+                    }
+                }
+                Step::Ended | Step::Failed(_) | Step::Stopping => {}
+            }
+        }
+        self.abandon.disarm();
+        self.last_words(&out).await;
+    }
+
+    async fn last_words(&mut self, out: &mpsc::Sender<Bytes>) {
+        if let Some(end) = self
+            .collected
+            .end
+            .take()
+            .filter(|end| *end != End::Completed)
+        {
+            self.send(out, frame(&OpenAiError::of(&of_end(&end)))).await;
+            return;
+        }
+        let delta = ChunkDelta {
+            role: (!self.chunks.began()).then_some("assistant"),
+            ..ChunkDelta::default()
+        };
+        let last = self.chunk(delta, Some(finish(&self.collected)));
+        let mut frames = vec![last];
+        if self.includes_usage {
+            frames.push(frame(&Chunk {
+                usage: Some(Some(self.collected.usage.into())),
+                ..self.empty(&self.head.id())
+            }));
+        }
+        frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
+        for frame in frames {
+            if !self.send(out, frame).await {
+                return;
+            }
+        }
+    }
+
+    /// Listens until something is to be told, or for as long as one sign of life is from the next.
+    async fn step(&mut self, patient: bool) -> Step {
+        let beat = Instant::now() + self.heartbeat;
+        let until = if patient {
+            self.deadline
+        } else {
+            beat.min(self.deadline)
+        };
+        let heard = match timeout_at(until, self.follow.next()).await {
+            Err(_) if Instant::now() >= self.deadline => return Step::Failed(too_late()),
+            Err(_) => return Step::Silence,
+            Ok(Err(error)) => return Step::Failed(error.into_problem()),
+            Ok(Ok(heard)) => heard,
+        };
+        let deltas = match heard {
+            Heard::End => return Step::Ended,
+            Heard::Stopping => return Step::Stopping,
+            Heard::Live(live) => self.chunks.live(live),
+            Heard::Events(events) => self.events(events, patient),
+        };
+        match deltas {
+            Ok(deltas) => Step::Deltas(deltas),
+            Err(Diverged) => Step::Failed(diverged()),
+        }
+    }
+
+    fn events(&mut self, events: Vec<RunEvent>, whole: bool) -> Result<Vec<ChunkDelta>, Diverged> {
+        let mut deltas = vec![];
+        for event in events {
+            self.collected.take(&event);
+            if let RunEvent::LlmCompleted(done) = &event
+                && !whole
+            {
+                deltas.extend(self.chunks.recorded(done)?);
+            }
+        }
+        Ok(deltas)
+    }
+
+    /// False when the reader is gone, or takes nothing.
+    async fn send(&self, out: &mpsc::Sender<Bytes>, frame: Bytes) -> bool {
+        matches!(timeout(self.stall, out.send(frame)).await, Ok(Ok(())))
+    }
+
+    fn chunk(&self, delta: ChunkDelta, finish_reason: Option<&'static str>) -> Bytes {
+        let choice = ChunkChoice {
+            index: 0,
+            delta,
+            logprobs: None,
+            finish_reason,
+        };
+        frame(&Chunk {
+            choices: vec![choice],
+            ..self.empty(&self.head.id())
+        })
+    }
+
+    fn empty<'a>(&'a self, id: &'a str) -> Chunk<'a> {
+        Chunk {
+            id,
+            object: "chat.completion.chunk",
+            created: self.head.created,
+            model: &self.head.model,
+            choices: vec![],
+            usage: self.includes_usage.then_some(None),
+        }
+    }
+}
+
+fn frame<T: Serialize>(value: &T) -> Bytes {
+    // Strings and numbers: it always encodes, and JSON in one line has no line break.
+    let json = serde_json::to_string(value).unwrap_or_default();
+    format!("data: {json}\n\n").into()
+}
+
+fn frames_of(frames: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    futures_util::stream::unfold(frames, |mut frames| async move {
+        let frame = frames.recv().await?;
+        Some((Ok(frame), frames))
+    })
+}
+
+fn too_late() -> Problem {
+    let detail = "the run did not end in the time that this gateway waits for one, and is cancelled; \
+                  POST /v1/runs starts runs that may take longer";
+    Problem::new(504, "timeout", detail)
+}
+
+fn stopping() -> ApiError {
+    ApiError::unavailable("stopping", "the gateway stops; ask again")
+}
+
+fn diverged() -> Problem {
+    let detail = "the model was called again and gives another answer than the one that was begun; \
+                  ask again";
+    Problem::new(503, "answer_restarted", detail)
+}
