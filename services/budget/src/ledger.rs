@@ -115,9 +115,7 @@ impl BudgetRole {
             .zip(verdicts)
             .map(|(wish, verdict)| given(state, wish, verdict, seq))
             .collect();
-        let expires = |wish: &Result<Wish, Failure>| {
-            matches!(wish, Ok(Wish::Order(Command::ExpireReservations(_), _)))
-        };
+        let expires = |wish: &Result<Wish, Failure>| matches!(wish, Ok(Wish::Order(order, _)) if matches!(**order, Command::ExpireReservations(_)));
         let answers = state.answers_after(self.told.get(tenant));
         Ok(Decided {
             seq,
@@ -201,10 +199,14 @@ fn given(ledger: &Ledger, wish: &Result<Wish, Failure>, verdict: Verdict, seq: u
                 None => json!({ "reservation_id": hold.reservation_id, "seq": seq }),
             });
         }
-        Ok(Wish::Order(Command::ReleaseBudget(ReleaseBudget { reservation_id, .. }), _)) => {
-            answer = Some(json!({ "reservation_id": reservation_id, "seq": seq }));
+        Ok(Wish::Order(order, _)) => {
+            answer = Some(match &**order {
+                Command::ReleaseBudget(ReleaseBudget { reservation_id, .. }) => {
+                    json!({ "reservation_id": reservation_id, "seq": seq })
+                }
+                _ => json!({ "seq": seq }),
+            });
         }
-        Ok(Wish::Order(..)) => answer = Some(json!({ "seq": seq })),
         Err(_) => {}
     }
     Given {

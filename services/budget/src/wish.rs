@@ -20,7 +20,7 @@ pub(crate) enum Wish {
     /// Hold this for somebody outside.
     Hold(HoldBudget),
     /// Whatever needs nothing but the ledger.
-    Order(Command, Actor),
+    Order(Box<Command>, Actor),
 }
 
 /// What the ledger said to one of them.
@@ -45,9 +45,10 @@ impl Wish {
             | Command::GrantBudget(_)
             | Command::RefuseBudget(_)
             | Command::ReleaseBudget(_)
-            | Command::ExpireReservations(_)) => {
-                Ok(Self::Order(order, delivery.envelope.actor.clone()))
-            }
+            | Command::ExpireReservations(_)) => Ok(Self::Order(
+                Box::new(order),
+                delivery.envelope.actor.clone(),
+            )),
             other => Err(Failure::dead(format!(
                 "{} is not a command of the budget role",
                 other.type_name()

@@ -43,7 +43,7 @@ impl World {
                 roles: vec!["user".into()],
                 groups: vec![],
                 hash: "0".repeat(64),
-                expires_at: (nth % 2 == 0).then(|| self.now.plus_millis(60_000)),
+                expires_at: nth.is_multiple_of(2).then(|| self.now.plus_millis(60_000)),
             }
             .into(),
             1 => KeyRotated {
