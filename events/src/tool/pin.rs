@@ -57,10 +57,11 @@ impl ToolPin {
 
     /// Whether executing it twice with these arguments does what executing it once does.
     pub fn twice_is_once(&self, name: &str, arguments: &serde_json::Value) -> bool {
-        match builtin::get(name).filter(|_| self.builtin) {
-            Some(tool) => tool.is_idempotent_with(arguments),
-            None => self.idempotent,
-        }
+        // Some built-in tools only ask, with some arguments.
+        let asks = |tool: &builtin::BuiltinTool| {
+            self.builtin && !tool.idempotent && tool.is_idempotent_with(arguments)
+        };
+        self.idempotent || builtin::get(name).is_some_and(asks)
     }
 
     /// The pin of a tool that ships with the platform, as it is now.

@@ -10,13 +10,13 @@ fn the_streams_are_what_the_golden_file_says() {
     let streams = topology::streams(&TopologyConfig::default());
     let written = serde_json::to_string_pretty(&streams).unwrap() + "\n";
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bus/topology.json");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("NEXUS_UPDATE_GOLDEN").is_some() {
         std::fs::write(golden, &written).unwrap();
     }
     assert_eq!(
         written,
         std::fs::read_to_string(golden).unwrap(),
-        "UPDATE_GOLDEN=1 writes it anew"
+        "NEXUS_UPDATE_GOLDEN=1 writes it anew"
     );
 }
 

@@ -133,7 +133,8 @@ mod tests {
             };
             let nothing = Value::Object(serde_json::Map::new());
             let answer = builtins.call(tool.name, &context, &nothing).await;
-            assert!(answer.is_some(), "{}", tool.name);
+            let by_sandbox = tool.name == nexus_events::tool::CODE_EXECUTION;
+            assert!(answer.is_some() != by_sandbox, "{}", tool.name);
         }
     }
 }
