@@ -14,7 +14,7 @@ use nexus_modelserver::{Options, Reply, Rule, Script, ScriptedCall};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use support::{Platform, until};
+use support::{Platform, list, until};
 
 /// A model that calls what it is told to: the prompt is the calls, as JSON.
 fn obedient(calls: Vec<(&str, Value)>) -> Options {
@@ -199,4 +199,60 @@ async fn who_may_be_reached_is_what_the_installation_says_and_policy_leaves() {
         made.iter().all(|call| call["error_code"] == "denied")
     })
     .await;
+}
+
+/// A server that takes a request and never answers: whether it did what it was asked is not known, so
+/// that what may not happen twice is in doubt, and what only asks has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_an_answer_is_in_doubt_where_it_may_have_changed_something() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&asked);
+    let silence = move |method: axum::http::Method| {
+        log.lock().unwrap().push(method.to_string());
+        std::future::pending::<&'static str>()
+    };
+    let router = Router::new().fallback(any(silence));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let url = format!("http://127.0.0.1:{port}/");
+    let send = |method: &str| ("http_request", json!({ "url": url, "method": method }));
+    let mut platform = Platform::start(obedient(vec![send("GET"), send("POST")])).await;
+    let config = format!(
+        "[tools]\npermissions = \"permissions.json\"\n[gateway]\nlisten = \"127.0.0.1:{}\"\n",
+        platform.port
+    );
+    let permissions = json!({ "tools": { "http": { "permissions": { "network": {
+        "allowed_hosts": [format!("127.0.0.1:{port}")], "timeout": "1s",
+    } } } } });
+    let dir = platform.stack.dir().to_owned();
+    std::fs::write(dir.join("permissions.json"), permissions.to_string()).unwrap();
+    std::fs::write(dir.join("nexus.toml"), config).unwrap();
+    platform.kill_and_restart("tools");
+
+    let body = json!({ "input": "go", "tools": ["http_request"] });
+    let (_, run) = platform.post("/v1/runs", &body).await;
+    let run_id = run["run_id"].as_str().unwrap().to_owned();
+    until(
+        "the request that may have changed something is in doubt",
+        || async {
+            let (_, doubts) = platform.get("/v1/tool-calls?status=in_doubt").await;
+            list(&doubts).len() == 1
+        },
+    )
+    .await;
+    let (_, doubts) = platform.get("/v1/tool-calls?status=in_doubt").await;
+    let call = list(&doubts)[0]["call_id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/runs/{run_id}/tool-calls/{call}/resolve");
+    let word = json!({ "as": "failed", "reason": "I looked" });
+    let (status, done) = platform.post(&path, &word).await;
+    assert_eq!(status, 200, "{done}");
+    let run = platform.ended(&run_id).await;
+    assert_eq!(run["status"], "completed", "{run}");
+    assert_eq!(run["tool_calls"][0]["error_code"], "timeout", "{run}");
+    assert_eq!(run["tool_calls"][1]["status"], "failed", "{run}");
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort_unstable();
+    assert_eq!(asked, ["GET", "POST"], "each once");
 }

@@ -84,7 +84,10 @@ impl ToolsRole {
                 // It has waited before.
                 false => None,
             };
-            if let Err(error) = self.takes(&definition, &found.arguments) {
+            // A call that was begun may have taken effect, whatever its arguments are.
+            if found.ready
+                && let Err(error) = self.takes(&definition, &found.arguments)
+            {
                 let outcome = failed(&command, error.code.to_owned(), error.message, 0);
                 return self.record(delivery, &command, outcome).await;
             }

@@ -19,6 +19,7 @@ use nexus_bus::{Bus, Store};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_events::Command;
 use nexus_events::catalog::Catalog;
+use nexus_events::tool::registry;
 
 use executor::Executors;
 use gate::Gates;
@@ -100,8 +101,10 @@ impl Handler for ToolsRole {
             Command::ExecuteTool(execute) => self.execute(&delivery, execute).await,
             Command::RegisterTool(register) => self.register(&delivery, register).await,
             Command::ImportTools(import) => self.import(&delivery, import).await,
-            Command::DeprecateTool(retire) => self.deprecate(&delivery, retire.0).await,
-            Command::RemoveTool(retire) => self.remove(&delivery, retire.0).await,
+            Command::DeprecateTool(retire) => {
+                self.retire(&delivery, retire.0, registry::deprecate).await
+            }
+            Command::RemoveTool(retire) => self.retire(&delivery, retire.0, registry::remove).await,
             other => Err(Failure::Dead {
                 reason: format!("{} is not a command of the tool role", other.type_name()),
             }),

@@ -31,10 +31,12 @@ impl ToolsRole {
         Ok(())
     }
 
-    pub(crate) async fn deprecate(
+    /// Deprecates or removes a version, as `decide` does.
+    pub(crate) async fn retire(
         &self,
         delivery: &Delivery,
         command: RetireTool,
+        decide: fn(&Tools, &str, &str, Option<String>) -> Result<Vec<ToolsEvent>, DomainError>,
     ) -> Result<(), Failure> {
         let RetireTool {
             name,
@@ -43,26 +45,7 @@ impl ToolsRole {
         } = command;
         let done = self
             .decide(delivery, |tools| {
-                registry::deprecate(tools, &name, &version, reason.clone())
-            })
-            .await?;
-        self.answer(delivery, &name, &version, &done).await;
-        Ok(())
-    }
-
-    pub(crate) async fn remove(
-        &self,
-        delivery: &Delivery,
-        command: RetireTool,
-    ) -> Result<(), Failure> {
-        let RetireTool {
-            name,
-            version,
-            reason,
-        } = command;
-        let done = self
-            .decide(delivery, |tools| {
-                registry::remove(tools, &name, &version, reason.clone())
+                decide(tools, &name, &version, reason.clone())
             })
             .await?;
         self.answer(delivery, &name, &version, &done).await;

@@ -4,7 +4,7 @@
 //! not among them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::JwkSet;
@@ -13,7 +13,6 @@ use nexus_events::{Actor, Tenant};
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::Caller;
@@ -98,6 +97,8 @@ struct Issuer {
     tenant: Option<Tenant>,
     client: Client,
     keys: Mutex<Fetched>,
+    /// Held by whoever fetches.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +132,7 @@ impl Tokens {
                     .map_err(|error| error.to_string())?,
                 config: config.clone(),
                 keys: Mutex::default(),
+                fetching: tokio::sync::Mutex::default(),
             };
             issuers.insert(config.issuer.clone(), issuer);
         }
@@ -204,35 +206,37 @@ impl Issuer {
         })
     }
 
-    /// The keys that may have signed a token that names this one.
+    /// The keys that may have signed a token that names this one. Nobody whose key is there waits for
+    /// a fetch that somebody else's token asked for.
     async fn keys_for(&self, kid: Option<&str>) -> Result<Vec<DecodingKey>, ApiError> {
-        let mut fetched = self.keys.lock().await;
-        let fits = |keys: &[(Option<String>, DecodingKey)]| -> Vec<DecodingKey> {
-            let fit =
-                |(id, _): &&(Option<String>, DecodingKey)| kid.is_none() || id.as_deref() == kid;
-            keys.iter()
-                .filter(fit)
-                .map(|(_, key)| key.clone())
-                .collect()
-        };
-        let found = fits(&fetched.keys);
-        let is_old = fetched.at.is_none_or(|at| at.elapsed() > KEYS_AT_MOST_OLD);
-        let may_try = (fetched.tried).is_none_or(|at| at.elapsed() > FETCH_AT_MOST_EVERY);
-        if (!found.is_empty() && !is_old) || !may_try {
+        let (found, wanted) = self.look(kid);
+        if !wanted {
             return Ok(found);
         }
-        fetched.tried = Some(Instant::now());
+        let _fetching = match found.is_empty() {
+            true => self.fetching.lock().await,
+            false => match self.fetching.try_lock() {
+                Ok(fetching) => fetching,
+                Err(_) => return Ok(found),
+            },
+        };
+        // Somebody may have fetched them meanwhile.
+        let (found, wanted) = self.look(kid);
+        if !wanted {
+            return Ok(found);
+        }
+        self.fetched().tried = Some(Instant::now());
         match self.fetch().await {
             Ok(keys) => {
+                let mut fetched = self.fetched();
                 fetched.keys = Arc::new(keys);
                 fetched.at = Some(Instant::now());
-                Ok(fits(&fetched.keys))
+                drop(fetched);
+                Ok(self.look(kid).0)
             }
             Err(error) => {
-                warn!(
-                    issuer = self.config.issuer,
-                    error, "the keys of an issuer cannot be had"
-                );
+                let issuer = &self.config.issuer;
+                warn!(issuer, error, "the keys of an issuer cannot be had");
                 match found.is_empty() {
                     // The ones that were good until now are better than none.
                     false => Ok(found),
@@ -243,6 +247,22 @@ impl Issuer {
                 }
             }
         }
+    }
+
+    /// The keys that are there, and whether they are to be fetched.
+    fn look(&self, kid: Option<&str>) -> (Vec<DecodingKey>, bool) {
+        let fetched = self.fetched();
+        let fits = |id: &Option<String>| kid.is_none() || id.as_deref() == kid;
+        let keys = fetched.keys.iter().filter(|(id, _)| fits(id));
+        let found: Vec<_> = keys.map(|(_, key)| key.clone()).collect();
+        let is_old = (fetched.at).is_none_or(|at| at.elapsed() > KEYS_AT_MOST_OLD);
+        let may_try = (fetched.tried).is_none_or(|at| at.elapsed() > FETCH_AT_MOST_EVERY);
+        let wanted = (found.is_empty() || is_old) && may_try;
+        (found, wanted)
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, Fetched> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self) -> Result<Vec<(Option<String>, DecodingKey)>, String> {

@@ -246,15 +246,11 @@ pub(crate) async fn deprecate(
     State(app): State<App>,
     caller: Caller,
     trace: Trace,
-    Path((name, version)): Path<(String, String)>,
+    Path(version): Path<Version>,
     MaybeJson(reason): MaybeJson<Reason>,
 ) -> Answer {
-    let command = DeprecateTool(RetireTool {
-        name: name.clone(),
-        version: version.clone(),
-        reason: reason.checked()?,
-    });
-    order(&app, &caller, trace, command, name, version).await
+    let make = |retire| DeprecateTool(retire).into();
+    retire(&app, &caller, trace, version, reason, make).await
 }
 
 /// Gives a version to no further run.
@@ -262,15 +258,30 @@ pub(crate) async fn remove(
     State(app): State<App>,
     caller: Caller,
     trace: Trace,
-    Path((name, version)): Path<(String, String)>,
+    Path(version): Path<Version>,
     MaybeJson(reason): MaybeJson<Reason>,
 ) -> Answer {
-    let command = RemoveTool(RetireTool {
+    let make = |retire| RemoveTool(retire).into();
+    retire(&app, &caller, trace, version, reason, make).await
+}
+
+/// Name and version of a tool.
+type Version = (String, String);
+
+async fn retire(
+    app: &App,
+    caller: &Caller,
+    trace: Trace,
+    (name, version): Version,
+    reason: Reason,
+    make: fn(RetireTool) -> Command,
+) -> Answer {
+    let command = make(RetireTool {
         name: name.clone(),
         version: version.clone(),
         reason: reason.checked()?,
     });
-    order(&app, &caller, trace, command, name, version).await
+    order(app, caller, trace, command, name, version).await
 }
 
 /// Calls that wait for a word on what became of them.

@@ -138,3 +138,28 @@ fn an_index_is_used_where_it_helps() {
         "all could be true"
     );
 }
+
+/// `input` that is not the input: no index may be made of it.
+#[test]
+fn what_only_looks_like_the_input_is_not_looked_up() {
+    let bodies: String = (0..20)
+        .map(|n| format!("allow if input.user.id == \"u{n}\"\n"))
+        .collect();
+    let text = format!(
+        "package nexus.agent.policy\nimport rego.v1\nimport data.other as input\n\
+         default allow := false\n{bodies}"
+    );
+    let sources = [module("p.rego", &text)];
+    let data = json!({ "other": { "user": { "id": "u3" } } });
+    let with = patient(Bundle::compile(&sources, data.clone()).unwrap());
+    let without = patient(Bundle::compile_plain(&sources, data).unwrap());
+    for user in ["u3", "u4", "nobody"] {
+        let input = json!({ "user": { "id": user } });
+        let (one, other) = (with.evaluate_json(&input), without.evaluate_json(&input));
+        assert_eq!(
+            (one.effect, one.rules),
+            (other.effect, other.rules),
+            "{user}"
+        );
+    }
+}
