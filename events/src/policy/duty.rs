@@ -75,17 +75,46 @@ pub struct Obligations {
     /// What the tool may touch at most, within what its own document says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// What becomes of secrets in a tool's result, where this is stricter than what the installation
+    /// does by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretsDuty>,
+    /// What becomes of a tool call that is left in doubt; without it, people are waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_doubt: Option<OnDoubt>,
+}
+
+/// What becomes of secrets in a tool's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretsDuty {
+    /// They are left out.
+    Redact,
+    /// The result is refused.
+    Refuse,
+}
+
+/// What policy says of a call that may have taken effect. It cannot say what the result was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDoubt {
+    /// It counts as failed: the model is told so.
+    Failed,
+    /// It is tried again with the same idempotency key, as often as an idempotent call would be.
+    Retry,
 }
 
 impl Obligations {
     /// Every key that a policy may use.
-    pub const KEYS: [&str; 6] = [
+    pub const KEYS: [&str; 8] = [
         "max_tokens",
         "max_cost_usd_micros",
         "timeout_ms",
         "model",
         "redact",
         "permissions",
+        "secrets",
+        "on_doubt",
     ];
 
     /// Whether there is nothing to keep to.

@@ -9,7 +9,7 @@ mod shadow;
 
 pub use answer::{DryDecision, Explained, Explanation};
 pub use backtest::{BacktestReport, Change, MOST_CHANGES, Outcome};
-pub use duty::{ApprovalRequirement, Obligations};
+pub use duty::{ApprovalRequirement, Obligations, OnDoubt, SecretsDuty};
 pub use lifecycle::{activate, publish, roll_back, set_shadow};
 pub use redact::redact;
 pub use shadow::{Difference, ShadowDecided};

@@ -4,18 +4,21 @@
 
 use super::tool_call::executable;
 use super::{
-    Resolution, Run, RunEvent, ToolInDoubt, ToolOutcome, ToolPhase, ToolResolved, wrong_state,
+    MOST_ATTEMPTS, Resolution, Run, RunEvent, ToolInDoubt, ToolOutcome, ToolPhase, ToolResolved,
+    ToolStep, wrong_state,
 };
 use crate::body::Body;
 use crate::command::ResolveTool;
 use crate::envelope::Actor;
 use crate::error::DomainError;
+use crate::policy::OnDoubt;
 use crate::time::Timestamp;
 
 /// Characters of a reason.
 const MOST_REASON_CHARS: usize = 1_000;
 
-/// Leaves a started call in doubt. No event: it has an outcome, or was not started.
+/// Leaves a started call in doubt; where policy said beforehand what becomes of such a call, that is
+/// what becomes of it. No event: it has an outcome, or was not started.
 pub fn leave_in_doubt(
     run: &Run,
     turn: u32,
@@ -40,7 +43,38 @@ pub fn leave_in_doubt(
         message: message.to_owned(),
         duration_ms,
     };
-    vec![doubt.into()]
+    let word = by_policy(step, turn, attempts);
+    std::iter::once(doubt.into())
+        .chain(word.map(RunEvent::from))
+        .collect()
+}
+
+/// Who says what became of a call where policy said it beforehand.
+pub const POLICY: &str = "policy";
+
+/// What policy obliged to when it allowed the call. It is tried again only so often; then people are
+/// asked after all.
+fn by_policy(step: &ToolStep, turn: u32, attempts: u32) -> Option<ToolResolved> {
+    let (resolution, reason) = match step.duties.on_doubt? {
+        OnDoubt::Failed => (
+            Resolution::Failed,
+            "it was broken off, and whether it took effect is not known",
+        ),
+        OnDoubt::Retry if attempts < MOST_ATTEMPTS => (
+            Resolution::Retry,
+            "policy said so when it allowed the call: on_doubt",
+        ),
+        OnDoubt::Retry => return None,
+    };
+    Some(ToolResolved {
+        turn,
+        call_id: step.call.id.clone(),
+        resolution,
+        output: None,
+        tokens: None,
+        by: POLICY.to_owned(),
+        reason: Some(reason.to_owned()),
+    })
 }
 
 /// Who says what became of a call where its own worker was not dead after all.

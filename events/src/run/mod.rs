@@ -21,7 +21,7 @@ pub use approval::{
     asked_too_often, decide_approval, escalate_approval, expire_approval, subject_of,
 };
 pub use control::{cancel, pause, resume, signal};
-pub use doubt::{WORKER, alive_after_all, leave_in_doubt, resolve_tool};
+pub use doubt::{POLICY, WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
 pub use given::{context_text, specs_text};
 pub use invalid::MOST_CORRECTIONS;

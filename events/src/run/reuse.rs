@@ -10,9 +10,10 @@ use crate::run::EarlierCall;
 const MOST: usize = 256;
 
 /// What makes two calls of a run identical: the tool, whose version the run keeps, the arguments, and
-/// what policy leaves out of the result.
+/// what policy leaves out of the result or says of secrets in it.
 pub fn call_digest(step: &ToolStep) -> String {
-    let call = (&step.call.name, &step.call.arguments, &step.duties.redact);
+    let (call, duties) = (&step.call, &step.duties);
+    let call = (&call.name, &call.arguments, &duties.redact, duties.secrets);
     let text = serde_json::to_string(&call).unwrap_or_default();
     hex::encode(Sha256::digest(text))
 }

@@ -9,7 +9,7 @@ use nexus_bus::objects::ObjectError;
 use nexus_bus::{Delivery, Failure, process, tools};
 use nexus_events::catalog::Tokenizer;
 use nexus_events::command::{ExecuteTool, RunRef};
-use nexus_events::policy::redact as leave_out;
+use nexus_events::policy::{SecretsDuty, redact as leave_out};
 use nexus_events::run::{
     self, MOST_ATTEMPTS, Run, ToolCompleted, ToolFailed, ToolOutcome, ToolPhase, ToolStep, WORKER,
 };
@@ -35,6 +35,8 @@ struct Found {
     arguments: Value,
     /// Fields that policy leaves out of arguments and result.
     redact: Vec<String>,
+    /// What policy says of secrets in the result.
+    secrets: Option<SecretsDuty>,
     /// What policy lets it touch at most.
     narrowed: Option<Permissions>,
     /// Executing it twice does what executing it once does.
@@ -138,6 +140,7 @@ impl ToolsRole {
             idempotent: pin.twice_is_once(&step.call.name, &step.call.arguments),
             arguments,
             redact,
+            secrets: step.duties.secrets,
             narrowed: step.duties.permissions.clone(),
             tokenizers: self.catalog.tokenizers(&info.agent.name, &info.model),
             time: held.filter(|held| *held > 0).map(Duration::from_millis),
@@ -253,7 +256,7 @@ impl ToolsRole {
         mut output: Value,
     ) -> Result<Result<(Body, Option<u64>), ToolError>, Failure> {
         leave_out(&mut output, &found.redact);
-        let checked = match self.gives(definition, output) {
+        let checked = match self.gives(definition, found.secrets, output) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
         };
@@ -290,13 +293,18 @@ impl ToolsRole {
     }
 
     /// What may be recorded of what the tool gave.
-    fn gives(&self, definition: &ToolDefinition, output: Value) -> Result<Checked, ToolError> {
+    fn gives(
+        &self,
+        definition: &ToolDefinition,
+        secrets: Option<SecretsDuty>,
+        output: Value,
+    ) -> Result<Checked, ToolError> {
         let schema = definition.output_schema.as_ref();
         let schema = schema.map(|schema| self.schemas.get(schema)).transpose();
         let schema = schema.map_err(|error| ToolError::failed(error.to_string()))?;
         let rules = OutputRules {
             max_bytes: definition.limits.max_output_bytes,
-            secrets: self.settings.secrets,
+            secrets: self.settings.secrets.at_least(secrets),
             emails: self.settings.emails,
         };
         validate::output(schema.as_ref(), rules, output)

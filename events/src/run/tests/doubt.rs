@@ -4,6 +4,7 @@ use super::*;
 use crate::command::ResolveTool;
 use crate::envelope::Actor;
 use crate::ledger::Amounts;
+use crate::policy::{Obligations, OnDoubt};
 
 /// A run whose tools must not be called twice.
 fn careful(calls: &[&str]) -> Vec<Vec<RunEvent>> {
@@ -236,4 +237,56 @@ fn a_call_has_one_key_however_often_it_is_tried() {
     for other in [(2, "a"), (1, "b")] {
         assert_ne!(key, idempotency_key(run_id(), other.0, other.1));
     }
+}
+
+/// As [`careful`], with what policy says beforehand of calls that are left in doubt.
+fn obliged(on_doubt: OnDoubt) -> Vec<Vec<RunEvent>> {
+    let mut commits = careful(&["a"]);
+    for event in commits.iter_mut().flatten() {
+        if let RunEvent::PolicyDecided(decided) = event
+            && matches!(decided.point, PolicyPoint::ToolCall { .. })
+        {
+            decided.obligations = Obligations {
+                on_doubt: Some(on_doubt),
+                ..Obligations::default()
+            };
+        }
+    }
+    commits
+}
+
+#[test]
+fn policy_says_beforehand_that_such_a_call_counts_as_failed() {
+    let story = given(obliged(OnDoubt::Failed))
+        .when(starts("a"))
+        .when(starts("a"))
+        .then(&["tool-in-doubt", "tool-resolved"])
+        .due(&["settle 0", "evaluate"]);
+    assert!(told(&story).contains("is not known"), "{}", told(&story));
+    let Some(RunEvent::ToolResolved(resolved)) = story.events().last() else {
+        panic!("resolved")
+    };
+    assert_eq!(resolved.by, POLICY);
+    assert_eq!(story.run.turn, 2);
+}
+
+#[test]
+fn policy_lets_it_be_tried_again_so_often_and_then_people_are_asked() {
+    let mut story = given(obliged(OnDoubt::Retry)).when(starts("a"));
+    for round in 1..MOST_ATTEMPTS {
+        story = story
+            .when(starts("a"))
+            .then(&["tool-in-doubt", "tool-resolved"])
+            .due(&["settle 0", "reserve a"]);
+        let granted = tool_granted(1, "a", round);
+        story = story
+            .when(|run| record_reservation(run, 1, Some("a"), Reserved::Granted(granted)))
+            .due(&["tool a"])
+            .when(starts("a"))
+            .then(&["tool-started"]);
+    }
+    let story = story.when(starts("a")).then(&["tool-in-doubt"]);
+    story
+        .asked(resolves(says(Resolution::Failed)))
+        .then(&["tool-resolved"]);
 }

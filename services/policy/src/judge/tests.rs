@@ -8,6 +8,7 @@ use nexus_events::catalog::{ModelInfo, Price};
 use nexus_events::command::{Answer, DecideApproval, StartRun};
 use nexus_events::ledger::Amounts;
 use nexus_events::model::{FinishReason, ToolCall, Usage};
+use nexus_events::policy::{OnDoubt, SecretsDuty};
 use nexus_events::run::{
     self, LlmCompleted, NewRun, ReservationGranted, RunEvent, SessionLink, Status, ToolPhase,
 };
@@ -433,6 +434,22 @@ fn permissions_are_narrowed_of_tools_alone() {
     assert_eq!(network.allowed_hosts, ["a.example"]);
     let (_, _, _, at_tool) = obliged("permissions", r#"{"netwrok": {}}"#);
     assert!(!at_tool.allowed, "a permission that is not known");
+}
+
+#[test]
+fn doubts_and_secrets_are_of_tools_alone() {
+    let (_, call, tool, at_tool) = obliged("on_doubt", r#""retry""#);
+    assert!(!call.allowed && at_tool.allowed, "{call:?} {at_tool:?}");
+    let duties = &tool.run.tool_step(1, "a").unwrap().duties;
+    assert_eq!(duties.on_doubt, Some(OnDoubt::Retry));
+    let (_, call, tool, at_tool) = obliged("secrets", r#""refuse""#);
+    assert!(!call.allowed && at_tool.allowed, "{call:?} {at_tool:?}");
+    let duties = &tool.run.tool_step(1, "a").unwrap().duties;
+    assert_eq!(duties.secrets, Some(SecretsDuty::Refuse));
+    for (key, value) in [("on_doubt", r#""done""#), ("secrets", r#""keep""#)] {
+        let (_, _, _, at_tool) = obliged(key, value);
+        assert!(!at_tool.allowed, "{key} = {value} is not for policy to say");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod secrets;
 pub mod shape;
 pub mod untrusted;
 
+use nexus_events::policy::SecretsDuty;
 use serde_json::Value;
 
 use crate::ToolError;
@@ -32,15 +33,27 @@ pub struct OutputRules {
 }
 
 /// What is done where something looks like a secret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnSecret {
+    /// It is passed on: for tools whose purpose it is.
+    Keep,
     /// It is replaced by `[redacted: what it was]`.
     #[default]
     Redact,
     /// The result is refused.
     Refuse,
-    /// It is passed on: for tools whose purpose it is.
-    Keep,
+}
+
+impl OnSecret {
+    /// This, or what policy obliges to where that is stricter.
+    #[must_use]
+    pub fn at_least(self, duty: Option<SecretsDuty>) -> Self {
+        self.max(match duty {
+            None => Self::Keep,
+            Some(SecretsDuty::Redact) => Self::Redact,
+            Some(SecretsDuty::Refuse) => Self::Refuse,
+        })
+    }
 }
 
 /// A result that may be recorded and shown to a model.
