@@ -73,6 +73,7 @@ impl Budget {
 #[serde(deny_unknown_fields)]
 pub struct StartRun {
     /// What the person says.
+    #[serde(default)]
     pub input: String,
     /// The run's id (a UUID, best a UUIDv7). Starting a run that exists is answered with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +106,11 @@ pub struct StartRun {
     /// How the model is to answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// No model is called, but the one tool in `tools`, once, with these arguments: an object of at
+    /// most 64 KiB. What becomes of the call becomes of the run. Then without `input` and whatever
+    /// else is said to a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoke: Option<serde_json::Value>,
     /// The run that this one works for: it spends from the parent's budgets too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,

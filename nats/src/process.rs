@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use nexus_events::command::{Due, RunRef};
-use nexus_events::run::{Run, RunEvent, react};
+use nexus_events::run::{Run, RunEvent, conclude, react};
 use nexus_events::{
     Aggregate, AggregateId, CommandId, DomainError, ReservationId, RunId, SessionId, Tenant,
 };
@@ -215,10 +215,12 @@ async fn advance(
     run_id: RunId,
     hint: ReadHint,
     label: &str,
-    decide: impl FnMut(&Run) -> Result<Vec<RunEvent>, DomainError>,
+    mut decide: impl FnMut(&Run) -> Result<Vec<RunEvent>, DomainError>,
 ) -> Result<Advanced, Failure> {
     let envelope = &delivery.envelope;
-    let mut cause = Cause::of(envelope, bus.now(), source(delivery));
+    let now = bus.now();
+    let mut cause = Cause::of(envelope, now, source(delivery));
+    let decide = |run: &Run| Ok(conclude(run, decide(run)?, now));
     cause.correlation = Some(run_id);
     if !label.is_empty() {
         cause.command_id = CommandId::derive(envelope.id.as_str(), label);

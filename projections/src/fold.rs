@@ -119,6 +119,7 @@ pub(crate) mod testing {
             pins: Default::default(),
             input: "hello".into(),
             given: None,
+            invoke: None,
             budget: None,
             parent: None,
             max_turns: 4,

@@ -100,6 +100,9 @@ pub struct RunStarted {
     /// What its caller brought beside that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Box<Given>>,
+    /// The run is one call of its tool, with these arguments, and no model is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoke: Option<serde_json::Value>,
     /// What the run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -119,6 +122,20 @@ pub struct RunStarted {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
 }
+
+impl RunStarted {
+    /// The one call of a run that is an invocation.
+    pub fn invoked(&self) -> Option<ToolCall> {
+        Some(ToolCall {
+            id: INVOKED.to_owned(),
+            name: self.tools.first()?.clone(),
+            arguments: self.invoke.clone()?,
+        })
+    }
+}
+
+/// The id of the call of a run that is an invocation.
+pub const INVOKED: &str = "invoke";
 
 /// What a caller brings that keeps the conversation itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -195,9 +195,15 @@ impl Run {
                 self.status = Status::Running;
                 self.duties = duties.clone();
                 self.approved = None;
-                self.step = Step::Judge {
-                    since,
-                    start: false,
+                self.step = match self.info().and_then(RunStarted::invoked) {
+                    Some(call) => Step::Tools {
+                        since,
+                        calls: vec![ToolStep::new(call)],
+                    },
+                    None => Step::Judge {
+                        since,
+                        start: false,
+                    },
                 };
             }
             PolicyPoint::LlmCall { .. } if decided.allowed => {

@@ -205,7 +205,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether values are nested deeper than this. Whoever parsed them has bounded the recursion.
-fn is_deep(value: &Value, most: usize) -> bool {
+pub(super) fn is_deep(value: &Value, most: usize) -> bool {
     let Some(rest) = most.checked_sub(1) else {
         return true;
     };

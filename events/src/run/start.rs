@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{AgentRef, Given, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given};
+use super::{
+    AgentRef, Given, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given, invoke,
+};
 use crate::agent::{self, AgentDefinition};
 use crate::body::Body;
 use crate::catalog::Catalog;
@@ -106,7 +108,8 @@ pub fn validate(
     limits: StartLimits,
 ) -> Result<(), DomainError> {
     let invalid = DomainError::invalid;
-    if command.input.trim().is_empty() && command.context.is_empty() {
+    let is_said = !command.input.trim().is_empty() || !command.context.is_empty();
+    if !is_said && command.invoke.is_none() {
         return Err(invalid("input", "it is empty; say what the agent is to do"));
     }
     if command.input.len() > limits.input_bytes {
@@ -148,6 +151,7 @@ pub fn validate(
         // Versions that are named; the rest is for the registry to say.
         registry::pins(named, &registry::Tools::default())?;
     }
+    invoke::check(command)?;
     given::check(command, catalog, limits.input_bytes)?;
     check_labels(&command.metadata)
 }
@@ -191,6 +195,7 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
         pins,
         input: new.input,
         given: new.given,
+        invoke: new.command.invoke,
         budget: new.command.budget,
         parent: new.parent,
         max_turns: agent.max_turns,

@@ -351,10 +351,16 @@ impl Run {
             .saturating_add(self.new_context_tokens)
     }
 
+    /// Whether it is one call of a tool, and no model is called.
+    pub fn invokes(&self) -> bool {
+        self.info().is_some_and(|info| info.invoke.is_some())
+    }
+
     /// What policy has to judge now, in order.
     pub fn points_to_judge(&self) -> Vec<PolicyPoint> {
         let turn = self.turn;
         match &self.step {
+            Step::Judge { start: true, .. } if self.invokes() => vec![PolicyPoint::RunStart],
             Step::Judge { start: true, .. } => {
                 vec![PolicyPoint::RunStart, PolicyPoint::LlmCall { turn }]
             }

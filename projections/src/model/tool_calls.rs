@@ -113,18 +113,14 @@ impl Row {
 impl ToolCalls {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
         match event {
+            RunEvent::RunStarted(started) => {
+                if let Some(call) = started.invoked() {
+                    self.asked(at, run, 1, &call, 0);
+                }
+            }
             RunEvent::LlmCompleted(done) => {
                 for (call, position) in done.tool_calls.iter().zip(0..) {
-                    let row = self.row(at, run, done.turn, &call.id);
-                    let (turn, call) = (done.turn, call.clone());
-                    row.asked = Some(Asked {
-                        run,
-                        turn,
-                        call,
-                        position,
-                        at: at.time,
-                    });
-                    row.status = Some("pending");
+                    self.asked(at, run, done.turn, call, position);
                 }
             }
             RunEvent::PolicyDecided(decided) => {
@@ -240,6 +236,18 @@ impl ToolCalls {
         });
         row.seq = at.seq;
         row
+    }
+
+    fn asked(&mut self, at: &At<'_>, run: RunId, turn: u32, call: &ToolCall, position: u64) {
+        let row = self.row(at, run, turn, &call.id);
+        row.asked = Some(Asked {
+            run,
+            turn,
+            call: call.clone(),
+            position,
+            at: at.time,
+        });
+        row.status = Some("pending");
     }
 
     pub(crate) async fn write(&self, db: &mut PgConnection) -> sqlx::Result<()> {

@@ -85,6 +85,7 @@ fn granted(name: &str, by: &str, missing: u32) -> RunEvent {
 fn begun() -> Vec<RunEvent> {
     let started = RunStarted {
         given: None,
+        invoke: None,
         run_id: run_id(),
         session: SessionLink {
             id: run_id().own_session(),

@@ -93,6 +93,7 @@ impl Office {
             pins: Default::default(),
             input: "hello".into(),
             given: None,
+            invoke: None,
             budget: None,
             parent: None,
             max_turns: 4,

@@ -293,6 +293,7 @@ impl World {
         };
         let started = RunStarted {
             given: None,
+            invoke: None,
             run_id: run.id,
             session: SessionLink {
                 id: run.session,

@@ -34,7 +34,11 @@ impl Said {
                 .and_then(|info| agent::pinned(&info.agent.name, &info.agent.version))
                 .map(|agent| agent.instructions),
             context: run.given().and_then(|given| given.context.clone()),
-            entries: run.entries.clone(),
+            // A call that no model asked for is no part of a conversation.
+            entries: match run.invokes() {
+                true => vec![],
+                false => run.entries.clone(),
+            },
             previous: info.and_then(|info| info.session.previous),
         }
     }

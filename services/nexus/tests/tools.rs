@@ -412,3 +412,125 @@ async fn the_python_example_serves_a_tool() {
     assert_eq!(run["status"], "completed", "{run}");
     assert_eq!(run["tool_calls"][0]["output"]["words"], 3, "{run}");
 }
+
+const RETRIES: &str = r#"package nexus.agent.policy
+import rego.v1
+decision := {"allow": true, "rules": ["careful"], "obligations": {"on_doubt": "retry"}} if {
+    input.point == "tool.call"
+} else := {"allow": true}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_says_beforehand_what_becomes_of_a_doubt() {
+    let mut platform = Platform::start(model_that_calls(vec![booking()], 0)).await;
+    register(&platform, &definition("1.0.0", false)).await;
+    std::fs::write(platform.stack.dir().join("retries.rego"), RETRIES).unwrap();
+    let published = platform.json(&["policies", "publish", "retries.rego", "--json"]);
+    let digest = published["digest"].as_str().unwrap();
+    platform.json(&["policies", "activate", digest, "--json"]);
+    let world = World {
+        silent: 1,
+        ..World::default()
+    };
+    let world = world.serve(&platform).await;
+    let run_id = start(&platform).await;
+    world.happened(1).await;
+    platform.kill_and_restart("tools");
+    let run = platform.ended(&run_id).await;
+    assert_eq!(run["status"], "completed", "{run}");
+    assert_eq!(world.count(), 2);
+    assert_eq!(
+        world.header(0, "idempotency-key"),
+        world.header(1, "idempotency-key")
+    );
+    let events = platform.events(&run_id).await;
+    let resolved = events
+        .iter()
+        .find(|event| event["type"] == "nexus.run.tool-resolved.v1");
+    let resolved = &resolved.expect("the doubt is on the log, and the word")["data"];
+    assert_eq!(
+        (&resolved["by"], &resolved["as"]),
+        (&json!("policy"), &json!("retry"))
+    );
+    assert!(doubts(&platform).await.is_empty());
+    nothing_is_held(&platform).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_is_called_without_a_model_under_the_same_rules() {
+    let mut platform = Platform::start(model_that_calls(vec![], 0)).await;
+    register(&platform, &definition("1.0.0", false)).await;
+    let world = World {
+        silent: 1,
+        ..World::default()
+    };
+    let world = world.serve(&platform).await;
+
+    // One that is built in, by hand; its result is the run's.
+    let run = platform.json(&[
+        "tools",
+        "invoke",
+        "calculator",
+        r#"{"expression": "6 * 7"}"#,
+        "--json",
+    ]);
+    assert_eq!(run["status"], "completed", "{run}");
+    assert_eq!(run["tool_calls"][0]["output"]["result"], 42, "{run}");
+    assert_eq!(run["llm_calls"], json!([]), "{run}");
+    assert_eq!(run["cost"]["tokens"], 0, "{run}");
+
+    // The worker dies after the effect: it happened once, and somebody says what became of it.
+    let path = "/v1/tools/book_room/versions/1.0.0/invoke";
+    let body = json!({ "arguments": { "room": "blue" }, "budget": { "tool_calls": 1 } });
+    let (status, accepted) = platform.post(path, &body).await;
+    assert_eq!(status, 202, "{accepted}");
+    let run_id = accepted["run_id"].as_str().unwrap();
+    world.happened(1).await;
+    platform.kill_and_restart("tools");
+    let call_id = doubted(&platform, run_id).await;
+    let resolve = format!("/v1/runs/{run_id}/tool-calls/{call_id}/resolve");
+    let word = json!({ "as": "done", "output": { "booking": 7 } });
+    let (status, done) = platform.post(&resolve, &word).await;
+    assert_eq!(status, 200, "{done}");
+    let run = platform.ended(run_id).await;
+    assert_eq!(run["status"], "completed", "{run}");
+    assert_eq!(run["tool_calls"][0]["output"]["booking"], 7, "{run}");
+    assert_eq!(world.count(), 1);
+
+    // Waited for; asked twice under one key it happens once.
+    let ask = || async {
+        let url = platform.url(&format!("{path}?wait=60s"));
+        let request = platform.http().post(url).json(&body);
+        let answer = request.header("Idempotency-Key", "one").send().await;
+        answer.unwrap().json::<Value>().await.unwrap()
+    };
+    let (first, second) = (ask().await, ask().await);
+    assert_eq!(first["status"], "completed", "{first}");
+    assert_eq!(first["tool_calls"][0]["output"]["booking"], 2, "{first}");
+    assert_eq!(first["id"], second["id"]);
+    assert_eq!(world.count(), 2);
+
+    // What it does not take, what is not there, and who may not.
+    let wrong = json!({ "arguments": { "room": 7 } });
+    let (status, run) = platform.post(&format!("{path}?wait=60s"), &wrong).await;
+    assert_eq!(
+        (status, &run["status"], &run["error_code"]),
+        (200, &json!("failed"), &json!("bad_arguments")),
+        "{run}"
+    );
+    let missing = "/v1/tools/book_room/versions/9.0.0/invoke";
+    let (status, problem) = platform.post(missing, &body).await;
+    assert_eq!(
+        (status, &problem["field"]),
+        (422, &json!("tools")),
+        "{problem}"
+    );
+    let (status, problem) = platform.post(path, &json!({ "arguments": [] })).await;
+    assert_eq!(
+        (status, &problem["field"]),
+        (422, &json!("invoke")),
+        "{problem}"
+    );
+    nothing_is_held(&platform).await;
+    assert_eq!(world.count(), 2);
+}

@@ -99,6 +99,7 @@ pub(crate) fn build(
         id: info.run_id.to_string(),
         turn: Some(run.turn),
         parent: (info.parent.as_ref()).map(|parent| parent.run_id.to_string()),
+        invokes: (info.invoked()).map(|call| call.name),
         client_tools: (run.given()).map_or(vec![], |given| given.client_tools.clone()),
     });
     input.model = Some(run.model.clone());

@@ -10,6 +10,7 @@ mod downgrade;
 mod given;
 mod history;
 mod invalid;
+mod invoke;
 mod model;
 mod parked;
 mod pause;

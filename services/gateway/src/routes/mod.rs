@@ -510,6 +510,21 @@ pub(crate) fn all() -> Vec<Route> {
         .answer::<tools::ToolDone>(200, "It is removed")
         .answer::<tools::ToolDone>(202, "Accepted; `digest` and `seq` are null")
         .problems(&[404, 413, 415, 503]),
+        post(
+            "/v1/tools/{name}/versions/{version}/invoke",
+            tools::invoke,
+            "invokeTool",
+            "Call a tool once, as a run of its own without a model",
+        )
+        .query::<runs::StartQuery>()
+        .body::<tools::Invocation>()
+        .answer::<RunView>(
+            200,
+            "With `wait`: the run, which has ended; `tool_calls` has the result",
+        )
+        .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
+        .answer::<RunView>(202, "With `wait`, when time is up: the run as it is")
+        .problems(&[409, 413, 415, 422, 503]),
         get(
             "/v1/tool-calls",
             tools::calls,

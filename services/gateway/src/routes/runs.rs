@@ -54,24 +54,35 @@ pub(crate) async fn start(
     Params(query): Params<StartQuery>,
     JsonBody(mut command): JsonBody<StartRun>,
 ) -> Result<Response, ApiError> {
-    let wait = checked(&app, query.wait)?;
-    let deadline = wait.map(|wait| Instant::now() + wait);
     take_key(&mut command, &headers)?;
+    launch(&app, &caller, trace, query, command).await
+}
+
+/// Starts a run whose key is taken.
+pub(crate) async fn launch(
+    app: &App,
+    caller: &Caller,
+    trace: Trace,
+    query: StartQuery,
+    mut command: StartRun,
+) -> Result<Response, ApiError> {
+    let wait = checked(app, query.wait)?;
+    let deadline = wait.map(|wait| Instant::now() + wait);
     let (run_id, fresh) = name(&mut command, &caller.tenant);
     let session_id = command.session_id.unwrap_or_else(|| run_id.own_session());
     // Before the command: what the connection sends later comes later.
     let end = match deadline {
-        Some(deadline) => Some((EndOf::listen(&app, &caller.tenant, run_id).await?, deadline)),
+        Some(deadline) => Some((EndOf::listen(app, &caller.tenant, run_id).await?, deadline)),
         None => None,
     };
     let order = Order {
-        caller: &caller,
+        caller,
         trace,
         command: command.into(),
         run: Some(run_id),
         key: None,
     };
-    let started = match send::<Started>(&app, order).await? {
+    let started = match send::<Started>(app, order).await? {
         Outcome::Done(started) => started,
         Outcome::Accepted => Started {
             run_id,
@@ -90,7 +101,7 @@ pub(crate) async fn start(
         ));
     };
     let ended = end.wait(deadline, !fresh).await?;
-    let response = shown(&app, &caller.tenant, run_id, ended).await?;
+    let response = shown(app, &caller.tenant, run_id, ended).await?;
     Ok(located(run_id, response))
 }
 

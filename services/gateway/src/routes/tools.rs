@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use nexus_events::command::{
-    DeprecateTool, ImportTools, RegisterTool, RemoveTool, ResolveTool, RetireTool,
+    Budget, DeprecateTool, ImportTools, RegisterTool, RemoveTool, ResolveTool, RetireTool, StartRun,
 };
+
 use nexus_events::run::Resolution;
 use nexus_events::tool::registry::{ToolState, default_version, digest_of};
-use nexus_events::{Command, Problem, Tenant, tool};
+use nexus_events::{Command, Problem, RunId, Tenant, tool};
 use nexus_projections::query::{ToolCallRow, ToolRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::control::Reason;
 use super::lists;
+use super::runs::{StartQuery, launch, take_key};
 use crate::app::App;
 use crate::commands::{Order, Outcome, RunDone, send};
 use crate::http::trace::Trace;
@@ -146,6 +149,24 @@ pub(crate) struct Word {
     /// `attempts` of what you saw: refused where another start is in doubt by now.
     #[serde(default)]
     attempt: Option<u32>,
+}
+
+/// One call of a tool, without a model.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Invocation {
+    /// The arguments, an object; none when absent.
+    #[serde(default)]
+    arguments: Option<Value>,
+    /// What the call may spend.
+    #[serde(default)]
+    budget: Option<Budget>,
+    /// The run that it works for: it spends from that one's budgets too.
+    #[serde(default)]
+    parent_run_id: Option<RunId>,
+    /// The caller's own labels: at most 32 keys.
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 type Answer = Result<(StatusCode, Json<ToolDone>), ApiError>;
@@ -282,6 +303,28 @@ async fn retire(
         reason: reason.checked()?,
     });
     order(app, caller, trace, command, name, version).await
+}
+
+/// Calls a tool once, as a run of its own: judged, reserved for, recorded and audited like any other.
+pub(crate) async fn invoke(
+    State(app): State<App>,
+    caller: Caller,
+    trace: Trace,
+    headers: HeaderMap,
+    Path((name, version)): Path<Version>,
+    Params(query): Params<StartQuery>,
+    JsonBody(wanted): JsonBody<Invocation>,
+) -> Result<Response, ApiError> {
+    let mut command = StartRun {
+        tools: Some(vec![format!("{name}@{version}")]),
+        invoke: Some(wanted.arguments.unwrap_or_else(|| json!({}))),
+        budget: wanted.budget,
+        parent_run_id: wanted.parent_run_id,
+        metadata: wanted.metadata,
+        ..StartRun::default()
+    };
+    take_key(&mut command, &headers)?;
+    launch(&app, &caller, trace, query, command).await
 }
 
 /// Calls that wait for a word on what became of them.

@@ -140,6 +140,7 @@ mod tests {
             pins: Default::default(),
             input: "hello".into(),
             given: None,
+            invoke: None,
             budget: None,
             parent: None,
             max_turns: 4,

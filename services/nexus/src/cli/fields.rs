@@ -56,6 +56,16 @@ pub(crate) const TOOL_CALLS: &[Field] = &[
     Field::new("ERROR", "/error_message", Text(60)),
 ];
 
+/// `tools invoke`: the run, and its one call.
+pub(crate) const INVOKED: &[Field] = &[
+    Field::new("run", "/id", Text(ID)),
+    Field::new("status", "/status", Status),
+    Field::new("tool", "/tool_calls/0/tool_name", Text(80)),
+    Field::new("version", "/tool_calls/0/tool_version", Text(80)),
+    Field::new("time", "/tool_calls/0/latency_ms", Millis),
+    Field::new("output", "/tool_calls/0/output", Text(4_000)),
+];
+
 /// Model calls of a run.
 pub(crate) const LLM_CALLS: &[Field] = &[
     Field::new("TURN", "/turn", Count),

@@ -134,6 +134,9 @@ pub struct Run {
     /// Tools that its caller brought, and executes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub client_tools: Vec<String>,
+    /// The tool that the run is one call of; no model is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invokes: Option<String>,
 }
 
 /// The tool call.

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use nexus_events::RunId;
+use nexus_events::{Problem, RunId};
 use serde_json::{Value, json};
 
 use super::tool_files::{self, Source};
 use super::{Asker, body};
 use crate::cli::error::CliError;
 use crate::cli::fields;
+use crate::cli::http::Request;
+use crate::cli::print::hint;
 
 /// Tools that models may call: those of the platform, and the tenant's own.
 #[derive(Debug, clap::Subcommand)]
@@ -32,6 +34,8 @@ pub(crate) enum ToolsVerb {
     Deprecate(RetireArgs),
     /// Give a version to no further run; those that have it keep it
     Remove(RetireArgs),
+    /// Call a tool once, as a run of its own without a model
+    Invoke(InvokeArgs),
     /// Calls that may have taken effect or not, and wait for a word on it
     Doubts,
     /// Say what became of a call that is in doubt
@@ -80,6 +84,19 @@ pub(crate) struct RetireArgs {
     /// Why, for the log
     #[arg(long)]
     reason: Option<String>,
+}
+
+/// What is called.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InvokeArgs {
+    /// Its name; `name@version` for a version that is not the default
+    tool: String,
+    /// The arguments, a JSON object
+    #[arg(default_value = "{}", value_name = "JSON")]
+    arguments: String,
+    /// Come back when it is accepted, and not with its result
+    #[arg(long)]
+    no_wait: bool,
 }
 
 /// What became of a call.
@@ -140,6 +157,7 @@ impl ToolsVerb {
             Self::Import(args) => args.run(asker).await,
             Self::Deprecate(args) => args.run(asker, "deprecate", "is deprecated").await,
             Self::Remove(args) => args.run(asker, "remove", "is removed").await,
+            Self::Invoke(args) => args.run(asker).await,
             Self::Doubts => {
                 let query = vec![("status", Some("in_doubt".to_owned()))];
                 asker
@@ -226,6 +244,70 @@ impl RetireArgs {
         asker
             .output
             .done(&format!("{name}@{version} {what}"), &answer)
+    }
+}
+
+impl InvokeArgs {
+    async fn run(self, asker: &Asker) -> Result<(), CliError> {
+        let arguments = serde_json::from_str::<Value>(&self.arguments)
+            .map_err(|error| CliError::Usage(format!("the arguments are no JSON: {error}")))?;
+        let (name, version) = match self.tool.split_once('@') {
+            Some((name, version)) => (name.to_owned(), version.to_owned()),
+            None => (self.tool.clone(), default_version(asker, &self.tool).await?),
+        };
+        let path = ["v1", "tools", &name, "versions", &version, "invoke"];
+        let started = asker
+            .post(&path, &json!({ "arguments": arguments }))
+            .await?;
+        let run_id = started.get("run_id").and_then(Value::as_str);
+        let run_id = run_id.unwrap_or_default().to_owned();
+        if self.no_wait {
+            let sentence = format!("{name}@{version} is called by run {run_id}");
+            return asker.output.done(&sentence, &started);
+        }
+        let run = ended(asker, &run_id).await?;
+        asker.output.one(fields::INVOKED, &run)?;
+        let text = |name: &str| run.get(name).and_then(Value::as_str);
+        if text("status") == Some("completed") {
+            return Ok(());
+        }
+        let code = text("error_code").unwrap_or("cancelled");
+        let why = text("error_message").unwrap_or("it was cancelled");
+        Err(CliError::Problem(Box::new(Problem::new(422, code, why))))
+    }
+}
+
+async fn default_version(asker: &Asker, name: &str) -> Result<String, CliError> {
+    let tool = asker.get(&["v1", "tools", name]).await?;
+    let version = tool.get("default_version").and_then(Value::as_str);
+    version.map(str::to_owned).ok_or_else(|| {
+        CliError::Usage(format!(
+            "no version of {name} can be had by name alone; see: nexus tools show {name}"
+        ))
+    })
+}
+
+/// The run once it has ended; nothing is lost where somebody stops waiting.
+async fn ended(asker: &Asker, run_id: &str) -> Result<Value, CliError> {
+    let mut told = false;
+    loop {
+        let request = Request {
+            path: &["v1", "runs", run_id],
+            query: &[("wait", Some("30s".to_owned()))],
+            ..Request::default()
+        };
+        let run: Value = asker.gateway.get(request).await?;
+        let status = run.get("status").and_then(Value::as_str);
+        if let Some("completed" | "failed" | "cancelled") = status {
+            return Ok(run);
+        }
+        if !told {
+            let status = status.unwrap_or("accepted");
+            hint(&format!(
+                "run {run_id} is {status}; see: nexus runs show {run_id}"
+            ));
+            told = true;
+        }
     }
 }
 

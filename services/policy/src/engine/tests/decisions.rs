@@ -115,7 +115,7 @@ fn obligations_go_with_permission_only() {
             timeout_ms: Some(1000),
             model: Some("small".to_owned()),
             redact: vec!["card".to_owned(), "password".to_owned()],
-            permissions: None,
+            ..Obligations::default()
         }
     );
     let denied = ask(&policy(&format!("allow := false\n{obligations}")));
