@@ -347,7 +347,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         (
             "use",
             "startRun createChatCompletion cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
-             releaseBudget approve deny resolveToolCall",
+             releaseBudget approve deny resolveToolCall invokeTool",
         ),
         ("audit", "listAudit exportAudit"),
         (
