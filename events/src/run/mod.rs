@@ -5,6 +5,7 @@ mod control;
 mod doubt;
 mod event;
 mod evolve;
+mod failover;
 mod given;
 mod invalid;
 mod model_call;
@@ -13,6 +14,7 @@ mod prompt;
 mod react;
 mod reserve;
 mod reuse;
+mod routing;
 mod start;
 mod state;
 mod tool_call;
@@ -23,6 +25,7 @@ pub use approval::{
 pub use control::{cancel, pause, resume, signal};
 pub use doubt::{WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
+pub use failover::{FailedCall, MOST_CALLS, next_model};
 pub use given::{context_text, specs_text};
 pub use invalid::MOST_CORRECTIONS;
 pub use model_call::{ModelOutcome, record_model};
@@ -34,6 +37,7 @@ pub use reserve::{
     scopes_of,
 };
 pub use reuse::call_digest;
+pub use routing::{MOST_TOLD, RouteAttempt, Routing, SkippedEndpoint};
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{
