@@ -34,6 +34,15 @@ impl Price {
 }
 
 impl Price {
+    /// The dearer one of each.
+    pub fn or_dearer(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            cached_input: self.cached_input.max(other.cached_input),
+            output: self.output.max(other.output),
+        }
+    }
+
     /// How many tokens of answer this much money buys after the prompt is paid; without end where
     /// they are free.
     pub fn affordable_output(&self, input_tokens: u64, cost_usd_micros: u64) -> u64 {
@@ -60,8 +69,11 @@ pub enum Tokenizer {
 /// One model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// Which provider of the configuration serves it.
+    /// Which provider of the configuration serves it; the first, where several do.
     pub provider: String,
+    /// The others that serve it: a call may take any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// Tokens that prompt and answer may have together.
     pub context_tokens: u64,
     /// Tokens that an answer may have.
@@ -94,6 +106,24 @@ pub struct Catalog {
     /// The models of an agent, by its name, the preferred one first.
     #[serde(default)]
     pub agents: BTreeMap<String, Vec<String>>,
+    /// With which of its models a run of an agent begins that names none; the preferred one where
+    /// nothing is said.
+    #[serde(default)]
+    pub begins: BTreeMap<String, Begin>,
+}
+
+/// With which of its models an agent's run begins. What is quick or idle now is known only where
+/// models are called, and another process may start the run: so there are no such ways here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begin {
+    /// The first.
+    #[default]
+    Priority,
+    /// The one whose prompt and answer together cost least; of two the preferred one.
+    LeastCost,
+    /// By these weights, in the order of the models; a model without one has weight 1.
+    Weighted(Vec<u32>),
 }
 
 impl Catalog {
@@ -102,12 +132,26 @@ impl Catalog {
         self.models.get(name)
     }
 
-    /// The model of an agent's run that names none.
-    pub fn model_for(&self, agent: &str) -> &str {
-        self.agents
-            .get(agent)
-            .and_then(|models| models.first())
-            .unwrap_or(&self.default_model)
+    /// The model of an agent's run that names none; `number` is the run's, and the same one gives
+    /// the same model.
+    pub fn model_for(&self, agent: &str, number: u64) -> &str {
+        let models = self.agents.get(agent).map_or(&[][..], Vec::as_slice);
+        let begin = self.begins.get(agent).unwrap_or(&Begin::Priority);
+        let chosen = match begin {
+            Begin::Priority => models.first(),
+            Begin::LeastCost => models.iter().min_by_key(|name| {
+                let price = self.get(name).map(|model| model.price);
+                price.map_or(u128::MAX, |price| {
+                    u128::from(price.input) + u128::from(price.output)
+                })
+            }),
+            Begin::Weighted(weights) => {
+                let weight = |at: usize| weights.get(at).copied().unwrap_or(1);
+                let all: Vec<u32> = (0..models.len()).map(weight).collect();
+                by_weight(&all, number).and_then(|at| models.get(at))
+            }
+        };
+        chosen.or(models.first()).unwrap_or(&self.default_model)
     }
 
     /// The agent's other models that cost less than this one, the dearest first: neither their input
@@ -131,16 +175,33 @@ impl Catalog {
         cheaper.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
-    /// The tokenizers of the model and of the cheaper ones that the agent may be moved to, each
-    /// once. Empty where one of them has none: then only bytes bound what all of them would count.
+    /// The tokenizers of the model and of those that its run may be moved to, each once: the
+    /// agent's, where it is one of them, else the cheaper ones of them. Empty where one has none:
+    /// then only bytes bound what all of them would count.
     pub fn tokenizers(&self, agent: &str, model: &str) -> Vec<Tokenizer> {
-        let cheaper = self.cheaper_than(agent, model);
-        let names = std::iter::once(model).chain(cheaper.iter().map(String::as_str));
+        let agents = self.agents.get(agent).map_or(&[][..], Vec::as_slice);
+        let others: Vec<String> = match agents.iter().any(|name| name == model) {
+            true => agents.to_vec(),
+            false => self.cheaper_than(agent, model),
+        };
+        let served = others.iter().filter(|name| self.get(name).is_some());
+        let names = std::iter::once(model).chain(served.map(String::as_str));
         let all: Option<BTreeSet<Tokenizer>> = names
             .map(|name| self.get(name).and_then(|model| model.tokenizer))
             .collect();
         all.into_iter().flatten().collect()
     }
+}
+
+/// The place that a number falls on among places of these weights; none where all are zero.
+pub fn by_weight(weights: &[u32], number: u64) -> Option<usize> {
+    let sum: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
+    let mut left = number.checked_rem(sum)?;
+    weights.iter().position(|&weight| {
+        let falls = left < u64::from(weight);
+        left = left.saturating_sub(u64::from(weight));
+        falls
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +236,7 @@ mod tests {
     fn model(input: u64, output: u64, tokenizer: Option<Tokenizer>) -> ModelInfo {
         ModelInfo {
             provider: "test".to_owned(),
+            others: vec![],
             context_tokens: 8_000,
             max_output_tokens: 1_000,
             price: Price {
@@ -209,9 +271,29 @@ mod tests {
 
     #[test]
     fn an_agent_without_models_of_its_own_takes_the_default() {
-        assert_eq!(catalog(&["big", "odd"]).model_for("default"), "big");
-        assert_eq!(catalog(&["big"]).model_for("other"), "small");
-        assert_eq!(catalog(&[]).model_for("default"), "small");
+        assert_eq!(catalog(&["big", "odd"]).model_for("default", 7), "big");
+        assert_eq!(catalog(&["big"]).model_for("other", 7), "small");
+        assert_eq!(catalog(&[]).model_for("default", 7), "small");
+    }
+
+    #[test]
+    fn an_agent_begins_as_it_is_configured() {
+        let begins = |begin: Begin, number| {
+            let mut catalog = catalog(&["big", "small", "middle"]);
+            catalog.begins.insert("default".to_owned(), begin);
+            catalog.model_for("default", number).to_owned()
+        };
+        assert_eq!(begins(Begin::Priority, 9), "big");
+        assert_eq!(begins(Begin::LeastCost, 9), "small");
+        let mut count = BTreeMap::new();
+        for number in 0..600 {
+            let model = begins(Begin::Weighted(vec![1, 3]), number);
+            *count.entry(model).or_insert(0) += 1;
+        }
+        let count: Vec<_> = count.into_iter().collect();
+        let of = |name: &str, times| (name.to_owned(), times);
+        assert_eq!(count, [of("big", 120), of("middle", 120), of("small", 360)]);
+        assert_eq!(begins(Begin::Weighted(vec![0, 0, 0]), 5), "big");
     }
 
     #[test]
@@ -240,7 +322,13 @@ mod tests {
         assert_eq!(tokenizers(&[], "big"), [O200kBase]);
         assert_eq!(tokenizers(&["big", "small"], "big"), [O200kBase]);
         assert_eq!(tokenizers(&["big", "old"], "big"), [O200kBase, Cl100kBase]);
-        assert_eq!(tokenizers(&["old", "big"], "old"), [Cl100kBase]);
+        assert_eq!(tokenizers(&["old", "big"], "old"), [O200kBase, Cl100kBase]);
+        // Of a model that is not the agent's, the run can only be moved to a cheaper one.
+        assert_eq!(
+            tokenizers(&["big", "old"], "middle"),
+            [O200kBase, Cl100kBase]
+        );
+        assert_eq!(tokenizers(&["big"], "small"), [O200kBase]);
         assert_eq!(tokenizers(&["big", "old", "own"], "big"), []);
         assert_eq!(tokenizers(&[], "own"), []);
         assert_eq!(tokenizers(&[], "gone"), []);

@@ -113,6 +113,13 @@ impl RunId {
     pub const fn own_session(self) -> SessionId {
         SessionId(self.0)
     }
+
+    /// A number that is as good as drawn by lot and always the same for the run, for what is shared
+    /// out among runs.
+    pub fn number(self) -> u64 {
+        // The first half of an id has the time in it.
+        self.0.as_u64_pair().1 & ((1 << 62) - 1)
+    }
 }
 
 fn derive_uuid(what: &str, parts: &[&str]) -> Uuid {

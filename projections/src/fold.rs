@@ -169,6 +169,7 @@ pub(crate) mod testing {
             attempts: 1,
             response_id: None,
             route: "r".into(),
+            routing: None,
         }
     }
 }

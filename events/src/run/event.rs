@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::routing::Routing;
 use crate::aggregate::events;
 use crate::body::Body;
 use crate::command::Budget;
@@ -41,6 +42,8 @@ events! {
         RunParked(RunParked) = "nexus.run.parked.v1",
         /// A cheaper model is taken from here on.
         ModelDowngraded(ModelDowngraded) = "nexus.run.model-downgraded.v1",
+        /// Another model of the agent's is taken from here on, since the one before does not answer.
+        ModelSwitched(ModelSwitched) = "nexus.run.model-switched.v1",
         /// The ledger has too little for its next step.
         ReservationRefused(ReservationRefused) = "nexus.run.reservation-refused.v1",
         /// The call came too late: what was held had expired.
@@ -434,6 +437,20 @@ pub struct ModelDowngraded {
     pub to: String,
 }
 
+/// No endpoint of a model answers, and another model of the agent's is taken from here on; policy
+/// judges it before it is called, and the ledger is asked anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelSwitched {
+    /// The turn.
+    pub turn: u32,
+    /// The model until now.
+    pub from: String,
+    /// The model from here on.
+    pub to: String,
+    /// Why: the stable code of the call that failed.
+    pub reason: String,
+}
+
 /// The ledger has too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationRefused {
@@ -502,6 +519,9 @@ pub struct LlmCompleted {
     pub response_id: Option<String>,
     /// Why this provider and model.
     pub route: String,
+    /// The same for programs, with every attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Box<Routing>>,
 }
 
 /// No model answered.
@@ -521,6 +541,23 @@ pub struct LlmFailed {
     pub duration_ms: u64,
     /// How often it was tried.
     pub attempts: u32,
+    /// The turn's call is made again, and budget for it asked anew; absent where the run fails with
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+    /// What was tried, and what was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Box<Routing>>,
+}
+
+/// How a turn goes on whose model call failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// With the same model.
+    SameModel,
+    /// With this other one of the agent's; `ModelSwitched` follows in the same commit.
+    NextModel(String),
 }
 
 /// The run had ended while a model answered.

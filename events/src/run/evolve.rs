@@ -7,6 +7,7 @@ use super::event::{
     ReservationGranted, ReservationLapsed, Resolution, RunEvent, RunParked, RunStarted,
     ToolInDoubt, ToolResolved,
 };
+use super::failover::FailedCall;
 use super::invalid::is_invalid_call;
 use super::state::{
     Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
@@ -63,6 +64,7 @@ impl Run {
         }
         self.turn += 1;
         self.round = 0;
+        self.failed_calls.clear();
         self.turn_duties = Obligations::default();
         self.step = Step::Judge {
             since: self.since(seq),
@@ -628,6 +630,7 @@ impl Aggregate for Run {
                     start: false,
                 };
             }
+            RunEvent::ModelSwitched(switch) => self.model = switch.to.clone(),
             // What follows from it is in the same commit: a cheaper model, or the end.
             RunEvent::ReservationRefused(_) => {}
             RunEvent::ReservationLapsed(lapsed) => self.lapsed(lapsed, seq),
@@ -639,6 +642,16 @@ impl Aggregate for Run {
                     failed.duration_ms,
                     seq,
                 );
+                if failed.again.is_some() {
+                    self.failed_calls
+                        .push(FailedCall::of(failed, self.model.clone()));
+                    // Whatever was held is settled: the next call is judged and reserved for anew.
+                    self.round += 1;
+                    self.step = Step::Judge {
+                        since: self.since(seq),
+                        start: false,
+                    };
+                }
             }
             RunEvent::LlmAborted(aborted) => {
                 self.charge(

@@ -5,6 +5,7 @@ mod control;
 mod doubt;
 mod event;
 mod evolve;
+mod failover;
 mod given;
 mod invalid;
 mod invoke;
@@ -14,6 +15,7 @@ mod prompt;
 mod react;
 mod reserve;
 mod reuse;
+mod routing;
 mod start;
 mod state;
 mod tool_call;
@@ -24,6 +26,7 @@ pub use approval::{
 pub use control::{cancel, pause, resume, signal};
 pub use doubt::{POLICY, WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
+pub use failover::{FailedCall, MOST_CALLS, next_model};
 pub use given::{context_text, specs_text};
 pub use invalid::MOST_CORRECTIONS;
 pub use invoke::conclude;
@@ -36,6 +39,7 @@ pub use reserve::{
     scopes_of,
 };
 pub use reuse::call_digest;
+pub use routing::{MOST_TOLD, RouteAttempt, Routing, SkippedEndpoint};
 pub(crate) use start::check_labels;
 pub use start::{Chosen, NewRun, StartLimits, choose, start, validate};
 pub use state::{

@@ -1,5 +1,6 @@
 //! What a model call gave, recorded once.
 
+use super::failover;
 use super::invalid::too_many;
 use super::{
     EarlierCall, LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step,
@@ -12,7 +13,7 @@ use crate::time::Timestamp;
 pub enum ModelOutcome {
     /// An answer.
     Completed(LlmCompleted),
-    /// None, and no further try helps.
+    /// None. `again` is what whoever called thinks of a further try; the core decides.
     Failed(LlmFailed),
     /// It was broken off, since the run had ended.
     Aborted(LlmAborted),
@@ -37,11 +38,7 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
     }
     match outcome {
         ModelOutcome::Completed(done) => completed(run, done, now),
-        ModelOutcome::Failed(failed) => {
-            let code = failed.code.clone();
-            let message = failed.message.clone();
-            vec![failed.into(), RunFailed { code, message }.into()]
-        }
+        ModelOutcome::Failed(failed) => failover::failed(run, failed),
         ModelOutcome::Aborted(_) => vec![],
     }
 }

@@ -61,14 +61,15 @@ pub struct Chosen {
     pub named: Vec<String>,
 }
 
-/// Chooses what the command leaves open.
+/// Chooses what the command leaves open. The model is one of those that the run may begin with: which
+/// one, where the agent's are taken in turn, is known with the run's id, in [`start`].
 ///
 /// # Errors
 /// [`DomainError::Invalid`] where the agent is not known; see [`validate`].
 pub fn choose(command: &StartRun, catalog: &Catalog) -> Result<Chosen, DomainError> {
     let name = command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
     let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
-    let model = (command.model.clone()).unwrap_or_else(|| catalog.model_for(name).to_owned());
+    let model = model_of(command, agent.name, catalog, 0);
     let named = (command.tools.clone())
         .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
     Ok(Chosen {
@@ -76,6 +77,11 @@ pub fn choose(command: &StartRun, catalog: &Catalog) -> Result<Chosen, DomainErr
         model,
         named,
     })
+}
+
+fn model_of(command: &StartRun, agent: &str, catalog: &Catalog, number: u64) -> String {
+    let named = command.model.clone();
+    named.unwrap_or_else(|| catalog.model_for(agent, number).to_owned())
 }
 
 impl Chosen {
@@ -181,7 +187,9 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
     }
     let chosen = choose(&new.command, catalog)?;
     let pins = chosen.pins(&new.pins)?;
-    let Chosen { agent, model, .. } = chosen;
+    let agent = chosen.agent;
+    let number = new.run_id.number();
+    let model = model_of(&new.command, agent.name, catalog, number);
     let started = RunStarted {
         run_id: new.run_id,
         session: new.session,

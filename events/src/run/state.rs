@@ -7,6 +7,7 @@ use super::event::{
     ApprovalRequested, EarlierCall, Given, PolicyPoint, ReservationGranted, RunSignalled,
     RunStarted,
 };
+use super::failover::FailedCall;
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
@@ -26,9 +27,11 @@ pub struct Run {
     pub paused: bool,
     /// The turn that is going, from 1.
     pub turn: u32,
-    /// How often the turn's model call asked the ledger anew: what was held lapsed, or a cheaper
-    /// model was taken.
+    /// How often the turn's model call asked the ledger anew: what was held lapsed, a cheaper model
+    /// was taken, or a call failed and is made again.
     pub round: u32,
+    /// Calls of the turn that failed and are made again, in order.
+    pub failed_calls: Vec<FailedCall>,
     /// The model that is called next.
     pub model: String,
     /// The ledger counts it among the runs in flight, as far as the run knows.

@@ -38,6 +38,10 @@ figures! {
     refused,
     parked,
     downgraded,
+    /// Model calls that failed and were made again.
+    called_again,
+    /// Of which with another model.
+    switched,
     out_of_time,
     tools,
     /// Calls that were left in doubt.
@@ -84,6 +88,8 @@ impl Seen {
             RunEvent::ReservationRefused(_) => self.refused += 1,
             RunEvent::RunParked(_) => self.parked += 1,
             RunEvent::ModelDowngraded(_) => self.downgraded += 1,
+            RunEvent::LlmFailed(failed) => self.called_again += u64::from(failed.again.is_some()),
+            RunEvent::ModelSwitched(_) => self.switched += 1,
             RunEvent::LlmAborted(_) => self.aborted += 1,
             RunEvent::ToolStarted(_) => self.tools += 1,
             RunEvent::ToolInDoubt(_) => self.doubts += 1,

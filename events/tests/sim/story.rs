@@ -27,6 +27,10 @@ pub(crate) struct Story {
     /// How often a person let a call be tried again.
     pub(crate) retries: BTreeMap<(u32, String), u32>,
     downgrades: u32,
+    /// Model calls that failed and were made again.
+    failures: u32,
+    /// Something is held for the model call of the turn.
+    held: bool,
     ended: bool,
 }
 
@@ -63,19 +67,25 @@ impl Story {
                 PolicyPoint::ToolCall { turn, call_id } if !decided.allowed => {
                     format!("tool {}", call(*turn, call_id))
                 }
-                // A cheaper model is judged again.
-                point => format!("judge {point:?} {}", self.downgrades),
+                // A cheaper model is judged again, and so is a call after one that failed.
+                point => format!("judge {point:?} {} {}", self.downgrades, self.failures),
             }),
             RunEvent::ReservationGranted(grant) => {
                 self.granted.insert(grant.reservation_id);
-                if let Some(call_id) = &grant.call_id {
-                    self.tools.insert(call(grant.turn, call_id), None);
+                match &grant.call_id {
+                    Some(call_id) => {
+                        self.tools.insert(call(grant.turn, call_id), None);
+                    }
+                    None => self.held = true,
                 }
                 Some(format!("grant {}", grant.reservation_id))
             }
             RunEvent::ReservationLapsed(lapsed) => {
-                if let Some(call_id) = &lapsed.call_id {
-                    self.tools.remove(&call(lapsed.turn, call_id));
+                match &lapsed.call_id {
+                    Some(call_id) => {
+                        self.tools.remove(&call(lapsed.turn, call_id));
+                    }
+                    None => self.held = false,
                 }
                 Some(format!("lapse {}", lapsed.reservation_id))
             }
@@ -88,13 +98,19 @@ impl Story {
                 self.downgrades += 1;
                 None
             }
+            RunEvent::ModelSwitched(switch) => {
+                assert_ne!(switch.from, switch.to);
+                None
+            }
             RunEvent::LlmCompleted(done) => {
                 let (usage, cost) = (&done.usage, done.cost_usd_micros);
                 self.model(done.turn, usage, cost, done.duration_ms)
             }
             RunEvent::LlmFailed(failed) => {
                 let (usage, cost) = (&failed.usage, failed.cost_usd_micros);
-                self.model(failed.turn, usage, cost, failed.duration_ms)
+                let step = self.model(failed.turn, usage, cost, failed.duration_ms);
+                self.failures += u32::from(failed.again.is_some());
+                step
             }
             RunEvent::LlmAborted(aborted) => {
                 let (usage, cost) = (&aborted.usage, aborted.cost_usd_micros);
@@ -135,8 +151,14 @@ impl Story {
     }
 
     fn model(&mut self, turn: u32, usage: &Usage, cost: u64, duration_ms: u64) -> Option<String> {
+        // Of each call: one that is made again does not spend what was held for the one before.
+        assert!(
+            self.held,
+            "turn {turn}: a model call that nothing was held for"
+        );
+        self.held = false;
         self.spent = self.spent.plus(charged(usage, cost, duration_ms));
-        Some(format!("model {turn}"))
+        Some(format!("model {turn} {}", self.failures))
     }
 
     fn tool(&mut self, turn: u32, call_id: &str, time_ms: u64) -> Option<String> {

@@ -346,6 +346,7 @@ fn tools() -> Tools {
 fn catalog() -> Catalog {
     let model = |price: u64, max_output_tokens| ModelInfo {
         provider: "sim".to_owned(),
+        others: vec![],
         context_tokens: 32_000,
         max_output_tokens,
         price: Price {

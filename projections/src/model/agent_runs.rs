@@ -106,6 +106,7 @@ impl AgentRuns {
             | RunEvent::ToolArgumentsChanged(_)
             | RunEvent::ReservationLapsed(_)
             | RunEvent::ModelDowngraded(_)
+            | RunEvent::ModelSwitched(_)
             | RunEvent::ToolStarted(_)
             | RunEvent::RunSignalled(_) => {}
         }

@@ -130,6 +130,7 @@ impl AuditLogs {
             | RunEvent::ReservationLapsed(_)
             | RunEvent::RunParked(_)
             | RunEvent::ModelDowngraded(_)
+            | RunEvent::ModelSwitched(_)
             | RunEvent::LlmCompleted(_)
             | RunEvent::LlmFailed(_)
             | RunEvent::LlmAborted(_)

@@ -100,7 +100,7 @@ impl LlmCalls {
                  $6::text[], $7::int8[], $8::int8[], $9::int8[], $10::bool[], $11::int8[],
                  $12::int8[], $13::int8[], $14::int4[], $15::text[], $16::text[], $17::text[],
                  $18::text[], $19::text[], $20::timestamptz[], $21::int8[])
-             ON CONFLICT (tenant, run_id, turn) DO NOTHING",
+             ON CONFLICT (tenant, run_id, turn, seq) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.run.uuid()),
             &col(rows, |row| text::small(row.turn.into())),
@@ -162,6 +162,7 @@ fn without_texts(done: &LlmCompleted) -> LlmCompleted {
         model: done.model.clone(),
         response_id: done.response_id.clone(),
         route: done.route.clone(),
+        routing: None,
         ..*done
     }
 }

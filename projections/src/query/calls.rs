@@ -215,7 +215,7 @@ impl Projections {
                     time_to_first_token_ms, attempts, finish, response_id, route, error_code,
                     error_message, created_at, seq
              FROM llm_calls WHERE tenant = $1 AND run_id = $2
-             ORDER BY turn LIMIT $3",
+             ORDER BY turn, seq LIMIT $3",
             tenant.as_str(),
             run.uuid(),
             MAX_CALLS,

@@ -128,6 +128,7 @@ fn begun() -> Vec<RunEvent> {
         attempts: 1,
         response_id: None,
         route: "r".into(),
+        routing: None,
     };
     let start = judged(PolicyPoint::RunStart, true);
     vec![started.into(), start.into(), answer.into()]

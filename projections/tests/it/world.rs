@@ -376,6 +376,8 @@ impl World {
                 cost_usd_micros: 51,
                 duration_ms: 700,
                 attempts: 3,
+                again: None,
+                routing: None,
             };
             let (code, message) = (failed.code.clone(), failed.message.clone());
             self.run(run, vec![failed.into(), RunFailed { code, message }.into()]);
@@ -406,6 +408,7 @@ impl World {
             attempts: 1,
             response_id: Some("resp-1".into()),
             route: "default model".into(),
+            routing: None,
         };
         let mut events: Vec<RunEvent> = vec![done.into()];
         if !tools {

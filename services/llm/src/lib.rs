@@ -2,7 +2,9 @@
 //! the call may spend was reserved before, and what it spent is settled after, whatever happened.
 
 pub mod provider;
+pub mod route;
 
+mod attempt;
 mod attempts;
 mod given;
 mod history;
@@ -20,17 +22,21 @@ use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
 use nexus_events::model::ToolSpec;
 use nexus_events::policy::redact;
-use nexus_events::run::{self, LlmAborted, ModelOutcome, ReservationGranted, Run, Step};
+use nexus_events::run::{
+    self, FailedCall, LlmAborted, ModelOutcome, ReservationGranted, Run, Step,
+};
 use nexus_events::tool::ToolPin;
 use nexus_events::{Body, Command, Tenant};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use attempts::Called;
+use attempts::{Called, Plan};
 use history::Said;
 use live::LiveStream;
+use outcome::About;
 use provider::{ChatRequest, Models};
+use route::Router;
 
 /// What the role takes, and how. Calls wait for providers most of the time.
 pub const SPEC: RoleSpec = RoleSpec {
@@ -45,6 +51,7 @@ pub struct LlmRole {
     store: Store,
     objects: Objects,
     models: Arc<Models>,
+    router: Arc<Router>,
     catalog: Arc<Catalog>,
     notices: watch::Receiver<String>,
 }
@@ -60,6 +67,11 @@ struct Turn {
     sampling: ChatRequest,
     grant: ReservationGranted,
     number: u32,
+    round: u32,
+    /// Calls of the turn that failed before.
+    failed: Vec<FailedCall>,
+    /// The model that the run may be moved to.
+    next_model: Option<String>,
     /// Fields that policy leaves out of what the model writes to tools.
     redact: Vec<String>,
 }
@@ -82,6 +94,7 @@ impl LlmRole {
         store: Store,
         objects: Objects,
         models: Arc<Models>,
+        router: Arc<Router>,
         catalog: Arc<Catalog>,
         notices: watch::Receiver<String>,
     ) -> Self {
@@ -90,6 +103,7 @@ impl LlmRole {
             store,
             objects,
             models,
+            router,
             catalog,
             notices,
         }
@@ -159,6 +173,9 @@ impl LlmRole {
             sampling: given::sampling(state.given(), turn),
             grant: grant.clone(),
             number: turn,
+            round,
+            failed: state.failed_calls.clone(),
+            next_model: run::next_model(state, &self.catalog),
             redact: [&state.duties, &state.turn_duties]
                 .into_iter()
                 .flat_map(|duties| duties.redact.iter().cloned())
@@ -174,9 +191,9 @@ impl LlmRole {
         turn: Turn,
     ) -> Result<ModelOutcome, Failure> {
         let tenant = &delivery.envelope.tenant;
-        let resolved = self
+        let endpoints = self
             .models
-            .resolve(&turn.model)
+            .endpoints(&turn.model)
             .map_err(|error| Failure::Retry {
                 after: None,
                 reason: error.to_string(),
@@ -190,11 +207,9 @@ impl LlmRole {
         let mut tools = self.specs(tenant, &turn.tools).await?;
         tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
         let request = ChatRequest {
-            model: resolved.model.wire_name.clone(),
             messages,
             tools,
             max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
-            hidden_output: resolved.model.reasoning,
             input_bound: Some(
                 turn.grant
                     .amounts
@@ -211,29 +226,37 @@ impl LlmRole {
             live.restart("redelivered");
         }
         let stop = CancellationToken::new();
-        let provider = resolved.provider.as_ref();
+        let place = u64::from(turn.number) << 32 | u64::from(turn.round);
+        let plan = Plan {
+            router: &self.router,
+            model: &turn.model,
+            endpoints,
+            grant: &turn.grant,
+            number: attempts::mix(run_id.number() ^ place),
+            failed: &turn.failed,
+            has_next: turn.next_model.is_some(),
+        };
         let mut called = tokio::select! {
-            called = attempts::call(provider, &request, deadline, &stop, &live) => called,
+            called = attempts::call(&plan, request, deadline, &stop, &live) => called,
             never = stop::when_run_ends(&self.bus, &self.store, tenant, reference, &stop) => match never {},
             never = live.forward() => match never {},
             never = live.pass_on(self.notices.clone()) => match never {},
         };
         live.drain().await;
-        if let Ok(done) = &mut called.result {
+        if let Ok((done, _)) = &mut called.result {
             for call in &mut done.tool_calls {
                 redact(&mut call.arguments, &turn.redact);
             }
         }
-        let (took, delivered) = (began.elapsed(), delivery.delivered);
-        self.outcome(
-            tenant,
-            &turn.grant,
-            &resolved.model,
-            called,
-            took,
-            delivered,
-        )
-        .await
+        let about = About {
+            grant: &turn.grant,
+            model: &turn.model,
+            endpoints,
+            next_model: turn.next_model.clone(),
+            took: began.elapsed(),
+            delivered: delivery.delivered,
+        };
+        self.outcome(tenant, about, called).await
     }
 
     /// What the model is told of the run's tools.
@@ -253,17 +276,14 @@ impl LlmRole {
     async fn outcome(
         &self,
         tenant: &Tenant,
-        grant: &ReservationGranted,
-        model: &provider::ModelInfo,
+        about: About<'_>,
         called: Called,
-        took: Duration,
-        delivered: u64,
     ) -> Result<ModelOutcome, Failure> {
         let text = match &called.result {
-            Ok(done) => Some(self.objects.offload(tenant, done.text.clone()).await?),
+            Ok((done, _)) => Some(self.objects.offload(tenant, done.text.clone()).await?),
             Err(_) => None,
         };
-        Ok(outcome::of(grant, model, called, text, took, delivered))
+        Ok(outcome::of(about, called, text))
     }
 }
 

@@ -4,16 +4,45 @@
 use std::collections::BTreeMap;
 
 use nexus_events::agent;
-use nexus_events::catalog::Catalog;
+use nexus_events::catalog::{Begin, Catalog};
 use serde::Deserialize;
 
 /// What is configured of an agent.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AgentConfig {
-    /// Its models, the preferred one first; the ledger may move a run to a cheaper one of them.
-    /// Without any, the default model.
+    /// Its models, the preferred one first; the ledger may move a run to a cheaper one of them, and
+    /// one that does not answer is left for the next. Without any, the default model.
     pub(crate) models: Vec<String>,
+    /// With which of them a run begins that names none.
+    pub(crate) strategy: Begins,
+    /// The share of each, in the order of the models, with `weighted`; 1 for those without.
+    pub(crate) weights: Vec<u32>,
+}
+
+/// With which of its models an agent's run begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Begins {
+    /// The first.
+    #[default]
+    Priority,
+    /// By weight.
+    Weighted,
+    /// The cheapest.
+    LeastCost,
+}
+
+/// With which of its models a run of each agent begins, as the catalog holds it.
+pub(crate) fn begins(configured: &BTreeMap<String, AgentConfig>) -> BTreeMap<String, Begin> {
+    let begin = |config: &AgentConfig| match config.strategy {
+        Begins::Priority => Begin::Priority,
+        Begins::Weighted => Begin::Weighted(config.weights.clone()),
+        Begins::LeastCost => Begin::LeastCost,
+    };
+    (configured.iter())
+        .map(|(name, config)| (name.clone(), begin(config)))
+        .collect()
 }
 
 /// Agents that cannot be configured so.
@@ -81,6 +110,7 @@ mod tests {
         let config: Config = toml::from_str(toml).unwrap();
         let model = ModelInfo {
             provider: "test".to_owned(),
+            others: vec![],
             context_tokens: 8_000,
             max_output_tokens: 1_000,
             price: Price::default(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nexus_bus::{BusConfig, Credentials};
 use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
+use nexus_llm::route::{BreakerConfig, RouteConfig};
 use serde::Deserialize;
 
 use crate::agents::AgentConfig;
@@ -70,6 +71,10 @@ pub(crate) struct ModelsConfig {
     pub(crate) local: Option<bool>,
     /// Threads of the embedded model; 1 unless this says more.
     pub(crate) local_threads: Option<u16>,
+    /// How calls of one model are shared out among those who serve it, by its name.
+    pub(crate) routes: BTreeMap<String, RouteConfig>,
+    /// When an endpoint that fails is left alone.
+    pub(crate) breaker: BreakerConfig,
 }
 
 /// Bounds.

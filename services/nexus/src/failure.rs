@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// Models and providers.
     #[error(transparent)]
     Models(#[from] nexus_llm::provider::ConfigError),
+    /// Routes.
+    #[error(transparent)]
+    Routes(#[from] nexus_llm::route::RouteError),
     /// Agents.
     #[error(transparent)]
     Agents(#[from] crate::agents::AgentsError),

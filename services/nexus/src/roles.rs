@@ -12,6 +12,7 @@ use nexus_events::run::StartLimits;
 use nexus_gateway::Gateway;
 use nexus_llm::LlmRole;
 use nexus_llm::provider::{Models, Settings};
+use nexus_llm::route::{Router, RoutingConfig};
 use nexus_policy::PolicyRole;
 use nexus_projections::{
     Projections, ProjectionsOptions, Projector, ProjectorMetrics, ProjectorOptions,
@@ -119,6 +120,13 @@ impl Running {
         let models = Arc::new(build_models(&config, &local_model)?);
         let mut catalog = models.catalog();
         catalog.agents = agents::models(&config.agents, &catalog)?;
+        catalog.begins = agents::begins(&config.agents);
+        let routing = RoutingConfig {
+            routes: config.models.routes.clone(),
+            breaker: config.models.breaker.clone(),
+        };
+        routing.check(&models)?;
+        let router = Router::new(routing);
         let catalog = Arc::new(catalog);
         let projections = match roles.iter().any(|role| role.needs_database()) {
             true => Some(connect_projections(&config).await?),
@@ -130,6 +138,7 @@ impl Running {
             store,
             objects,
             models,
+            router,
             catalog,
             projections,
             config,
@@ -208,7 +217,8 @@ impl Running {
             Role::Llm => {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
-                let handler = LlmRole::new(store, objects, models, catalog, notices);
+                let router = Arc::clone(&parts.router);
+                let handler = LlmRole::new(store, objects, models, router, catalog, notices);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
             Role::Projector => {
@@ -240,6 +250,7 @@ struct Parts {
     store: Store,
     objects: Objects,
     models: Arc<Models>,
+    router: Arc<Router>,
     catalog: Arc<Catalog>,
     projections: Option<Projections>,
     config: Config,

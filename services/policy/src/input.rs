@@ -103,7 +103,10 @@ pub(crate) fn build(
         client_tools: (run.given()).map_or(vec![], |given| given.client_tools.clone()),
     });
     input.model = Some(run.model.clone());
-    input.provider = catalog.get(&run.model).map(|model| model.provider.clone());
+    if let Some(model) = catalog.get(&run.model) {
+        input.provider = Some(model.provider.clone());
+        input.providers = [std::slice::from_ref(&model.provider), &model.others].concat();
+    }
     input.tool = match point {
         PolicyPoint::ToolCall { turn, call_id } => Some(tool_of(run, *turn, call_id)?),
         _ => None,

@@ -89,6 +89,7 @@ impl Stand {
 fn catalog() -> Catalog {
     let model = |tokenizer| ModelInfo {
         provider: "test".to_owned(),
+        others: vec![],
         context_tokens: 128_000,
         max_output_tokens: 1_000,
         price: Price::default(),

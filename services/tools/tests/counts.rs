@@ -28,6 +28,7 @@ const MODEL: &str = "counted";
 fn catalog() -> Catalog {
     let model = ModelInfo {
         provider: "test".to_owned(),
+        others: vec![],
         context_tokens: 128_000,
         max_output_tokens: 1_000,
         price: Price::default(),
@@ -83,6 +84,7 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         attempts: 1,
         response_id: None,
         route: "test".to_owned(),
+        routing: None,
     };
     let allowed = PolicyDecided {
         point: PolicyPoint::ToolCall { turn, call_id },

@@ -23,6 +23,7 @@ pub(super) fn model() -> ModelInfo {
     };
     ModelInfo {
         provider: "local".into(),
+        others: vec![],
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price,
@@ -246,6 +247,7 @@ pub(super) fn answer(turn: u32, calls: &[(&str, &str)]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: "the only one".into(),
+        routing: None,
     }
 }
 
@@ -261,6 +263,8 @@ pub(super) fn no_answer(turn: u32) -> LlmFailed {
         cost_usd_micros: 1,
         duration_ms: 9,
         attempts: 4,
+        again: None,
+        routing: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod children;
 mod deadline;
 mod doubt;
 mod downgrade;
+mod failover;
 mod given;
 mod history;
 mod invalid;

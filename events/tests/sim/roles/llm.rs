@@ -4,8 +4,8 @@ use nexus_events::CommandId;
 use nexus_events::command::CallModel;
 use nexus_events::model::{FinishReason, ToolCall, Usage};
 use nexus_events::run::{
-    LlmAborted, LlmCompleted, LlmFailed, ModelOutcome, ReservationGranted, Run, record_lapse,
-    record_model,
+    self, Again, LlmAborted, LlmCompleted, LlmFailed, ModelOutcome, ReservationGranted, Run,
+    record_lapse, record_model,
 };
 use serde_json::json;
 
@@ -53,7 +53,13 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
         usage.output_tokens = grant.max_output_tokens + rng.below(500);
         duration_ms = grant.amounts.time_ms + rng.below(1_000_000);
     }
-    let fails = rng.percent(6);
+    let fails = rng.percent(9);
+    let next = run::next_model(run, &world.catalog);
+    let again = match rng.below(4) {
+        0 => None,
+        1 => Some(Again::SameModel),
+        _ => next.map(Again::NextModel).or(Some(Again::SameModel)),
+    };
     // Some never learn which tools there are.
     let unteachable = run
         .info()
@@ -76,6 +82,8 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
             cost_usd_micros,
             duration_ms,
             attempts: 3,
+            again,
+            routing: None,
         });
     }
     ModelOutcome::Completed(LlmCompleted {
@@ -96,6 +104,7 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
         attempts: 1,
         response_id: None,
         route: "chance".to_owned(),
+        routing: None,
     })
 }
 

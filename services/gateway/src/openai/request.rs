@@ -295,6 +295,7 @@ mod tests {
         change(&mut request);
         let info = ModelInfo {
             provider: "test".to_owned(),
+            others: vec![],
             context_tokens: 8_192,
             max_output_tokens: 1_024,
             price: Price::default(),

@@ -76,6 +76,7 @@ fn said(text: &str, calls: &[&str]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: String::new(),
+        routing: None,
     }
 }
 

@@ -133,6 +133,7 @@ pub(crate) fn spawn_roles(bus: &Bus, shutdown: CancellationToken) {
 pub(crate) fn catalog() -> Catalog {
     let info = ModelInfo {
         provider: "test".to_owned(),
+        others: vec![],
         context_tokens: 8_192,
         max_output_tokens: 1_024,
         price: Price::default(),

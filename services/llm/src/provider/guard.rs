@@ -20,6 +20,7 @@ use reqwest::{Response, StatusCode};
 
 use super::config::Secret;
 use super::error::{Failure, presentable};
+use super::quota::QuotaSlot;
 use super::wire::ErrorBody;
 
 /// Most bytes that are read of an error's body.
@@ -38,10 +39,19 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Watch {
     sent: AtomicBool,
     refused: AtomicBool,
+    /// Where what the answer's headers say of rate limits goes.
+    quota: QuotaSlot,
     failure: Mutex<Option<Failure>>,
 }
 
 impl Watch {
+    pub(super) fn telling(quota: &QuotaSlot) -> Self {
+        Self {
+            quota: quota.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Whether the provider may have worked, and so may bill.
     pub(super) fn is_billable(&self) -> bool {
         self.sent.load(Relaxed) && !self.refused.load(Relaxed)
@@ -105,6 +115,7 @@ impl tower::Service<HttpRequestFactory> for Guard {
 impl Guard {
     async fn accept(&self, response: Response) -> Result<Response, OpenAIError> {
         let status = response.status();
+        self.watch.quota.tell(response.headers());
         if !status.is_success() {
             let headers = response.headers().clone();
             let body = ErrorBody::parse(&error_text(response).await);

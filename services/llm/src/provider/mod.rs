@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod models;
 pub mod price;
+pub mod quota;
 
 mod answer;
 mod bound;
@@ -35,6 +36,7 @@ pub use local::{EndpointResolver, LocalProvider};
 pub use models::{ConfigError, ModelInfo, Models, Resolved, Settings, UnknownModel};
 pub use openai::OpenAiProvider;
 pub use price::PriceSource;
+pub use quota::{Quota, QuotaSlot};
 
 /// Something that completes conversations.
 pub trait Provider: Send + Sync {
@@ -105,6 +107,8 @@ pub struct CallLimits {
     pub cancel: CancellationToken,
     /// The latest moment at which the call may still go on.
     pub deadline: Option<Instant>,
+    /// Where the provider's word on what it will still take goes.
+    pub quota: QuotaSlot,
 }
 
 /// A fragment of an answer, in the order of its arrival.

@@ -23,7 +23,7 @@ const LOCAL_MAX_OUTPUT_TOKENS: u64 = 2_048;
 /// What the registry is built from.
 #[derive(Clone)]
 pub struct Settings {
-    /// Configured providers; for a name that two of them serve, the first.
+    /// Configured providers. Those that serve one name are the endpoints of its route, in this order.
     pub providers: Vec<ProviderConfig>,
     /// The model for callers that name none. Without it: `OPENAI_MODEL`, OpenAI's usual one where
     /// its key is set, the first configured one, the local one.
@@ -134,8 +134,8 @@ pub struct Resolved {
 
 /// All models that can be asked.
 pub struct Models {
-    /// By name, bare and as `provider/name`.
-    entries: BTreeMap<String, Resolved>,
+    /// By name, bare and as `provider/name`: its endpoints, of which a name has one at least.
+    entries: BTreeMap<String, Vec<Resolved>>,
     /// Bare names in the order of configuration.
     order: Vec<String>,
     default: Option<String>,
@@ -184,12 +184,16 @@ impl Models {
         Ok(models)
     }
 
-    /// Who serves the model of this name, bare or as `provider/name`.
+    /// Who serves the model of this name first, bare or as `provider/name`.
     pub fn resolve(&self, name: &str) -> Result<Resolved, UnknownModel> {
-        self.entries
-            .get(name)
-            .cloned()
-            .ok_or_else(|| self.unknown(name))
+        let first = self.endpoints(name)?.first().cloned();
+        first.ok_or_else(|| self.unknown(name))
+    }
+
+    /// All who serve it, in the order of configuration: one where a provider is named.
+    pub fn endpoints(&self, name: &str) -> Result<&[Resolved], UnknownModel> {
+        let entry = self.entries.get(name);
+        entry.map(Vec::as_slice).ok_or_else(|| self.unknown(name))
     }
 
     /// The model for callers that name none.
@@ -204,49 +208,34 @@ impl Models {
     pub fn list(&self) -> impl Iterator<Item = &ModelInfo> {
         self.order
             .iter()
-            .filter_map(|name| self.entries.get(name))
+            .filter_map(|name| self.entries.get(name)?.first())
             .map(|entry| &entry.model)
     }
 
     /// What the other roles are told: every name, bare and qualified. Which agent prefers which
     /// model is not known here.
     pub fn catalog(&self) -> Catalog {
-        let info = |(name, entry): (&String, &Resolved)| {
-            let ModelInfo {
-                provider,
-                context_tokens,
-                max_output_tokens,
-                price,
-                tokenizer,
-                ..
-            } = entry.model.clone();
-            (
-                name.clone(),
-                catalog::ModelInfo {
-                    provider,
-                    context_tokens,
-                    max_output_tokens,
-                    price,
-                    tokenizer,
-                },
-            )
-        };
+        let info =
+            |(name, entry): (&String, &Vec<Resolved>)| Some((name.clone(), bound_of_all(entry)?));
         Catalog {
             default_model: self
                 .default_model()
                 .map(|r| r.model.name)
                 .unwrap_or_default(),
-            models: self.entries.iter().map(info).collect(),
+            models: self.entries.iter().filter_map(info).collect(),
             price_version: self.price_version(),
             agents: BTreeMap::new(),
+            begins: BTreeMap::new(),
         }
     }
 
     /// The date of the built-in prices, and where the configuration states others, a digest of them.
     fn price_version(&self) -> String {
+        // Qualified names have one endpoint each, and are all that there are.
         let configured = (self.entries.iter())
-            .filter(|(_, entry)| entry.model.price_source == PriceSource::Configured)
-            .map(|(name, entry)| (name.as_str(), entry.model.price));
+            .flat_map(|(name, entry)| entry.iter().map(move |endpoint| (name, &endpoint.model)))
+            .filter(|(_, model)| model.price_source == PriceSource::Configured)
+            .map(|(name, model)| (name.as_str(), model.price));
         price::version(configured)
     }
 
@@ -295,14 +284,40 @@ impl Models {
     fn register(&mut self, entry: Resolved) {
         let name = entry.model.name.clone();
         let qualified = format!("{}/{name}", entry.model.provider);
-        self.entries
-            .entry(qualified)
-            .or_insert_with(|| entry.clone());
+        let one = self.entries.entry(qualified).or_default();
+        if !one.is_empty() {
+            // The provider names the model twice.
+            return;
+        }
+        one.push(entry.clone());
         if !self.entries.contains_key(&name) {
             self.order.push(name.clone());
-            self.entries.insert(name, entry);
         }
+        self.entries.entry(name).or_default().push(entry);
     }
+}
+
+/// What bounds a call of this name whichever endpoint it takes: the dearest price, the least room,
+/// and a tokenizer only where all have the same.
+fn bound_of_all(endpoints: &[Resolved]) -> Option<catalog::ModelInfo> {
+    let mut models = endpoints.iter().map(|endpoint| &endpoint.model);
+    let first = models.next()?;
+    let mut bound = catalog::ModelInfo {
+        provider: first.provider.clone(),
+        others: vec![],
+        context_tokens: first.context_tokens,
+        max_output_tokens: first.max_output_tokens,
+        price: first.price,
+        tokenizer: first.tokenizer,
+    };
+    for model in models {
+        bound.others.push(model.provider.clone());
+        bound.context_tokens = bound.context_tokens.min(model.context_tokens);
+        bound.max_output_tokens = bound.max_output_tokens.min(model.max_output_tokens);
+        bound.price = bound.price.or_dearer(model.price);
+        bound.tokenizer = bound.tokenizer.filter(|own| model.tokenizer == Some(*own));
+    }
+    Some(bound)
 }
 
 /// What the configuration says of a model, and where it is silent, the table and the defaults.

@@ -126,7 +126,7 @@ impl OpenAiProvider {
         {
             return Err(answer.fail(Failure::DeadlineExceeded, false));
         }
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(Watch::telling(&limits.quota));
         let deadline = async {
             match limits.deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,

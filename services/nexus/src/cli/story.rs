@@ -177,6 +177,11 @@ impl Story {
                 let what = format!("model    {to} from here on: the budget does not fit {from}");
                 vec![Line::Note(Tone::Warn, what)]
             }
+            RunEvent::ModelSwitched(switch) => {
+                let (from, to, why) = (switch.from, switch.to, switch.reason);
+                let what = format!("model    {to} from here on: {from} does not answer ({why})");
+                vec![Line::Note(Tone::Warn, what)]
+            }
             RunEvent::ReservationRefused(refused) => {
                 self.waits.remove(&refused.call_id);
                 vec![refusal(&refused)]
@@ -198,7 +203,12 @@ impl Story {
                 self.spend(failed.usage.total_tokens(), failed.cost_usd_micros);
                 let mut lines = self.end_text();
                 let what = format!("model    failed ({}): {}", failed.code, failed.message);
-                lines.push(Line::Note(Tone::Bad, what));
+                self.known_calls += u32::from(failed.again.is_some());
+                let tone = match failed.again {
+                    Some(_) => Tone::Warn,
+                    None => Tone::Bad,
+                };
+                lines.push(Line::Note(tone, what));
                 lines
             }
             RunEvent::LlmAborted(aborted) => {

@@ -42,10 +42,16 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start(options: Options) -> Self {
+        Self::start_with(options, "").await
+    }
+
+    /// The same with this `nexus.toml`.
+    pub(crate) async fn start_with(options: Options, configuration: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let stack = TestStack::start().await.expect("servers");
         let database_url = stack.fresh_database().await.expect("database");
         let model = ModelServer::start(options).await.expect("model server");
+        std::fs::write(stack.dir().join("nexus.toml"), configuration).unwrap();
         let port = free_port();
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)

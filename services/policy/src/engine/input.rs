@@ -31,9 +31,12 @@ pub struct Input {
     /// The model to be called, for `llm.call`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The model's provider.
+    /// The model's provider; the first, where several serve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// All that serve it: the call may go to any of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
     /// What has become of a required approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
@@ -186,6 +189,7 @@ impl Input {
             tool: None,
             model: None,
             provider: None,
+            providers: vec![],
             approval: None,
             time: None,
         }

@@ -45,6 +45,7 @@ fn decides(decision: &str) -> BundleInForce {
 fn catalog() -> Catalog {
     let model = ModelInfo {
         provider: "local".into(),
+        others: vec![],
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price: Price {
@@ -146,6 +147,7 @@ impl Judged {
             attempts: 1,
             response_id: None,
             route: "the only one".into(),
+            routing: None,
         };
         judged.record(&[granted.into(), answer.into()]);
         judged

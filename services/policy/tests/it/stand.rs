@@ -203,6 +203,7 @@ impl Stand {
             attempts: 1,
             response_id: None,
             route: "only".to_owned(),
+            routing: None,
         };
         let events = vec![granted.into(), completed.into()];
         let reference = self.append(tenant, run_id, events).await;
@@ -279,6 +280,7 @@ pub(crate) fn tenant(name: &str) -> Tenant {
 fn catalog() -> Catalog {
     let small = ModelInfo {
         provider: "local".into(),
+        others: vec![],
         context_tokens: 8_000,
         max_output_tokens: 1_000,
         price: Price::default(),

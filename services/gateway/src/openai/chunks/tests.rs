@@ -42,6 +42,7 @@ fn done(turn: u32, text: &str, calls: &[(&str, Value)]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: String::new(),
+        routing: None,
     }
 }
 
