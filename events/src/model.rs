@@ -115,6 +115,9 @@ pub struct Sampling {
     /// Whether the model may, must or must not call tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse>,
+    /// The one tool that must be called where `tool_use` says that tools must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
     /// JSON Schema that the text of an answer must satisfy, of at most 32 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<serde_json::Value>,

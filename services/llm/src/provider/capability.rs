@@ -72,6 +72,21 @@ impl Checked {
     }
 }
 
+/// A tool that must be called and that the model is not told of.
+fn not_offered(request: &ChatRequest) -> Option<Failure> {
+    let ToolChoice::Named(name) = &request.tool_choice else {
+        return None;
+    };
+    if request.tools.iter().any(|tool| tool.name == *name) {
+        return None;
+    }
+    Some(Failure::Permanent {
+        status: None,
+        code: "tool_not_offered".to_owned(),
+        message: format!("the tool {name} must be called, and is none of those that are offered"),
+    })
+}
+
 /// What a conversation needs, whether this one does, and what is said where it is not there.
 fn needed(request: &ChatRequest) -> [(Capability, bool, &'static str); 5] {
     let tools = !request.tools.is_empty();
@@ -115,7 +130,7 @@ impl Provider for Checked {
         limits: &'a CallLimits,
         sink: &'a mut Sink<'_>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>> {
-        match self.lacks(needed(request)) {
+        match self.lacks(needed(request)).or_else(|| not_offered(request)) {
             Some(failure) => Box::pin(std::future::ready(Err(embed::unsent(failure)))),
             None => self.inner.complete(request, limits, sink),
         }

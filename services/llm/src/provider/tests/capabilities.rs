@@ -68,6 +68,12 @@ async fn what_a_model_cannot_do_is_never_sent() {
         assert_eq!(failure.code(), "unsupported_by_model", "{model}");
         assert!(failure.to_string().contains(said), "{failure}");
     }
+    let unknown = ChatRequest {
+        tool_choice: ToolChoice::Named("gone".into()),
+        ..tools.clone()
+    };
+    let failure = ask_of(&models, "other", &unknown).await.unwrap_err();
+    assert_eq!(failure.code(), "tool_not_offered");
     assert_eq!(server.counters().calls, 0);
     let usual = ChatRequest {
         temperature: Some(1.0),
