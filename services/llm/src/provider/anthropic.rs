@@ -112,9 +112,9 @@ fn take(event: Event, answer: &mut Answer<'_>, sink: &mut Sink<'_>) -> Result<bo
             Block::Other => {}
         },
         Event::ContentBlockDelta { index, delta } => match delta {
-            Delta::TextDelta { text } => answer.content(&text, sink)?,
-            Delta::ThinkingDelta { thinking } => answer.count(thinking.len())?,
-            Delta::InputJsonDelta { partial_json } => {
+            Delta::Text { text } => answer.content(&text, sink)?,
+            Delta::Thinking { thinking } => answer.count(thinking.len())?,
+            Delta::InputJson { partial_json } => {
                 let function = FunctionDelta {
                     name: None,
                     arguments: Some(partial_json.into()),

@@ -52,7 +52,7 @@ impl Credential {
             (Some(_), Some(_)) => Err(ConfigError::TwoKeys(provider())),
             (None, None) => Ok(Self::None),
             (Some(key), None) => match usable(key.expose()) {
-                Some(key) if key.is_empty() => Ok(Self::None),
+                Some("") => Ok(Self::None),
                 Some(key) => Ok(Self::Fixed(key.to_owned().into())),
                 None => Err(ConfigError::UnusableKey(provider())),
             },
