@@ -16,6 +16,9 @@ pub struct Price {
     pub input: u64,
     /// Input tokens that the provider served from its cache.
     pub cached_input: u64,
+    /// Input tokens that the provider wrote into its cache; as `input` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<u64>,
     /// Output tokens.
     pub output: u64,
 }
@@ -25,9 +28,13 @@ impl Price {
     pub fn cost_usd_micros(&self, usage: &Usage) -> u64 {
         let cached = usage.cached_input_tokens.min(usage.input_tokens);
         let fresh = usage.input_tokens - cached;
-        // A product of two u64 fits; the sum of three need not.
+        let written = usage.cache_write_tokens.min(fresh);
+        let fresh = fresh - written;
+        let cache_write = self.cache_write.unwrap_or(self.input);
+        // A product of two u64 fits; a sum of them need not.
         let millionths = (u128::from(fresh) * u128::from(self.input))
             .saturating_add(u128::from(cached) * u128::from(self.cached_input))
+            .saturating_add(u128::from(written) * u128::from(cache_write))
             .saturating_add(u128::from(usage.output_tokens) * u128::from(self.output));
         u64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
@@ -40,7 +47,33 @@ impl Price {
             input: self.input.max(other.input),
             cached_input: self.cached_input.max(other.cached_input),
             output: self.output.max(other.output),
+            cache_write: match (self.cache_write, other.cache_write) {
+                (None, None) => None,
+                (own, others) => {
+                    let others = others.unwrap_or(other.input);
+                    Some(own.unwrap_or(self.input).max(others))
+                }
+            },
         }
+    }
+
+    /// The most that a call with so many tokens can cost: whether a prompt is read from the provider's
+    /// cache or written into it is known afterwards only.
+    pub fn most_usd_micros(&self, input_tokens: u64, output_tokens: u64) -> u64 {
+        let dearest = Self {
+            input: self.dearest_input(),
+            ..*self
+        };
+        dearest.cost_usd_micros(&Usage {
+            input_tokens,
+            output_tokens,
+            ..Usage::default()
+        })
+    }
+
+    fn dearest_input(&self) -> u64 {
+        let written = self.cache_write.unwrap_or(self.input);
+        self.input.max(self.cached_input).max(written)
     }
 
     /// How many tokens of answer this much money buys after the prompt is paid; without end where
@@ -49,7 +82,7 @@ impl Price {
         if self.output == 0 {
             return u64::MAX;
         }
-        let prompt = u128::from(input_tokens) * u128::from(self.input);
+        let prompt = u128::from(input_tokens) * u128::from(self.dearest_input());
         let money = (u128::from(cost_usd_micros) * 1_000_000).saturating_sub(prompt);
         u64::try_from(money / u128::from(self.output)).unwrap_or(u64::MAX)
     }
@@ -214,6 +247,7 @@ mod tests {
             input: 150_000,
             cached_input: 75_000,
             output: 600_000,
+            ..Price::default()
         };
         let usage = Usage {
             input_tokens: 1_000,
@@ -233,6 +267,37 @@ mod tests {
         assert_eq!(price.cost_usd_micros(&lied), 81);
     }
 
+    #[test]
+    fn writing_into_the_cache_has_a_price_of_its_own_and_is_reserved_for() {
+        let price = Price {
+            input: 2_000_000,
+            cached_input: 100_000,
+            cache_write: Some(2_500_000),
+            output: 10_000_000,
+        };
+        let usage = Usage {
+            input_tokens: 1_000,
+            output_tokens: 10,
+            cached_input_tokens: 600,
+            cache_write_tokens: 300,
+            ..Usage::default()
+        };
+        // 100 fresh, 600 read, 300 written, 10 out.
+        assert_eq!(price.cost_usd_micros(&usage), 200 + 60 + 750 + 100);
+        assert_eq!(price.most_usd_micros(1_000, 10), 2_500 + 100);
+        assert_eq!(price.affordable_output(1_000, 2_600), 10);
+        let unpriced = Price {
+            cache_write: None,
+            ..price
+        };
+        assert_eq!(unpriced.cost_usd_micros(&usage), 200 + 60 + 600 + 100);
+        let lied = Usage {
+            cache_write_tokens: u64::MAX,
+            ..usage
+        };
+        assert_eq!(price.cost_usd_micros(&lied), 60 + 1_000 + 100);
+    }
+
     fn model(input: u64, output: u64, tokenizer: Option<Tokenizer>) -> ModelInfo {
         ModelInfo {
             provider: "test".to_owned(),
@@ -243,6 +308,7 @@ mod tests {
                 input,
                 cached_input: input,
                 output,
+                ..Price::default()
             },
             tokenizer,
         }

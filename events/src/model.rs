@@ -41,6 +41,9 @@ pub struct Usage {
     /// The part of `input_tokens` that the provider served from its cache.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_input_tokens: u64,
+    /// The part of `input_tokens` that the provider wrote into its cache, where it bills that apart.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
     /// True when the provider did not report usage (a cut stream, a cancelled call) and these are
     /// bounds from above by our own count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -48,6 +51,18 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Both together; an estimate where one of them is.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cached_input_tokens: (self.cached_input_tokens)
+                .saturating_add(other.cached_input_tokens),
+            cache_write_tokens: (self.cache_write_tokens).saturating_add(other.cache_write_tokens),
+            estimated: self.estimated || other.estimated,
+        }
+    }
+
     /// Input and output together.
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
@@ -100,6 +115,9 @@ pub struct Sampling {
     /// Whether the model may, must or must not call tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_use: Option<ToolUse>,
+    /// The one tool that must be called where `tool_use` says that tools must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
     /// JSON Schema that the text of an answer must satisfy, of at most 32 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<serde_json::Value>,

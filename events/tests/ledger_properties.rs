@@ -454,6 +454,7 @@ fn ask(number: u8, prompt: u16, answer: u16, tool: bool, own: &Own) -> Ask {
             input: 500_000,
             cached_input: 0,
             output: 1_500_000,
+            ..Price::default()
         },
         cheaper: vec![cheaper],
         hold_ms: 120_000,

@@ -69,7 +69,7 @@ fn lie(value: &str) -> Option<UsageReport> {
     Some(UsageReport::Lie(WireTokens {
         input: input.parse().ok()?,
         output: output.parse().ok()?,
-        cached: 0,
+        ..WireTokens::default()
     }))
 }
 
@@ -93,7 +93,7 @@ mod tests {
         let lie = WireTokens {
             input: 7,
             output: 9,
-            cached: 0,
+            ..WireTokens::default()
         };
         assert_eq!(reply.usage, UsageReport::Lie(lie));
     }

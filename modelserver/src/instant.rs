@@ -27,7 +27,7 @@ impl Instant {
         let usage = WireTokens {
             input: INPUT_TOKENS,
             output: tokens(text),
-            cached: 0,
+            ..WireTokens::default()
         };
         let head = |wants_usage| Head {
             id: "chatcmpl-instant".into(),

@@ -1,4 +1,5 @@
-//! A small model server that speaks the OpenAI chat-completions protocol over real sockets.
+//! A small model server that speaks the OpenAI chat-completions protocol and Anthropic's messages
+//! over real sockets.
 //!
 //! Tests and the benchmark talk to it instead of to a vendor. A fake stands only outside the
 //! process, speaking the real protocol: what the platform does with a cut stream, a lying usage
@@ -10,8 +11,11 @@
 //! [`behaviour`]). Scripts can be set from another process over `POST /_script`.
 
 pub mod behaviour;
+mod dialect;
+mod embeddings;
 pub mod fault;
 mod instant;
+mod messages;
 mod plan;
 mod route;
 pub mod script;
@@ -22,4 +26,4 @@ mod wire;
 
 pub use script::{Fault, Options, Reply, Rule, Script, ScriptedCall, UsageReport, WireTokens};
 pub use server::{ModelServer, ServeError, serve};
-pub use stats::{Counters, Recorded};
+pub use stats::{Counters, Recorded, Sent};

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
 
 use crate::behaviour::{self, Content};
-use crate::script::{Fault, Reply, ScriptedCall, UsageReport, WireTokens};
-use crate::wire::{ChatRequest, Head, call_id, tokens};
+use crate::dialect::{Dialect, Ending, Part, Piece, Wire};
+use crate::messages::MessagesHead;
+use crate::script::{Fault, Reply, UsageReport, WireTokens};
+use crate::wire::{ChatRequest, Head, tokens};
 
 const ARGUMENT_PIECES: usize = 3;
 
@@ -37,17 +38,26 @@ pub(crate) struct Plan {
 pub(crate) fn plan(request: &ChatRequest, reply: &Reply, id: String, created: u64) -> Plan {
     let content = content(request, reply);
     let streams = request.mode.streams();
-    let head = Head {
-        id,
-        model: request.model.clone(),
-        created,
-        wants_usage: request.mode.wants_usage(),
-        unknown_enums: reply.fault == Some(Fault::UnknownEnums),
+    let unknown_enums = reply.fault == Some(Fault::UnknownEnums);
+    let model = request.model.clone();
+    let dialect = match request.wire {
+        Wire::Chat => Dialect::Chat(Head {
+            id,
+            model,
+            created,
+            wants_usage: request.mode.wants_usage(),
+            unknown_enums,
+        }),
+        Wire::Messages => Dialect::Messages(MessagesHead {
+            id,
+            model,
+            unknown_enums,
+        }),
     };
     let answer = Answer {
         request,
         reply,
-        head: &head,
+        dialect: &dialect,
         input_tokens: request.tokens(),
     };
     let pieces = if streams {
@@ -55,20 +65,35 @@ pub(crate) fn plan(request: &ChatRequest, reply: &Reply, id: String, created: u6
     } else {
         vec![answer.whole(&content)]
     };
+    Plan {
+        steps: steps(pieces, reply, &dialect),
+        input_tokens: answer.input_tokens,
+        streams,
+    }
+}
+
+/// The pieces with what goes wrong, and the pauses between them.
+fn steps(pieces: Vec<Piece>, reply: &Reply, dialect: &Dialect) -> Vec<Step> {
     let mut steps: Vec<Step> = pieces
         .into_iter()
         .map(|(text, n)| Step::Piece(text.into(), n))
         .collect();
     if let Some(fault) = &reply.fault {
-        steps = apply(fault, steps);
+        steps = apply(fault, steps, dialect);
     }
     if reply.chunk_delay_ms > 0 {
         steps = delayed(steps, Duration::from_millis(reply.chunk_delay_ms));
     }
+    steps
+}
+
+/// A whole body of another route, of so many tokens of prompt and none of answer.
+pub(crate) fn body(text: String, reply: &Reply, input_tokens: u64) -> Plan {
+    let dialect = Dialect::Chat(Head::default());
     Plan {
-        steps,
-        input_tokens: answer.input_tokens,
-        streams,
+        steps: steps(vec![(text, 0)], reply, &dialect),
+        input_tokens,
+        streams: false,
     }
 }
 
@@ -85,87 +110,61 @@ fn content(request: &ChatRequest, reply: &Reply) -> Content {
 struct Answer<'a> {
     request: &'a ChatRequest,
     reply: &'a Reply,
-    head: &'a Head,
+    dialect: &'a Dialect,
     input_tokens: u64,
 }
 
-type Piece = (String, u64);
-
 impl Answer<'_> {
-    /// All pieces of a stream, `[DONE]` included.
+    /// All pieces of a stream, its last included.
     fn streamed(&self, content: &Content) -> Vec<Piece> {
-        let role = if self.head.unknown_enums {
-            "narrator"
-        } else {
-            "assistant"
+        let mut parts = self.parts(content);
+        let (output, limited) = limit(&mut parts, self.request.max_output());
+        let finish = Some(self.finish(content, limited));
+        let ending = Ending {
+            finish: finish.filter(|_| self.reply.fault != Some(Fault::NoFinish)),
+            usage: self.usage(output),
         };
-        let first = json!({ "role": role, "content": "", "refusal": null });
-        let mut pieces = vec![(self.head.delta(&first, None), 0)];
-        pieces.extend(self.text(&content.text));
-        for (index, call) in content.calls.iter().enumerate() {
-            pieces.extend(self.call(index, call));
-        }
-        let (output, limited) = limit(&mut pieces, self.request.max_output());
-        if self.reply.fault != Some(Fault::NoFinish) {
-            let finish = self.finish(content, limited);
-            pieces.push((self.head.delta(&json!({}), Some(finish)), 0));
-        }
-        if let Some(usage) = self.usage(output).filter(|_| self.head.wants_usage) {
-            pieces.push((self.head.usage(usage), 0));
-        }
-        pieces.push(("data: [DONE]\n\n".into(), 0));
-        pieces
+        self.dialect.stream(&parts, ending)
     }
 
-    fn text<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Piece> + 'a {
-        let pieces = match self.reply.chunks {
+    /// What carries tokens, each with how many.
+    fn parts<'a>(&self, content: &'a Content) -> Vec<(Part<'a>, u64)> {
+        let text = content.text.as_str();
+        let texts = match self.reply.chunks {
             Some(n) => split(text, n),
             None => text.split_inclusive(' ').collect(),
         };
-        pieces.into_iter().map(|piece| {
-            (
-                self.head.delta(&json!({ "content": piece }), None),
-                tokens(piece),
-            )
-        })
-    }
-
-    fn call(&self, index: usize, call: &ScriptedCall) -> Vec<Piece> {
-        let opening = json!({ "tool_calls": [{
-            "index": index, "id": call_id(index, call), "type": "function",
-            "function": { "name": call.name, "arguments": "" } }] });
-        let mut pieces = vec![(self.head.delta(&opening, None), tokens(&call.name))];
-        for part in split(&call.arguments, call.chunks.unwrap_or(ARGUMENT_PIECES)) {
-            let delta = json!({ "tool_calls": [{
-                "index": index, "function": { "arguments": part } }] });
-            pieces.push((self.head.delta(&delta, None), tokens(part)));
+        let mut parts: Vec<_> = (texts.into_iter())
+            .map(|text| (Part::Text(text), tokens(text)))
+            .collect();
+        for (index, call) in content.calls.iter().enumerate() {
+            parts.push((Part::Call(index, call), tokens(&call.name)));
+            let pieces = split(&call.arguments, call.chunks.unwrap_or(ARGUMENT_PIECES));
+            parts.extend(
+                pieces
+                    .into_iter()
+                    .map(|p| (Part::Arguments(index, p), tokens(p))),
+            );
         }
-        pieces
+        parts
     }
 
     fn whole(&self, content: &Content) -> Piece {
-        let text = self.text(&content.text).map(|(_, n)| n);
-        let calls = content
-            .calls
-            .iter()
-            .enumerate()
-            .flat_map(|(i, c)| self.call(i, c));
-        let counted: u64 = text.chain(calls.map(|(_, n)| n)).sum();
+        let counted: u64 = self.parts(content).iter().map(|(_, n)| n).sum();
         let output = counted.min(self.request.max_output());
         let keep = usize::try_from(output.saturating_mul(4)).unwrap_or(usize::MAX);
         let text = content.text.get(..keep).unwrap_or(&content.text);
-        let finish = self.finish(content, output < counted);
-        (
-            self.head
-                .whole(text, &content.calls, finish, self.usage(output)),
-            output,
-        )
+        let ending = Ending {
+            finish: Some(self.finish(content, output < counted)),
+            usage: self.usage(output),
+        };
+        (self.dialect.whole(content, text, ending), output)
     }
 
     fn finish(&self, content: &Content, limited: bool) -> &str {
         match &self.reply.finish_reason {
             Some(reason) => reason,
-            None if self.head.unknown_enums => "serendipity",
+            None if self.reply.fault == Some(Fault::UnknownEnums) => "serendipity",
             None if limited => "length",
             None if content.calls.is_empty() => "stop",
             None => "tool_calls",
@@ -177,7 +176,7 @@ impl Answer<'_> {
             UsageReport::Honest => Some(WireTokens {
                 input: self.input_tokens,
                 output,
-                cached: 0,
+                ..WireTokens::default()
             }),
             UsageReport::Missing => None,
             UsageReport::Lie(figures) => Some(figures),
@@ -186,7 +185,7 @@ impl Answer<'_> {
 }
 
 /// Drops what exceeds `max` tokens; returns the tokens that are left and whether any were dropped.
-fn limit(pieces: &mut Vec<Piece>, max: u64) -> (u64, bool) {
+fn limit(pieces: &mut Vec<(Part<'_>, u64)>, max: u64) -> (u64, bool) {
     let mut total = 0;
     let fits = pieces.iter().position(|(_, n)| {
         total += n;
@@ -216,18 +215,9 @@ fn split(text: &str, n: usize) -> Vec<&str> {
     pieces
 }
 
-fn apply(fault: &Fault, steps: Vec<Step>) -> Vec<Step> {
-    let broken = || {
-        Step::Piece(
-            "data: {\"id\":\"chatcmpl-0\",\"choices\":[{\"del\n\n".into(),
-            0,
-        )
-    };
-    let error = || {
-        let text = "data: {\"error\":{\"message\":\"The server had an error\",\
-            \"type\":\"server_error\",\"code\":null}}\n\n";
-        Step::Piece(text.into(), 0)
-    };
+fn apply(fault: &Fault, steps: Vec<Step>, dialect: &Dialect) -> Vec<Step> {
+    let broken = || Step::Piece(dialect.broken().into(), 0);
+    let error = || Step::Piece(dialect.error().into(), 0);
     match *fault {
         Fault::HangAfter(n) => first(steps, n, Step::Hang),
         Fault::CutAfter(n) => first(steps, n, Step::Cut),
@@ -278,6 +268,8 @@ fn delayed(steps: Vec<Step>, delay: Duration) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use serde_json::json;
+
     use super::*;
 
     fn request(extra: serde_json::Value) -> ChatRequest {

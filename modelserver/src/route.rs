@@ -1,11 +1,13 @@
-//! The routes: chat completions, the list of models, and the control routes.
+//! The routes: chat completions, messages, embeddings, the list of models, and the control routes.
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /v1/chat/completions`, `GET /v1/models` | OpenAI's |
+//! | `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` | OpenAI's |
+//! | `POST /v1/messages` | Anthropic's |
 //! | `POST /_script` | replaces the script |
 //! | `GET /_counters` | [`Counters`](crate::Counters) |
 //! | `GET /_requests` | the bodies that came, oldest first |
+//! | `GET /_sent` | what each request really got ([`Sent`](crate::Sent)), oldest first |
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,9 +21,12 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::dialect::Wire;
+use crate::embeddings::EmbeddingRequest;
 use crate::fault;
 use crate::instant::Instant;
-use crate::plan::plan;
+use crate::messages::{self, MessagesRequest};
+use crate::plan;
 use crate::script::{Fault, Options, Reply, Script};
 use crate::send::{Abandoned, pause, send};
 use crate::stats::{Recorded, Stats};
@@ -97,10 +102,13 @@ impl crate::script::Rule {
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/messages", post(messages))
+        .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/_script", post(script))
         .route("/_counters", get(counters))
         .route("/_requests", get(requests))
+        .route("/_sent", get(sent))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(shared)
 }
@@ -119,6 +127,10 @@ async fn requests(State(shared): State<Arc<Shared>>) -> Response {
     Json(bodies).into_response()
 }
 
+async fn sent(State(shared): State<Arc<Shared>>) -> Response {
+    Json(shared.stats.sent()).into_response()
+}
+
 async fn models(State(shared): State<Arc<Shared>>) -> Response {
     let model = |id: &String| {
         serde_json::json!({ "id": id, "object": "model", "created": shared.created,
@@ -129,29 +141,115 @@ async fn models(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    shared.stats.add(&shared.stats.calls, 1);
     if let Some(instant) = &shared.instant {
+        shared.stats.add(&shared.stats.calls, 1);
         return instant.answer(&shared.stats, &body);
     }
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
-    let authorization = authorization.map(str::to_owned);
-    shared.stats.record(Recorded {
-        authorization,
-        body: body.clone(),
-    });
-    let request: ChatRequest = match serde_json::from_slice(&body) {
+    record(&shared, &headers, &body);
+    let request = serde_json::from_slice(&body).map_err(|e| e.to_string());
+    chosen(shared, CHAT, request).await
+}
+
+async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    record(&shared, &headers, &body);
+    let request = serde_json::from_slice::<MessagesRequest>(&body).map_err(|e| e.to_string());
+    let request = request.and_then(MessagesRequest::chat);
+    let request = match headers.contains_key("anthropic-version") {
+        true => request,
+        false => Err("anthropic-version: header is required".to_owned()),
+    };
+    chosen(shared, MESSAGES, request).await
+}
+
+async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    record(&shared, &headers, &body);
+    let request = match serde_json::from_slice::<EmbeddingRequest>(&body) {
         Ok(request) => request,
         Err(e) => return refuse(&shared.stats, 400, None, None, &e.to_string()),
     };
-    match shared.choose(&request) {
-        Ok(reply) => answer(shared, &request, &reply).await,
-        Err(unknown) => refuse(&shared.stats, 404, None, Some("model_not_found"), &unknown),
+    let asked = match request.chat() {
+        Ok(asked) => asked,
+        Err(wrong) => return refuse(&shared.stats, 400, None, None, &wrong),
+    };
+    let reply = match shared.choose(&asked) {
+        Ok(reply) => reply,
+        Err(unknown) => {
+            return refuse(&shared.stats, 404, None, Some("model_not_found"), &unknown);
+        }
+    };
+    match refused_or_hung(&shared, &asked, &reply).await {
+        Some(response) => response,
+        None => {
+            let account = shared.stats.open("/v1/embeddings", &asked.model);
+            let (text, tokens) = request.answer(&reply);
+            send(shared, plan::body(text, &reply, tokens), account)
+        }
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: &ChatRequest, reply: &Reply) -> Response {
+fn record(shared: &Shared, headers: &HeaderMap, body: &Bytes) {
+    shared.stats.add(&shared.stats.calls, 1);
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+    shared.stats.record(Recorded {
+        authorization: text("authorization").or_else(|| text("x-api-key")),
+        body: body.clone(),
+    });
+}
+
+/// A protocol's path and how it says no.
+struct Route {
+    path: &'static str,
+    refuse: Refuse,
+}
+
+type Refuse = fn(&Stats, u16, Option<u64>, Option<&str>, &str) -> Response;
+
+const CHAT: Route = Route {
+    path: "/v1/chat/completions",
+    refuse,
+};
+const MESSAGES: Route = Route {
+    path: "/v1/messages",
+    refuse: refuse_messages,
+};
+
+async fn chosen(
+    shared: Arc<Shared>,
+    route: Route,
+    request: Result<ChatRequest, String>,
+) -> Response {
+    let request = match request {
+        Ok(request) => request,
+        Err(wrong) => return (route.refuse)(&shared.stats, 400, None, None, &wrong),
+    };
+    let reply = match shared.choose(&request) {
+        Ok(reply) => reply,
+        Err(unknown) => {
+            let code = (request.wire == Wire::Chat).then_some("model_not_found");
+            return (route.refuse)(&shared.stats, 404, None, code, &unknown);
+        }
+    };
+    match refused_or_hung(&shared, &request, &reply).await {
+        Some(response) => response,
+        None => {
+            let prefix = match request.wire {
+                Wire::Chat => "chatcmpl",
+                Wire::Messages => "msg",
+            };
+            let id = format!("{prefix}-{}", shared.ids.fetch_add(1, Relaxed));
+            let plan = plan::plan(&request, &reply, id, shared.created);
+            let account = shared.stats.open(route.path, &request.model);
+            send(shared, plan, account)
+        }
+    }
+}
+
+/// What happens before there is an answer: a delay, an error status, or nothing ever.
+async fn refused_or_hung(
+    shared: &Arc<Shared>,
+    request: &ChatRequest,
+    reply: &Reply,
+) -> Option<Response> {
     let mut stopping = shared.stopping.clone();
     if reply.first_byte_delay_ms > 0 {
         let delay = Duration::from_millis(reply.first_byte_delay_ms);
@@ -167,28 +265,21 @@ async fn answer(shared: Arc<Shared>, request: &ChatRequest, reply: &Reply) -> Re
             message,
         }) => {
             let message = message.as_deref().unwrap_or("scripted failure");
-            refuse(
-                &shared.stats,
-                *status,
-                *retry_after_s,
-                code.as_deref(),
-                message,
-            )
+            let refuse = match request.wire {
+                Wire::Chat => CHAT.refuse,
+                Wire::Messages => MESSAGES.refuse,
+            };
+            let (stats, code) = (&shared.stats, code.as_deref());
+            Some(refuse(stats, *status, *retry_after_s, code, message))
         }
         Some(Fault::Hang) => {
-            shared
-                .stats
-                .add(&shared.stats.input_tokens, request.tokens());
+            (shared.stats).add(&shared.stats.input_tokens, request.tokens());
             let _guard = Abandoned::new(shared.clone());
             // Ends only by the client going away or the server stopping.
             let _ = stopping.wait_for(|stop| *stop).await;
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
+            Some(StatusCode::SERVICE_UNAVAILABLE.into_response())
         }
-        _ => {
-            let id = format!("chatcmpl-{}", shared.ids.fetch_add(1, Relaxed));
-            let plan = plan(request, reply, id, shared.created);
-            send(shared, plan)
-        }
+        _ => None,
     }
 }
 
@@ -200,7 +291,6 @@ pub(crate) fn refuse(
     code: Option<&str>,
     message: &str,
 ) -> Response {
-    stats.add(&stats.refused, 1);
     let (kind, usual) = match status {
         401 => ("invalid_request_error", Some("invalid_api_key")),
         429 => ("requests", Some("rate_limit_exceeded")),
@@ -208,6 +298,23 @@ pub(crate) fn refuse(
         _ => ("server_error", None),
     };
     let body = error_body(kind, code.or(usual), message);
+    refusal(stats, status, retry_after_s, body)
+}
+
+/// An HTTP error with Anthropic's body.
+fn refuse_messages(
+    stats: &Stats,
+    status: u16,
+    retry_after_s: Option<u64>,
+    code: Option<&str>,
+    message: &str,
+) -> Response {
+    let body = messages::error_body(status, code, message);
+    refusal(stats, status, retry_after_s, body)
+}
+
+fn refusal(stats: &Stats, status: u16, retry_after_s: Option<u64>, body: String) -> Response {
+    stats.add(&stats.refused, 1);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(seconds) = retry_after_s {

@@ -149,20 +149,22 @@ pub struct WireTokens {
     pub output: u64,
     /// The cached part of the prompt tokens.
     pub cached: u64,
+    /// The part of the prompt tokens that was written into the cache; only `/v1/messages` says it.
+    pub cache_write: u64,
 }
 
 /// What goes wrong with an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// An HTTP error with an OpenAI error body.
+    /// An HTTP error with an error body of the protocol that was asked in.
     Status {
         /// The status code.
         status: u16,
         /// Seconds for a `Retry-After` header.
         #[serde(default)]
         retry_after_s: Option<u64>,
-        /// The body's `error.code`.
+        /// The body's `error.code`; for `/v1/messages` its `error.type`.
         #[serde(default)]
         code: Option<String>,
         /// The body's `error.message`.
@@ -173,7 +175,7 @@ pub enum Fault {
     Hang,
     /// The stream stops after so many pieces, the connection stays open.
     HangAfter(usize),
-    /// The connection is cut after so many pieces, before any `[DONE]`.
+    /// The connection is cut after so many pieces, before the end.
     CutAfter(usize),
     /// The connection is cut after so many bytes of the body.
     CutAfterBytes(usize),
@@ -181,7 +183,7 @@ pub enum Fault {
     Malformed(usize),
     /// After so many pieces comes an error object in the stream.
     ErrorInStream(usize),
-    /// The stream ends in order, with `[DONE]`, and never gives a finish reason.
+    /// The stream ends in order and never gives a finish reason.
     NoFinish,
     /// Enum values that no client knows, and fields that none has seen.
     UnknownEnums,

@@ -12,12 +12,14 @@ use tokio::sync::watch;
 
 use crate::plan::{Plan, Step};
 use crate::route::Shared;
+use crate::stats::Account;
 
 /// The answer that follows the plan.
-pub(crate) fn send(shared: Arc<Shared>, plan: Plan) -> Response {
+pub(crate) fn send(shared: Arc<Shared>, plan: Plan, account: Account) -> Response {
     shared
         .stats
         .add(&shared.stats.input_tokens, plan.input_tokens);
+    account.change(|sent| sent.input_tokens = plan.input_tokens);
     let kind = if plan.streams {
         "text/event-stream"
     } else {
@@ -25,6 +27,7 @@ pub(crate) fn send(shared: Arc<Shared>, plan: Plan) -> Response {
     };
     if let [Step::Piece(whole, tokens)] = plan.steps.as_slice() {
         shared.stats.add(&shared.stats.output_tokens, *tokens);
+        account.change(|sent| (sent.output_tokens, sent.whole) = (*tokens, true));
         shared.stats.add(&shared.stats.completed, 1);
         return ([(header::CONTENT_TYPE, kind)], whole.clone()).into_response();
     }
@@ -32,6 +35,7 @@ pub(crate) fn send(shared: Arc<Shared>, plan: Plan) -> Response {
         steps: plan.steps.into_iter(),
         stopping: shared.stopping.clone(),
         guard: Abandoned::new(shared),
+        account,
     };
     let body = stream::unfold(Some(sending), async |sending| sending?.next().await);
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(body)).into_response()
@@ -41,6 +45,7 @@ struct Sending {
     steps: std::vec::IntoIter<Step>,
     stopping: watch::Receiver<bool>,
     guard: Abandoned,
+    account: Account,
 }
 
 type Sent = Result<Bytes, std::io::Error>;
@@ -51,6 +56,7 @@ impl Sending {
             let stats = &self.guard.shared.stats;
             match self.steps.next() {
                 Some(Step::Piece(bytes, tokens)) => {
+                    self.account.change(|sent| sent.output_tokens += tokens);
                     stats.add(&stats.output_tokens, tokens);
                     return Some((Ok(bytes), Some(self)));
                 }
@@ -66,6 +72,7 @@ impl Sending {
                     return self.broken();
                 }
                 None => {
+                    self.account.change(|sent| sent.whole = true);
                     stats.add(&stats.completed, 1);
                     self.guard.defuse();
                     return None;

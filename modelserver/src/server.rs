@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::route::{Shared, router};
 use crate::script::{Options, Script};
-use crate::stats::{Counters, Recorded};
+use crate::stats::{Counters, Recorded, Sent};
 
 /// The server could not listen or stopped by an error.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,11 @@ impl ModelServer {
     /// The last requests, oldest first, at most 1,024.
     pub fn recorded(&self) -> Vec<Recorded> {
         self.shared.stats.recorded()
+    }
+
+    /// What each of the last requests got, oldest first, at most 1,024.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.shared.stats.sent()
     }
 
     /// Waits until the counters satisfy `condition`; false if `patience` ran out before.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -16,7 +16,7 @@ const MAX_RECORDED: usize = 1024;
 pub struct Counters {
     /// Connections that were accepted.
     pub connections: u64,
-    /// Chat completions asked for, refused ones included.
+    /// Answers asked for, refused ones included.
     pub calls: u64,
     /// Answers that were sent to their end.
     pub completed: u64,
@@ -35,7 +35,7 @@ pub struct Counters {
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// The `Authorization` header.
+    /// The `Authorization` header, or what `x-api-key` says.
     pub authorization: Option<String>,
     /// The body, byte for byte.
     pub body: Bytes,
@@ -45,6 +45,31 @@ impl Recorded {
     /// The body as JSON; null where it is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// What one request really got, for reconciling its bill.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// The path that was asked.
+    pub path: &'static str,
+    /// The model that was asked for.
+    pub model: String,
+    /// Tokens of its prompt.
+    pub input_tokens: u64,
+    /// Tokens of the answer that were handed to the socket.
+    pub output_tokens: u64,
+    /// The answer was sent to its end.
+    pub whole: bool,
+}
+
+/// One request's account, which goes on while its answer is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Account(Arc<Mutex<Sent>>);
+
+impl Account {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Sent)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -60,6 +85,7 @@ pub(crate) struct Stats {
     pub(crate) output_tokens: AtomicU64,
     pub(crate) changed: Notify,
     recorded: Mutex<VecDeque<Recorded>>,
+    sent: Mutex<VecDeque<Account>>,
 }
 
 impl Stats {
@@ -87,6 +113,31 @@ impl Stats {
             recorded.pop_front();
         }
         recorded.push_back(request);
+    }
+
+    /// Opens the account of a request that is answered.
+    pub(crate) fn open(&self, path: &'static str, model: &str) -> Account {
+        let account = Account(Arc::new(Mutex::new(Sent {
+            path,
+            model: model.to_owned(),
+            ..Sent::default()
+        })));
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() == MAX_RECORDED {
+            sent.pop_front();
+        }
+        sent.push_back(account.clone());
+        account
+    }
+
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |account: &Account| {
+            (account.0.lock())
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        sent.iter().map(of).collect()
     }
 
     pub(crate) fn recorded(&self) -> Vec<Recorded> {

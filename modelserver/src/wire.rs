@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::dialect::{Ending, Part, Piece, Wire};
 use crate::script::{ScriptedCall, WireTokens};
 
 /// Tokens of framing that a message and a request cost.
@@ -23,6 +24,9 @@ pub(crate) struct ChatRequest {
     max_completion_tokens: Option<u64>,
     #[serde(flatten)]
     pub(crate) mode: Mode,
+    /// Which protocol it came in.
+    #[serde(skip)]
+    pub(crate) wire: Wire,
 }
 
 /// The only part of a request that the instant mode looks at.
@@ -115,7 +119,7 @@ fn of_json(value: &Value) -> u64 {
 }
 
 /// What every piece of one answer repeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) id: String,
     pub(crate) model: String,
@@ -126,6 +130,24 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// All pieces of a stream, `[DONE]` included.
+    pub(crate) fn stream(&self, parts: &[(Part<'_>, u64)], ending: Ending<'_>) -> Vec<Piece> {
+        let role = if self.unknown_enums {
+            "narrator"
+        } else {
+            "assistant"
+        };
+        let first = json!({ "role": role, "content": "", "refusal": null });
+        let mut pieces = vec![(self.delta(&first, None), 0)];
+        pieces.extend((parts.iter()).map(|(part, n)| (self.delta(&of_part(part), None), *n)));
+        let finish = ending.finish;
+        pieces.extend(finish.map(|finish| (self.delta(&json!({}), Some(finish)), 0)));
+        let usage = ending.usage.filter(|_| self.wants_usage);
+        pieces.extend(usage.map(|usage| (self.usage(usage), 0)));
+        pieces.push(("data: [DONE]\n\n".into(), 0));
+        pieces
+    }
+
     /// A piece with one choice.
     pub(crate) fn delta(&self, delta: &Value, finish: Option<&str>) -> String {
         let choices = json!([{ "index": 0, "delta": delta, "logprobs": null,
@@ -185,6 +207,17 @@ impl Head {
             body["usage"] = usage_json(usage);
         }
         body.to_string()
+    }
+}
+
+fn of_part(part: &Part<'_>) -> Value {
+    match part {
+        Part::Text(text) => json!({ "content": text }),
+        Part::Call(index, call) => json!({ "tool_calls": [{
+            "index": index, "id": call_id(*index, call), "type": "function",
+            "function": { "name": call.name, "arguments": "" } }] }),
+        Part::Arguments(index, arguments) => json!({ "tool_calls": [{
+            "index": index, "function": { "arguments": arguments } }] }),
     }
 }
 

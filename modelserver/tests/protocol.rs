@@ -12,9 +12,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends one request with `Connection: close` and reads until the server closes.
 async fn exchange(server: &ModelServer, method: &str, path: &str, body: &str) -> String {
+    send(server, method, path, "application/json", body).await
+}
+
+/// The same as a POST with this content type, and further headers after it.
+async fn exchange_as(server: &ModelServer, path: &str, kind: &str, body: &str) -> String {
+    send(server, "POST", path, kind, body).await
+}
+
+async fn send(server: &ModelServer, method: &str, path: &str, kind: &str, body: &str) -> String {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n\
          Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -206,4 +215,85 @@ async fn stopping_ends_hanging_answers_and_frees_the_port() {
     ModelServer::start_on(address, Options::default())
         .await
         .unwrap();
+}
+
+/// The same question by Anthropic's protocol.
+async fn message(server: &ModelServer, model: &str, extra: Value) -> String {
+    let mut body = json!({ "model": model, "max_tokens": 1_000,
+        "messages": [{ "role": "user", "content": "What is 12*7?" }] });
+    body.as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
+    let body = body.to_string();
+    let head = "application/json\r\nanthropic-version: 2023-06-01";
+    exchange_as(server, "/v1/messages", head, &body).await
+}
+
+#[tokio::test]
+async fn messages_are_answered_whole_and_streamed_and_each_is_accounted_for() {
+    let server = start().await;
+    let tools = json!([{ "name": "calculator", "input_schema": { "type": "object" } }]);
+    let whole = message(&server, "m", json!({ "tools": tools })).await;
+    let body: Value = serde_json::from_str(whole.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(body["stop_reason"], "tool_use");
+    assert_eq!(body["content"][0]["input"], json!({ "expression": "12*7" }));
+
+    let streamed = message(&server, "m", json!({ "stream": true })).await;
+    let order = [
+        "event: message_start",
+        "event: ping",
+        "event: content_block_start",
+        "text_delta",
+        "event: content_block_stop",
+        r#""stop_reason":"end_turn""#,
+        "event: message_stop",
+    ];
+    let places: Vec<_> = order.iter().map(|text| streamed.find(text)).collect();
+    assert!(places.is_sorted() && !places.contains(&None), "{places:?}");
+    let (sent, counted) = (server.sent(), server.counters());
+    assert!(sent.iter().all(|s| s.whole && s.path == "/v1/messages"));
+    let total = |of: fn(&nexus_modelserver::Sent) -> u64| sent.iter().map(of).sum::<u64>();
+    assert_eq!(total(|s| s.input_tokens), counted.input_tokens);
+    assert_eq!(total(|s| s.output_tokens), counted.output_tokens);
+    assert_eq!(body["usage"]["output_tokens"], sent[0].output_tokens);
+    let listed = exchange(&server, "GET", "/_sent", "").await;
+    assert!(listed.contains(r#""path":"/v1/messages""#), "{listed}");
+}
+
+#[tokio::test]
+async fn messages_fail_in_anthropics_words() {
+    let server = start().await;
+    for (model, status, kind) in [
+        ("fault:429=7", "HTTP/1.1 429", "rate_limit_error"),
+        ("fault:529", "HTTP/1.1 529", "overloaded_error"),
+        ("fault:500", "HTTP/1.1 500", "api_error"),
+        ("fault:typo", "HTTP/1.1 404", "not_found_error"),
+    ] {
+        let refused = message(&server, model, json!({})).await;
+        assert!(
+            refused.starts_with(status) && refused.contains(kind),
+            "{refused}"
+        );
+        assert_eq!(refused.contains("retry-after: 7"), model == "fault:429=7");
+    }
+    let empty = json!({ "messages": [{ "role": "user",
+        "content": [{ "type": "text", "text": "" }] }] });
+    let refused = message(&server, "m", empty).await;
+    assert!(refused.contains("invalid_request_error"), "{refused}");
+    let no_version = exchange(&server, "POST", "/v1/messages", "{}").await;
+    assert!(no_version.starts_with("HTTP/1.1 400"), "{no_version}");
+    let broken = message(&server, "fault:error=2", json!({ "stream": true })).await;
+    assert!(broken.contains("event: error") && broken.contains("overloaded_error"));
+}
+
+#[tokio::test]
+async fn embeddings_follow_from_the_text() {
+    let server = start().await;
+    let body = json!({ "model": "m", "input": ["a", "b", "a"], "dimensions": 3 });
+    let answer = exchange(&server, "POST", "/v1/embeddings", &body.to_string()).await;
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let vector = |at: usize| body["data"][at]["embedding"].as_array().unwrap().clone();
+    assert_eq!((vector(0).len(), vector(0)), (3, vector(2)));
+    assert_ne!(vector(0), vector(1));
+    assert_eq!(body["usage"]["total_tokens"], 3);
 }

@@ -7,7 +7,6 @@ use super::{AccountKey, Amounts, Limits, OnExhausted, Scope, Unit, Window};
 use crate::catalog::Price;
 use crate::command::RunRef;
 use crate::ids::ReservationId;
-use crate::model::Usage;
 
 /// What a model call, a tool call or somebody outside wants to hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,11 +97,7 @@ pub struct Cheaper {
 impl Ask {
     /// What these tokens of answer make the whole call hold.
     pub(super) fn amounts(&self, output_tokens: u64, time_ms: u64) -> Amounts {
-        let tokens_cost = self.price.cost_usd_micros(&Usage {
-            input_tokens: self.input_tokens,
-            output_tokens,
-            ..Usage::default()
-        });
+        let tokens_cost = (self.price).most_usd_micros(self.input_tokens, output_tokens);
         Amounts {
             tokens: self.input_tokens.saturating_add(output_tokens),
             cost_usd_micros: tokens_cost.saturating_add(self.extra_cost_usd_micros),

@@ -348,13 +348,7 @@ impl Run {
 
     /// Takes what a call used into the sums, and makes its settlement due.
     fn charge(&mut self, usage: &Usage, cost_usd_micros: u64, duration_ms: u64, seq: u64) {
-        let sum = &mut self.usage;
-        sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
-        sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
-        sum.cached_input_tokens = sum
-            .cached_input_tokens
-            .saturating_add(usage.cached_input_tokens);
-        sum.estimated |= usage.estimated;
+        self.usage = self.usage.plus(*usage);
         self.cost_usd_micros = self.cost_usd_micros.saturating_add(cost_usd_micros);
         self.work_ms = self.work_ms.saturating_add(duration_ms);
         self.settle(

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::catalog::Catalog;
 use crate::command::StartRun;
 use crate::error::DomainError;
-use crate::model::{Message, Sampling, ToolSpec};
+use crate::model::{Message, Sampling, ToolSpec, ToolUse};
 use crate::tool::ToolRef;
 
 /// Messages of a context.
@@ -185,6 +185,12 @@ fn check_sampling(wanted: &Sampling) -> Result<(), DomainError> {
     let fits = |text: &String| (1..=256).contains(&text.len());
     if wanted.stop.len() > 4 || !wanted.stop.iter().all(fits) {
         return refuse("sampling.stop", "at most 4 texts of 1 to 256 bytes");
+    }
+    if let Some(name) = &wanted.tool_name
+        && (wanted.tool_use != Some(ToolUse::Required) || !is_name(name))
+    {
+        let reason = "a tool that must be called is named with `tool_use` as `required`";
+        return refuse("sampling.tool_name", reason);
     }
     let Some(schema) = &wanted.response_schema else {
         return Ok(());

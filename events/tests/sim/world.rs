@@ -353,6 +353,7 @@ fn catalog() -> Catalog {
             input: price,
             cached_input: price / 2,
             output: price * 4,
+            ..Price::default()
         },
         tokenizer: None,
     };

@@ -18,7 +18,10 @@ pub(crate) fn sampling(given: Option<&Given>, turn: u32) -> ChatRequest {
         tool_choice: match wanted.tool_use {
             Some(ToolUse::None) => ToolChoice::None,
             // A model that must call tools in every turn never comes to an answer.
-            Some(ToolUse::Required) if turn == 1 => ToolChoice::Required,
+            Some(ToolUse::Required) if turn == 1 => match &wanted.tool_name {
+                Some(name) => ToolChoice::Named(name.clone()),
+                None => ToolChoice::Required,
+            },
             _ => ToolChoice::Auto,
         },
         temperature: wanted.temperature,
@@ -73,6 +76,13 @@ mod tests {
         assert_eq!(choice(ToolUse::Required, 1), ToolChoice::Required);
         assert_eq!(choice(ToolUse::Required, 2), ToolChoice::Auto);
         assert_eq!(choice(ToolUse::None, 2), ToolChoice::None);
+        let mut named = given(ToolUse::Required);
+        if let Some(sampling) = &mut named.sampling {
+            sampling.tool_name = Some("a".to_owned());
+        }
+        let choice = |turn| sampling(Some(&named), turn).tool_choice;
+        assert_eq!(choice(1), ToolChoice::Named("a".to_owned()));
+        assert_eq!(choice(2), ToolChoice::Auto);
         assert_eq!(sampling(None, 1).tool_choice, ToolChoice::Auto);
     }
 }

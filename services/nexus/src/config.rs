@@ -65,7 +65,8 @@ pub(crate) struct DatabaseConfig {
 pub(crate) struct ModelsConfig {
     /// The model of a run that names none.
     pub(crate) default: Option<String>,
-    /// Providers; `OPENAI_BASE_URL` and `OPENAI_API_KEY` add one named `openai`.
+    /// Providers; `OPENAI_API_KEY` or `OPENAI_BASE_URL` add one named `openai`, and those of
+    /// `ANTHROPIC_` one named `anthropic`.
     pub(crate) providers: Vec<ProviderConfig>,
     /// Whether the embedded model is offered; it is, unless this says no.
     pub(crate) local: Option<bool>,

@@ -114,7 +114,7 @@ async fn of_a_budget_that_fits_a_thousand_calls_a_thousand_go_through() {
         usage: UsageReport::Lie(WireTokens {
             input,
             output,
-            cached: 0,
+            ..WireTokens::default()
         }),
         ..Reply::text("done")
     };

@@ -36,6 +36,8 @@ fn command(data: &Path, model: &ModelServer, arguments: &[&str]) -> Command {
         .env("OPENAI_BASE_URL", model.base_url())
         .env("OPENAI_MODEL", "test-model")
         .env_remove("OPENAI_API_KEY")
+        .env_remove("ANTHROPIC_API_KEY")
+        .env_remove("ANTHROPIC_BASE_URL")
         .env_remove("NEXUS_URL")
         .current_dir(data)
         .stdin(Stdio::null());

@@ -10,6 +10,7 @@ fn dear(name: &str) -> Ask {
             input: price,
             cached_input: 0,
             output: price * 10,
+            ..Price::default()
         },
         max_output_tokens: 50,
     };
@@ -18,6 +19,7 @@ fn dear(name: &str) -> Ask {
             input: 1_000_000,
             cached_input: 0,
             output: 10_000_000,
+            ..Price::default()
         },
         cheaper: vec![cheaper("medium", 100_000), cheaper("free", 0)],
         ..asking(name)

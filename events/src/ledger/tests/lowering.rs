@@ -25,6 +25,7 @@ fn priced() -> Ask {
         input: 1_000_000,
         cached_input: 0,
         output: 10_000_000,
+        ..Price::default()
     };
     Ask {
         price,
@@ -90,6 +91,7 @@ fn fractions_of_a_micro_dollar_are_rounded_up() {
         input: 1,
         cached_input: 0,
         output: 3,
+        ..Price::default()
     };
     let ask = Ask {
         price,
@@ -109,6 +111,7 @@ fn a_free_answer_to_a_paid_prompt_needs_the_prompts_price() {
         input: 1_000_000,
         cached_input: 0,
         output: 0,
+        ..Price::default()
     };
     let ask = Ask {
         price,
@@ -154,6 +157,7 @@ fn prices_beyond_all_measure_do_not_overflow() {
         input: u64::MAX,
         cached_input: u64::MAX,
         output: u64::MAX,
+        ..Price::default()
     };
     let ask = Ask {
         price,

@@ -11,6 +11,7 @@ fn three() -> Catalog {
             input: price,
             cached_input: price,
             output: price,
+            ..Price::default()
         },
         ..model()
     };

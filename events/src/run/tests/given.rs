@@ -228,6 +228,13 @@ fn what_a_caller_brings_is_bounded() {
             }),
         ),
         (
+            "sampling.tool_name",
+            sampling(Sampling {
+                tool_name: Some("a".to_owned()),
+                ..Sampling::default()
+            }),
+        ),
+        (
             "sampling.stop",
             sampling(Sampling {
                 stop: vec![String::new()],

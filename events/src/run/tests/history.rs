@@ -20,6 +20,7 @@ pub(super) fn model() -> ModelInfo {
         input: 150_000,
         cached_input: 75_000,
         output: 600_000,
+        ..Price::default()
     };
     ModelInfo {
         provider: "local".into(),

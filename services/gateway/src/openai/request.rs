@@ -176,7 +176,7 @@ impl ChatRequest {
         }
         let (agent, model) = named(&self.model, catalog)?;
         let has_tools = self.tools.is_some();
-        let (client_tools, tool_use) = tools(self.tools.unwrap_or_default(), self.tool_choice)?;
+        let asked = tools(self.tools.unwrap_or_default(), self.tool_choice)?;
         let mut metadata = self.metadata.unwrap_or_default();
         if let Some(user) = self.user {
             metadata.entry(USER_LABEL.to_owned()).or_insert(user);
@@ -193,7 +193,8 @@ impl ChatRequest {
                 Some(Stop::Many(texts)) => texts,
             },
             seed: self.seed,
-            tool_use,
+            tool_use: asked.tool_use,
+            tool_name: asked.tool_name,
             response_schema: (self.response_format)
                 .filter(|format| format.r#type == "json_schema")
                 .and_then(|format| format.json_schema?.schema),
@@ -204,7 +205,7 @@ impl ChatRequest {
             model,
             tools,
             context,
-            client_tools,
+            client_tools: asked.specs,
             sampling: (sampling != Sampling::default()).then_some(sampling),
             metadata,
             ..StartRun::default()
@@ -244,7 +245,13 @@ fn platform_tools(metadata: &BTreeMap<String, String>, agents_own: bool) -> Opti
     }
 }
 
-type Tools = (Vec<ToolSpec>, Option<ToolUse>);
+/// The client's tools, and whether the model must call them.
+#[derive(Default)]
+struct Tools {
+    specs: Vec<ToolSpec>,
+    tool_use: Option<ToolUse>,
+    tool_name: Option<String>,
+}
 
 fn tools(tools: Vec<ChatTool>, choice: Option<ToolChoice>) -> Result<Tools, ApiError> {
     let mut specs = Vec::with_capacity(tools.len());
@@ -264,20 +271,28 @@ fn tools(tools: Vec<ChatTool>, choice: Option<ToolChoice>) -> Result<Tools, ApiE
                 .unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
         });
     }
-    Ok(match choice {
-        None => (specs, None),
-        Some(ToolChoice::Mode(Mode::Auto)) => (specs, Some(ToolUse::Auto)),
-        Some(ToolChoice::Mode(Mode::None)) => (specs, Some(ToolUse::None)),
-        Some(ToolChoice::Mode(Mode::Required)) => (specs, Some(ToolUse::Required)),
+    let tool_use = match &choice {
+        None => None,
+        Some(ToolChoice::Mode(Mode::Auto)) => Some(ToolUse::Auto),
+        Some(ToolChoice::Mode(Mode::None)) => Some(ToolUse::None),
+        Some(ToolChoice::Mode(Mode::Required) | ToolChoice::Named { .. }) => {
+            Some(ToolUse::Required)
+        }
+    };
+    let tool_name = match choice {
         Some(ToolChoice::Named { function }) => {
-            // The model is told of no other: then the one that it must call is this one.
-            specs.retain(|spec| spec.name == function.name);
-            if specs.is_empty() {
+            if specs.iter().all(|spec| spec.name != function.name) {
                 let detail = "it names a function that `tools` does not have";
                 return Err(ApiError::invalid("tool_choice", detail));
             }
-            (specs, Some(ToolUse::Required))
+            Some(function.name)
         }
+        _ => None,
+    };
+    Ok(Tools {
+        specs,
+        tool_use,
+        tool_name,
     })
 }
 
@@ -355,7 +370,11 @@ mod tests {
         assert_eq!(sampling.temperature, Some(0.5));
         assert_eq!(sampling.stop, ["x"]);
         assert_eq!(sampling.tool_use, Some(ToolUse::Required));
-        assert_eq!(asked.client_tools.len(), 1);
+        let name = asked.client_tools[0].name.clone();
+        assert_eq!(
+            (asked.client_tools.len(), sampling.tool_name),
+            (2, Some(name))
+        );
         assert_eq!(asked.metadata["user"], "u1");
     }
 

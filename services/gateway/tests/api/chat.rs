@@ -68,6 +68,7 @@ fn said(text: &str, calls: &[&str]) -> LlmCompleted {
             input_tokens: 10,
             output_tokens: 3,
             cached_input_tokens: 4,
+            cache_write_tokens: 0,
             estimated: false,
         },
         cost_usd_micros: 0,

@@ -28,6 +28,9 @@ pub(super) struct Answer<'r> {
     calls: Vec<Call>,
     finish: Option<FinishReason>,
     reported: Option<Usage>,
+    reported_whole: bool,
+    /// The provider bills what it writes into its cache apart.
+    writes_cache: bool,
     response_id: Option<String>,
     response_model: Option<String>,
     first: Option<Duration>,
@@ -56,6 +59,8 @@ impl<'r> Answer<'r> {
             calls: Vec::new(),
             finish: None,
             reported: None,
+            reported_whole: false,
+            writes_cache: false,
             response_id: None,
             response_model: None,
             first: None,
@@ -72,17 +77,10 @@ impl<'r> Answer<'r> {
         if let Some(error) = &chunk.error {
             return Err(Failure::transient(ErrorBody::of(error).message));
         }
-        self.reported = chunk.usage().or(self.reported);
-        self.response_id = self
-            .response_id
-            .take()
-            .or(chunk.id)
-            .filter(|id| is_short(id));
-        self.response_model = self
-            .response_model
-            .take()
-            .or(chunk.model)
-            .filter(|m| is_short(m));
+        if let Some(usage) = chunk.usage() {
+            self.report(usage, true);
+        }
+        self.heard_from(chunk.id, chunk.model);
         for choice in chunk
             .choices
             .into_iter()
@@ -100,10 +98,38 @@ impl<'r> Answer<'r> {
                 self.call(call, sink)?;
             }
             if let Some(reason) = choice.finish_reason {
-                self.finish = Some(finish_reason(&reason));
+                self.stopped(finish_reason(&reason));
             }
         }
         Ok(())
+    }
+
+    /// Why the model stopped.
+    pub(super) fn stopped(&mut self, reason: FinishReason) {
+        self.finish = Some(reason);
+    }
+
+    /// The prompt may be written into the provider's cache, which is billed apart.
+    pub(super) fn may_write_cache(&mut self) {
+        self.writes_cache = true;
+    }
+
+    /// What the provider says of usage; `whole` where it covers all that was generated.
+    pub(super) fn report(&mut self, usage: Usage, whole: bool) {
+        self.reported = Some(usage);
+        self.reported_whole = whole;
+    }
+
+    /// The last report.
+    pub(super) fn reported(&self) -> Option<Usage> {
+        self.reported
+    }
+
+    /// Who answers, by the first piece that says so.
+    pub(super) fn heard_from(&mut self, id: Option<String>, model: Option<String>) {
+        let first = |known: Option<String>, now| known.or(now).filter(|text| is_short(text));
+        self.response_id = first(self.response_id.take(), id);
+        self.response_model = first(self.response_model.take(), model);
     }
 
     /// The whole answer; what was held as a possible call is decided now.
@@ -173,9 +199,10 @@ impl<'r> Answer<'r> {
         };
         if usage.input_tokens == 0 {
             usage.input_tokens = bound.input_tokens;
+            usage.cache_write_tokens = bound.cache_write_tokens;
             usage.estimated = true;
         }
-        if !ended || (usage.output_tokens == 0 && self.seen_bytes > 0) {
+        if !ended || !self.reported_whole || (usage.output_tokens == 0 && self.seen_bytes > 0) {
             usage.output_tokens = usage.output_tokens.max(bound.output_tokens);
             usage.estimated = true;
         }
@@ -187,6 +214,12 @@ impl<'r> Answer<'r> {
         let seen = bound::tokens(self.seen_bytes);
         Usage {
             input_tokens: bound::input(self.request),
+            // The dearest that they can have been, where that has a price.
+            cache_write_tokens: if self.writes_cache {
+                bound::input(self.request)
+            } else {
+                0
+            },
             output_tokens: if self.request.hidden_output {
                 max
             } else {
@@ -197,7 +230,8 @@ impl<'r> Answer<'r> {
         }
     }
 
-    fn count(&mut self, bytes: usize) -> Result<(), Failure> {
+    /// Counts what was generated, shown or not.
+    pub(super) fn count(&mut self, bytes: usize) -> Result<(), Failure> {
         if bytes == 0 {
             return Ok(());
         }
@@ -212,7 +246,8 @@ impl<'r> Answer<'r> {
         }
     }
 
-    fn content(&mut self, fragment: &str, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    /// The next part of the text.
+    pub(super) fn content(&mut self, fragment: &str, sink: &mut Sink<'_>) -> Result<(), Failure> {
         self.count(fragment.len())?;
         match &mut self.recogniser {
             Some(recogniser) => {
@@ -255,7 +290,8 @@ impl<'r> Answer<'r> {
         Ok(())
     }
 
-    fn call(&mut self, delta: CallDelta, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    /// The next part of a call.
+    pub(super) fn call(&mut self, delta: CallDelta, sink: &mut Sink<'_>) -> Result<(), Failure> {
         let function = delta.function.unwrap_or_default();
         let name = function.name.unwrap_or_default();
         let arguments = match function.arguments {

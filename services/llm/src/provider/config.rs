@@ -1,9 +1,12 @@
 //! What is configured of a provider.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use nexus_events::catalog::{Price, Tokenizer};
 use serde::Deserialize;
+
+use super::capability::Capabilities;
 
 /// One provider, as a table of the configuration file.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,15 +16,19 @@ pub struct ProviderConfig {
     pub name: String,
     /// What it speaks.
     pub kind: ProviderKind,
-    /// Where it is, up to and with `/v1`; `https://api.openai.com/v1` without it.
+    /// Where it is, up to and with `/v1`; without it `https://api.openai.com/v1`, or
+    /// `https://api.anthropic.com` for that kind, which may be written with `/v1` or without.
     #[serde(default)]
     pub base_url: Option<String>,
-    /// The key itself. Prefer `api_key_env`.
+    /// The key itself. Prefer `api_key_file` or `api_key_env`.
     #[serde(default)]
     pub api_key: Option<Secret>,
     /// The environment variable that holds the key.
     #[serde(default)]
     pub api_key_env: Option<String>,
+    /// The file that holds the key, read again whenever it changes.
+    #[serde(default)]
+    pub api_key_file: Option<PathBuf>,
     /// What it serves.
     #[serde(default)]
     pub models: Vec<ModelConfig>,
@@ -54,6 +61,7 @@ impl ProviderConfig {
             base_url: None,
             api_key: None,
             api_key_env: None,
+            api_key_file: None,
             models: Vec::new(),
             tool_calls_in_text: None,
             tool_rounds: None,
@@ -82,6 +90,8 @@ fn max_answer_bytes() -> usize {
 pub enum ProviderKind {
     /// The OpenAI chat-completions protocol, at OpenAI or any server that speaks it.
     Openai,
+    /// Anthropic's messages protocol, at Anthropic or any server that speaks it.
+    Anthropic,
     /// The embedded model, which the program starts when it is first needed.
     Local,
 }
@@ -111,6 +121,9 @@ pub struct ModelConfig {
     /// has none, and each byte of its prompts is reserved as a token.
     #[serde(default)]
     pub tokenizer: Option<Tokenizer>,
+    /// All that it can do. Without it the built-in table decides, and then what most models can.
+    #[serde(default)]
+    pub capabilities: Option<Capabilities>,
 }
 
 impl ModelConfig {
@@ -124,6 +137,7 @@ impl ModelConfig {
             price: None,
             reasoning: None,
             tokenizer: None,
+            capabilities: None,
         }
     }
 }

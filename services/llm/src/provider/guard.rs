@@ -1,7 +1,8 @@
-//! What stands between the client crate and the network: one attempt, error answers read here with
-//! their `Retry-After`, and bounds on what a server may send.
+//! What stands between the protocols and the network: one attempt, error answers read here with their
+//! `Retry-After`, and bounds on what a server may send.
 //!
-//! The crate by itself retries, reads error bodies of any size, logs them, and drops `Retry-After`.
+//! The client crate of OpenAI's protocol by itself retries, reads error bodies of any size, logs them,
+//! and drops `Retry-After`.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +16,9 @@ use async_openai::middleware::HttpRequestFactory;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Request, Response, StatusCode};
+use serde::de::DeserializeOwned;
 
 use super::config::Secret;
 use super::error::{Failure, presentable};
@@ -65,20 +67,22 @@ impl Watch {
             .take()
     }
 
+    /// Forgets a refusal: the call is made again, for the first time as far as a bill is concerned.
+    pub(super) fn reset(&self) {
+        self.refused.store(false, Relaxed);
+        self.sent.store(false, Relaxed);
+        drop(self.failure());
+    }
+
     fn fail(&self, failure: Failure) {
         self.failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(failure);
     }
-
-    fn refuse(&self, failure: Failure) {
-        self.refused.store(true, Relaxed);
-        self.fail(failure);
-    }
 }
 
-/// The HTTP service that the client crate is given.
+/// One attempt's way to the provider; the HTTP service that the client crate is given, too.
 #[derive(Clone)]
 pub(super) struct Guard {
     pub(super) http: reqwest::Client,
@@ -100,70 +104,120 @@ impl tower::Service<HttpRequestFactory> for Guard {
         let guard = self.clone();
         Box::pin(async move {
             let mut request = factory.build().await?;
-            if guard.key.is_none() {
-                request.headers_mut().remove(AUTHORIZATION);
+            // The crate's own header has no key in it.
+            request.headers_mut().remove(AUTHORIZATION);
+            if let Some(key) = guard.key_header("Bearer ") {
+                request.headers_mut().insert(AUTHORIZATION, key);
             }
-            guard.watch.sent.store(true, Relaxed);
-            match guard.http.execute(request).await {
-                Ok(response) => guard.accept(response).await,
-                Err(error) => Err(guard.unanswered(error)),
+            match guard.stream(request, b"[DONE]").await {
+                Ok(body) => Ok(http::Response::new(reqwest::Body::wrap_stream(body)).into()),
+                Err(failure) => {
+                    guard.watch.fail(failure);
+                    Err(OpenAIError::InvalidArgument(
+                        "stopped by the guard".to_owned(),
+                    ))
+                }
             }
         })
     }
 }
 
 impl Guard {
-    async fn accept(&self, response: Response) -> Result<Response, OpenAIError> {
-        let status = response.status();
-        self.watch.quota.tell(response.headers());
-        if !status.is_success() {
-            let headers = response.headers().clone();
-            let body = ErrorBody::parse(&error_text(response).await);
-            self.watch
-                .refuse(refusal(status, &headers, body, self.key.as_ref()));
-            return Err(stopped());
-        }
-        let kind = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
+    /// The key as a header's value that nothing prints.
+    pub(super) fn key_header(&self, scheme: &str) -> Option<HeaderValue> {
+        let key = self.key.as_ref()?.expose();
+        let mut value = HeaderValue::from_str(&format!("{scheme}{key}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Sends a request whose answer is a stream that ends with `end`.
+    pub(super) async fn stream(
+        &self,
+        request: Request,
+        end: &'static [u8],
+    ) -> Result<Bounded, Failure> {
+        let response = self.send(request).await?;
+        let kind = content_type(&response);
         if kind.is_some_and(|k| k.starts_with("application/json") || k.starts_with("text/html")) {
             let kind = presentable(kind.unwrap_or_default(), None);
-            self.watch
-                .fail(Failure::malformed(format!("{kind} instead of a stream")));
-            return Err(stopped());
+            return Err(Failure::malformed(format!("{kind} instead of a stream")));
         }
-        let body = Bounded {
+        Ok(Bounded {
             inner: response.bytes_stream().boxed(),
             watch: self.watch.clone(),
             left: self.max_answer_bytes.saturating_mul(STREAM_BYTES_A_BYTE),
             line: 0,
+            end,
             done: false,
             ended: false,
+        })
+    }
+
+    /// Sends a request whose answer is one JSON document of at most `max_bytes`.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        max_bytes: usize,
+    ) -> Result<T, Failure> {
+        let mut response = self.send(request).await?;
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) if body.len().saturating_add(bytes.len()) <= max_bytes => {
+                    body.extend_from_slice(&bytes);
+                }
+                Ok(Some(_)) => {
+                    return Err(Failure::malformed(format!("more than {max_bytes} bytes")));
+                }
+                Ok(None) => break,
+                Err(error) => return Err(Failure::truncated(transport(&error))),
+            }
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::malformed(format!("no JSON of the protocol: {error}")))
+    }
+
+    async fn send(&self, request: Request) -> Result<Response, Failure> {
+        self.watch.sent.store(true, Relaxed);
+        let response = match self.http.execute(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.unanswered(&error)),
         };
-        Ok(http::Response::new(reqwest::Body::wrap_stream(body)).into())
+        self.watch.quota.tell(response.headers());
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let body = ErrorBody::parse(&error_text(response).await);
+        self.watch.refused.store(true, Relaxed);
+        Err(refusal(status, &headers, body, self.key.as_ref()))
     }
 
     /// The request got no status line.
-    fn unanswered(&self, error: reqwest::Error) -> OpenAIError {
-        let failure = Failure::transient(transport(&error));
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
         if error.is_connect() || error.is_builder() {
-            self.watch.refuse(failure);
-        } else {
-            self.watch.fail(failure);
+            self.watch.refused.store(true, Relaxed);
         }
-        OpenAIError::Reqwest(error.without_url())
+        Failure::transient(transport(error))
     }
 }
 
+fn content_type(response: &Response) -> Option<&str> {
+    response.headers().get(CONTENT_TYPE)?.to_str().ok()
+}
+
 /// A body that is read no further than its bounds.
-struct Bounded {
+pub(super) struct Bounded {
     inner: BoxStream<'static, reqwest::Result<Bytes>>,
     watch: Arc<Watch>,
     left: usize,
     /// Bytes of the line that is being read.
     line: usize,
-    /// `[DONE]` was seen: the reader will stop here.
+    /// What the last event has.
+    end: &'static [u8],
+    /// It was seen: the reader will stop here.
     done: bool,
     ended: bool,
 }
@@ -191,7 +245,7 @@ impl Bounded {
     fn check(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         let after_break = bytes.iter().rev().position(|b| *b == b'\n');
         self.line = after_break.unwrap_or_else(|| self.line.saturating_add(bytes.len()));
-        self.done |= bytes.windows(6).any(|w| w == b"[DONE]");
+        self.done |= bytes.windows(self.end.len()).any(|w| w == self.end);
         match self.left.checked_sub(bytes.len()) {
             Some(left) if self.line <= MAX_LINE_BYTES => {
                 self.left = left;
@@ -208,7 +262,7 @@ impl Bounded {
 }
 
 impl Drop for Bounded {
-    /// The reader leaves at `[DONE]`, a few bytes before the body's end. A connection whose body was
+    /// The reader leaves at the last event, a few bytes before the body's end. A connection whose body was
     /// not read to its end is closed, and the next call pays for a new one.
     fn drop(&mut self) {
         if !self.done || self.ended {
@@ -222,10 +276,6 @@ impl Drop for Bounded {
             });
         }
     }
-}
-
-fn stopped() -> OpenAIError {
-    OpenAIError::InvalidArgument("stopped by the guard".to_owned())
 }
 
 async fn error_text(mut response: Response) -> String {

@@ -7,7 +7,7 @@
 //! the prompt says; without tools, and told the results in words, it answers. So after as many rounds
 //! of tools as [`ProviderConfig::tool_rounds`] says it is asked in that form.
 //!
-//! [`ToolChoice::Required`] is said to llama.cpp as a JSON schema of the calls, from which it makes a
+//! [`ToolChoice::Required`] and [`ToolChoice::Named`] are said to llama.cpp as a JSON schema of the calls, from which it makes a
 //! grammar: with its own `tool_choice` this model writes what it likes and does not stop. Under the
 //! grammar every answer is a call, so free generation is the default.
 
@@ -18,8 +18,11 @@ use nexus_events::model::{Message, ToolSpec};
 use serde_json::json;
 
 use super::config::ProviderConfig;
+use super::embed::{EmbedRequest, Embeddings};
+use super::http::Reach;
 use super::models::ConfigError;
-use super::openai::OpenAiProvider;
+use super::openai::OpenAi;
+use super::remote::Remote;
 use super::{CallLimits, ChatRequest, Completion, Provider, ProviderError, Sink, ToolChoice};
 
 /// Rounds of tools for one question, unless configured otherwise.
@@ -32,7 +35,7 @@ pub type EndpointResolver =
 
 /// The provider of the embedded model.
 pub struct LocalProvider {
-    wire: OpenAiProvider,
+    wire: Remote<OpenAi>,
     tool_rounds: u32,
 }
 
@@ -40,7 +43,7 @@ impl LocalProvider {
     /// A provider that finds its server by `endpoint`.
     pub fn new(config: &ProviderConfig, endpoint: EndpointResolver) -> Result<Self, ConfigError> {
         Ok(Self {
-            wire: OpenAiProvider::resolved(config, endpoint)?,
+            wire: Remote::with(config, OpenAi::resolved(endpoint), &Reach::LOCAL, true)?,
             tool_rounds: config.tool_rounds.unwrap_or(TOOL_ROUNDS),
         })
     }
@@ -63,6 +66,15 @@ impl Provider for LocalProvider {
         told.temperature.get_or_insert(0.0);
         Box::pin(async move { self.wire.complete(&told, limits, sink).await })
     }
+
+    fn embed<'a>(
+        &'a self,
+        request: &'a EmbedRequest,
+        limits: &'a CallLimits,
+    ) -> BoxFuture<'a, Result<Embeddings, ProviderError>> {
+        // llama.cpp makes vectors only when it is started for nothing else.
+        self.wire.embed(request, limits)
+    }
 }
 
 /// The request without tools and with the results of the last question's tools in words, once there
@@ -75,7 +87,11 @@ fn told_in_words(request: &ChatRequest, rounds: u32) -> Option<ChatRequest> {
         |m: &&Message| matches!(m, Message::Assistant { tool_calls, .. } if !tool_calls.is_empty());
     let had = u32::try_from(since.iter().filter(round).count()).unwrap_or(u32::MAX);
     let ends_with_result = matches!(since.last(), Some(Message::Tool { .. }));
-    if !ends_with_result || had < rounds || request.tool_choice == ToolChoice::Required {
+    let forced = matches!(
+        request.tool_choice,
+        ToolChoice::Required | ToolChoice::Named(_)
+    );
+    if !ends_with_result || had < rounds || forced {
         return None;
     }
     let mut messages: Vec<Message> = before.iter().filter_map(without_tools).collect();
@@ -91,8 +107,12 @@ fn told_in_words(request: &ChatRequest, rounds: u32) -> Option<ChatRequest> {
 
 /// The request with its tools as the schema of the answer, where a call is required.
 fn constrained(request: &ChatRequest) -> Option<ChatRequest> {
-    let required = request.tool_choice == ToolChoice::Required && !request.tools.is_empty();
-    if !required || request.response_schema.is_some() {
+    let wanted = |tool: &&ToolSpec| match &request.tool_choice {
+        ToolChoice::Required => true,
+        ToolChoice::Named(name) => tool.name == *name,
+        ToolChoice::Auto | ToolChoice::None => false,
+    };
+    if request.response_schema.is_some() {
         return None;
     }
     let call = |tool: &ToolSpec| {
@@ -103,7 +123,10 @@ fn constrained(request: &ChatRequest) -> Option<ChatRequest> {
             "additionalProperties": false,
         })
     };
-    let calls: Vec<_> = request.tools.iter().map(call).collect();
+    let calls: Vec<_> = request.tools.iter().filter(wanted).map(call).collect();
+    if calls.is_empty() {
+        return None;
+    }
     Some(ChatRequest {
         tool_choice: ToolChoice::Auto,
         response_schema: Some(json!({ "anyOf": calls })),
@@ -222,6 +245,16 @@ mod tests {
             schema["anyOf"][0]["properties"]["name"]["const"],
             "calculator"
         );
+        request.tools.push(ToolSpec {
+            name: "other".into(),
+            ..request.tools[0].clone()
+        });
+        request.tool_choice = ToolChoice::Named("other".into());
+        let schema = constrained(&request).unwrap().response_schema.unwrap();
+        assert_eq!(schema["anyOf"].as_array().unwrap().len(), 1);
+        assert_eq!(schema["anyOf"][0]["properties"]["name"]["const"], "other");
+        request.tool_choice = ToolChoice::Named("gone".into());
+        assert!(constrained(&request).is_none());
     }
 
     #[test]

@@ -1,23 +1,32 @@
-//! Model providers: one trait, the OpenAI-compatible wire and the local model behind it, and the
-//! registry that turns a model's name into a provider, its limits and its price.
+//! Model providers: one trait, the wires of OpenAI and Anthropic and the local model behind it, and
+//! the registry that turns a model's name into a provider, its limits and its price.
 //!
 //! A provider makes one attempt. Retries, failover and budgets belong to the caller, who alone knows
 //! what was reserved; that is why every failure says what was generated and used until then. An
 //! interface that hides retries was the alternative: it spends tokens that nobody reserved.
 
+pub mod capability;
 pub mod config;
+pub mod embed;
 pub mod error;
 pub mod models;
 pub mod price;
 pub mod quota;
 
 mod answer;
+mod anthropic;
+mod anthropic_wire;
 mod bound;
 mod content_calls;
+mod credential;
 mod environment;
 mod guard;
+mod http;
 mod local;
 mod openai;
+mod openai_embed;
+mod remote;
+mod sse;
 mod wire;
 
 #[cfg(test)]
@@ -30,11 +39,12 @@ use nexus_events::model::{FinishReason, Message, ToolCall, ToolSpec, Usage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use capability::{Capabilities, Capability};
 pub use config::{ModelConfig, ProviderConfig, ProviderKind, Secret};
+pub use embed::{EmbedRequest, Embeddings};
 pub use error::{Failure, Partial, ProviderError};
 pub use local::{EndpointResolver, LocalProvider};
 pub use models::{ConfigError, ModelInfo, Models, Resolved, Settings, UnknownModel};
-pub use openai::OpenAiProvider;
 pub use price::PriceSource;
 pub use quota::{Quota, QuotaSlot};
 
@@ -51,6 +61,13 @@ pub trait Provider: Send + Sync {
         limits: &'a CallLimits,
         sink: &'a mut Sink<'_>,
     ) -> BoxFuture<'a, Result<Completion, ProviderError>>;
+
+    /// Makes vectors of texts, in one call. A provider that makes none fails for good.
+    fn embed<'a>(
+        &'a self,
+        request: &'a EmbedRequest,
+        limits: &'a CallLimits,
+    ) -> BoxFuture<'a, Result<Embeddings, ProviderError>>;
 }
 
 /// Where fragments of an answer go.
@@ -89,7 +106,7 @@ pub struct ChatRequest {
 }
 
 /// Whether the model may ask for tools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ToolChoice {
     /// As it sees fit.
     #[default]
@@ -98,6 +115,8 @@ pub enum ToolChoice {
     Required,
     /// It must not.
     None,
+    /// It must ask for this one.
+    Named(String),
 }
 
 /// What ends a call from outside.

@@ -1,14 +1,16 @@
 //! The registry: from a model's name to who serves it, what it may use and what it costs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nexus_events::catalog::{self, Catalog, Price, Tokenizer};
 
+use super::capability::{self, Capabilities, Capability, Checked};
 use super::config::{ModelConfig, ProviderConfig, ProviderKind};
-use super::local::{EndpointResolver, LocalProvider};
+use super::local::EndpointResolver;
 use super::price::{CEILING, FREE, PriceSource};
-use super::{OpenAiProvider, Provider, environment, price};
+use super::{Provider, environment, price, remote};
 
 /// Limits of a model of which nothing is known: small enough for any server.
 const DEFAULT_CONTEXT_TOKENS: u64 = 32_768;
@@ -26,7 +28,7 @@ pub struct Settings {
     /// Configured providers. Those that serve one name are the endpoints of its route, in this order.
     pub providers: Vec<ProviderConfig>,
     /// The model for callers that name none. Without it: `OPENAI_MODEL`, OpenAI's usual one where
-    /// its key is set, the first configured one, the local one.
+    /// its key is set, the same of Anthropic, the first configured one, the local one.
     pub default_model: Option<String>,
     /// The price of models that have none.
     pub price_ceiling: Price,
@@ -70,6 +72,20 @@ pub enum ConfigError {
     /// The key cannot be sent as a header.
     #[error("the key of provider {0:?} has characters that no key has")]
     UnusableKey(String),
+    /// The key is given twice.
+    #[error("provider {0:?} has api_key_file and another key: keep one of them")]
+    TwoKeys(String),
+    /// The key's file cannot be read.
+    #[error("the key of provider {provider:?} cannot be read from {}", path.display())]
+    KeyFile {
+        /// The provider.
+        provider: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The HTTP client could not be built.
     #[error("the HTTP client of provider {provider:?} could not be built")]
     Client {
@@ -121,6 +137,8 @@ pub struct ModelInfo {
     pub reasoning: bool,
     /// How its prompts are counted, where that is known.
     pub tokenizer: Option<Tokenizer>,
+    /// What it can do. [`Resolved::provider`] refuses the rest before anything is sent.
+    pub capabilities: Capabilities,
 }
 
 /// A model and who serves it.
@@ -143,8 +161,8 @@ pub struct Models {
 
 impl Models {
     /// Builds providers and registry. `env` looks environment variables up: those that the
-    /// configuration names for keys, and OpenAI's usual ones, which add a provider `openai` unless
-    /// one is configured.
+    /// configuration names for keys, and the vendors' usual ones, which add providers `openai` and
+    /// `anthropic` unless those are configured.
     pub fn build(
         settings: Settings,
         env: &dyn Fn(&str) -> Option<String>,
@@ -155,11 +173,11 @@ impl Models {
             price_ceiling,
             local_endpoint,
         } = settings;
-        if let Some((config, default)) = environment::provider(env)
-            && !providers.iter().any(|p| p.name == config.name)
-        {
-            default_model = default_model.or(default);
-            providers.push(config);
+        for (config, default) in environment::providers(env) {
+            if !providers.iter().any(|p| p.name == config.name) {
+                default_model = default_model.or(default);
+                providers.push(config);
+            }
         }
         let has_local = providers.iter().any(|p| p.kind == ProviderKind::Local);
         if local_endpoint.is_some() && !has_local {
@@ -198,7 +216,11 @@ impl Models {
 
     /// The model for callers that name none.
     pub fn default_model(&self) -> Result<Resolved, UnknownModel> {
-        match self.default.as_ref().or(self.order.first()) {
+        let answers = |name: &&String| {
+            let endpoints = self.entries.get(*name);
+            endpoints.is_some_and(|endpoints| endpoints.iter().any(converses))
+        };
+        match self.default.as_ref().or(self.order.iter().find(answers)) {
             Some(name) => self.resolve(name),
             None => Err(self.unknown("")),
         }
@@ -212,7 +234,8 @@ impl Models {
             .map(|entry| &entry.model)
     }
 
-    /// What the other roles are told: every name, bare and qualified. Which agent prefers which
+    /// What the other roles are told: every name, bare and qualified, of what answers conversations,
+    /// for that is what runs are made of. Which agent prefers which
     /// model is not known here.
     pub fn catalog(&self) -> Catalog {
         let info =
@@ -264,17 +287,12 @@ impl Models {
         if config.kind == ProviderKind::Local && config.models.is_empty() {
             config.models.push(ModelConfig::named(LOCAL_MODEL));
         }
-        let provider: Arc<dyn Provider> = match (config.kind, local) {
-            (ProviderKind::Openai, _) => Arc::new(OpenAiProvider::new(&config)?),
-            (ProviderKind::Local, Some(endpoint)) => {
-                Arc::new(LocalProvider::new(&config, endpoint.clone())?)
-            }
-            (ProviderKind::Local, None) => return Err(ConfigError::NoLocalModel(config.name)),
-        };
+        let provider = remote::connect(&config, local)?;
         for model in &config.models {
             let model = info(&config, model, ceiling);
+            let can = model.capabilities.clone();
             self.register(Resolved {
-                provider: provider.clone(),
+                provider: Arc::new(Checked::new(provider.clone(), &model.name, can)),
                 model,
             });
         }
@@ -300,7 +318,9 @@ impl Models {
 /// What bounds a call of this name whichever endpoint it takes: the dearest price, the least room,
 /// and a tokenizer only where all have the same.
 fn bound_of_all(endpoints: &[Resolved]) -> Option<catalog::ModelInfo> {
-    let mut models = endpoints.iter().map(|endpoint| &endpoint.model);
+    let mut models = (endpoints.iter())
+        .filter(|endpoint| converses(endpoint))
+        .map(|endpoint| &endpoint.model);
     let first = models.next()?;
     let mut bound = catalog::ModelInfo {
         provider: first.provider.clone(),
@@ -320,11 +340,15 @@ fn bound_of_all(endpoints: &[Resolved]) -> Option<catalog::ModelInfo> {
     Some(bound)
 }
 
+fn converses(entry: &Resolved) -> bool {
+    entry.model.capabilities.contains(&Capability::Chat)
+}
+
 /// What the configuration says of a model, and where it is silent, the table and the defaults.
 fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> ModelInfo {
     let wire_name = model.wire_name.as_ref().unwrap_or(&model.name);
     let local = provider.kind == ProviderKind::Local;
-    let known = price::known().get(wire_name).filter(|_| !local);
+    let known = price::find(wire_name).filter(|_| !local);
     let (price, price_source) = match (model.price, known) {
         (Some(price), _) => (price, PriceSource::Configured),
         (None, Some(known)) => (known.price, PriceSource::BuiltIn),
@@ -347,6 +371,8 @@ fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> Model
         reasoning: model
             .reasoning
             .unwrap_or(known.is_some_and(|k| k.reasoning)),
-        tokenizer: model.tokenizer.or(known.map(|k| k.tokenizer)),
+        tokenizer: model.tokenizer.or(known.and_then(|k| k.tokenizer)),
+        capabilities: (model.capabilities.clone())
+            .unwrap_or_else(|| known.map_or_else(capability::usual, |k| k.capabilities())),
     }
 }

@@ -7,10 +7,14 @@ use nexus_events::catalog::{Price, Tokenizer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::capability::{self, Capabilities, Capability};
+use super::config::ProviderKind;
+
 /// For a model whose price nobody gave: that of the dearest chat model on OpenAI's list.
 pub const CEILING: Price = Price {
     input: 30_000_000,
     cached_input: 30_000_000,
+    cache_write: None,
     output: 180_000_000,
 };
 
@@ -18,6 +22,7 @@ pub const CEILING: Price = Price {
 pub const FREE: Price = Price {
     input: 0,
     cached_input: 0,
+    cache_write: None,
     output: 0,
 };
 
@@ -34,39 +39,86 @@ pub enum PriceSource {
 }
 
 /// A well-known model.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
     pub(super) context_tokens: u64,
     pub(super) max_output_tokens: u64,
     #[serde(default)]
     pub(super) reasoning: bool,
-    pub(super) tokenizer: Tokenizer,
+    #[serde(default)]
+    pub(super) tokenizer: Option<Tokenizer>,
+    /// What it cannot do of what most can.
+    #[serde(default)]
+    lacks: Capabilities,
+    /// It makes vectors, and nothing else.
+    #[serde(default)]
+    embeds: bool,
     pub(super) price: Price,
 }
 
+impl Known {
+    pub(super) fn capabilities(&self) -> Capabilities {
+        match self.embeds {
+            true => [Capability::Embeddings].into(),
+            false => &capability::usual() - &self.lacks,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
-struct Table {
+pub(super) struct Table {
     as_of: String,
     default_model: String,
     models: BTreeMap<String, Known>,
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    // The file is part of the program and a test reads it; without it every model has the ceiling.
-    toml::from_str(include_str!("prices.toml")).unwrap_or_else(|error| {
-        tracing::error!(%error, "the built-in price table cannot be read");
+/// The tables, one a vendor.
+static OPENAI: LazyLock<Table> = LazyLock::new(|| table(include_str!("prices.toml")));
+static ANTHROPIC: LazyLock<Table> = LazyLock::new(|| table(include_str!("prices_anthropic.toml")));
+
+fn table(text: &str) -> Table {
+    // The files are part of the program and a test reads them; without one its models have the ceiling.
+    toml::from_str(text).unwrap_or_else(|error| {
+        tracing::error!(%error, "a built-in price table cannot be read");
         Table {
             as_of: String::new(),
             default_model: String::new(),
             models: BTreeMap::new(),
         }
     })
-});
+}
 
-/// The day of the built-in list prices, `YYYY-MM-DD`.
+/// What a vendor offers.
+pub(super) fn of(kind: ProviderKind) -> Option<&'static Table> {
+    match kind {
+        ProviderKind::Openai => Some(&OPENAI),
+        ProviderKind::Anthropic => Some(&ANTHROPIC),
+        ProviderKind::Local => None,
+    }
+}
+
+/// A model of any vendor: some servers offer others' models under their own names.
+pub(super) fn find(name: &str) -> Option<&'static Known> {
+    OPENAI
+        .models
+        .get(name)
+        .or_else(|| ANTHROPIC.models.get(name))
+}
+
+impl Table {
+    pub(super) fn default_model(&self) -> &str {
+        &self.default_model
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.models.keys()
+    }
+}
+
+/// The day of the newest built-in list prices, `YYYY-MM-DD`.
 pub fn table_as_of() -> &'static str {
-    &TABLE.as_of
+    OPENAI.as_of.as_str().max(&ANTHROPIC.as_of)
 }
 
 /// Which prices these are: [`table_as_of`], and where others are configured `+` and eight digits of
@@ -78,9 +130,13 @@ pub(super) fn version<'a>(configured: impl Iterator<Item = (&'a str, Price)>) ->
         let Price {
             input,
             cached_input,
+            cache_write,
             output,
         } = price;
         digest.update(format!("{name:?} {input} {cached_input} {output}\n"));
+        if let Some(cache_write) = cache_write {
+            digest.update(format!("{cache_write}\n"));
+        }
         any = true;
     }
     if !any {
@@ -90,32 +146,35 @@ pub(super) fn version<'a>(configured: impl Iterator<Item = (&'a str, Price)>) ->
     format!("{}+{}", table_as_of(), &digest[..8])
 }
 
-pub(super) fn default_model() -> &'static str {
-    &TABLE.default_model
-}
-
-pub(super) fn known() -> &'static BTreeMap<String, Known> {
-    &TABLE.models
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_whole_and_nothing_in_it_is_free_or_above_the_ceiling() {
-        assert!(known().contains_key(default_model()));
-        for (name, model) in known() {
-            let Price {
-                input,
-                cached_input,
-                output,
-            } = model.price;
-            assert!(
-                0 < cached_input && cached_input <= input && input <= output,
-                "{name}"
-            );
-            assert!(input <= CEILING.input && output <= CEILING.output, "{name}");
+    fn the_tables_are_whole_and_nothing_in_them_is_free_or_above_the_ceiling() {
+        for table in [&OPENAI, &ANTHROPIC] {
+            assert!(table.models.contains_key(&table.default_model));
+            assert_eq!(table.as_of.len(), "2026-01-01".len());
+            for (name, model) in &table.models {
+                sound(name, model);
+            }
+        }
+    }
+
+    fn sound(name: &str, model: &Known) {
+        let Price {
+            input,
+            cached_input,
+            cache_write,
+            output,
+        } = model.price;
+        assert!(0 < cached_input && cached_input <= input, "{name}");
+        assert!(cache_write.is_none_or(|write| write >= input), "{name}");
+        assert!(input <= CEILING.input && output <= CEILING.output, "{name}");
+        if model.embeds {
+            assert_eq!((output, model.max_output_tokens), (0, 0), "{name}");
+        } else {
+            assert!(input <= output, "{name}");
             assert!(model.max_output_tokens < model.context_tokens, "{name}");
         }
     }

@@ -3,7 +3,7 @@
 
 use nexus_events::model::{Message, ToolCall, ToolSpec, Usage};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ChatRequest, ToolChoice};
 
@@ -14,7 +14,7 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<WireTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<&'static str>,
+    tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,10 +97,13 @@ impl<'a> Body<'a> {
     /// do not know its successor.
     pub(super) fn new(request: &'a ChatRequest, at_openai: bool) -> Self {
         let has_tools = !request.tools.is_empty();
-        let choice = match request.tool_choice {
+        let choice = match &request.tool_choice {
             ToolChoice::Auto => None,
-            ToolChoice::Required => Some("required"),
-            ToolChoice::None => Some("none"),
+            ToolChoice::Required => Some("required".into()),
+            ToolChoice::None => Some("none".into()),
+            ToolChoice::Named(name) => {
+                Some(json!({ "type": "function", "function": { "name": name } }))
+            }
         };
         Self {
             model: &request.model,
@@ -236,7 +239,7 @@ impl Chunk {
             input_tokens: input,
             output_tokens: usage.get("completion_tokens")?.as_u64()?,
             cached_input_tokens: cached.unwrap_or(0).min(input),
-            estimated: false,
+            ..Usage::default()
         })
     }
 }

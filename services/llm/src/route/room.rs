@@ -68,11 +68,7 @@ impl Room {
     /// Tokens of answer that the money buys after so many prompts.
     fn affordable(&self, price: &Price, prompts: u64) -> Option<u64> {
         let prompts = self.prompt.saturating_mul(prompts);
-        let usage = Usage {
-            input_tokens: prompts,
-            ..Usage::default()
-        };
-        (price.cost_usd_micros(&usage) <= self.cost_usd_micros)
+        (price.most_usd_micros(prompts, 0) <= self.cost_usd_micros)
             .then(|| price.affordable_output(prompts, self.cost_usd_micros))
     }
 }
@@ -114,6 +110,7 @@ mod tests {
         input: 0,
         cached_input: 0,
         output: 0,
+        cache_write: None,
     };
 
     #[test]
@@ -147,11 +144,17 @@ mod tests {
             prompt in 0u64..5_000,
             answer in 1u64..5_000,
             input in 0u64..5_000_000,
+            write in proptest::option::of(0u64..9_000_000),
             output in 0u64..5_000_000,
             first in 0u64..6_000,
         ) {
-            let price = Price { input, cached_input: input, output };
-            let whole = price.cost_usd_micros(&used(prompt, answer));
+            let price = Price { input, cached_input: input, output, cache_write: write };
+            // Nobody knows beforehand what of a prompt is written into the provider's cache.
+            let used = |input_tokens, output_tokens| Usage {
+                cache_write_tokens: input_tokens,
+                ..used(input_tokens, output_tokens)
+            };
+            let whole = price.most_usd_micros(prompt, answer);
             let mut room = Room::of(&grant(prompt, answer, whole));
             let first = used(prompt, first.min(answer));
             let spent = price.cost_usd_micros(&first);

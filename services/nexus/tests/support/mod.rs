@@ -89,6 +89,8 @@ impl Platform {
             .env("OPENAI_BASE_URL", self.model.base_url())
             .env("OPENAI_MODEL", "test-model")
             .env_remove("OPENAI_API_KEY")
+            .env_remove("ANTHROPIC_API_KEY")
+            .env_remove("ANTHROPIC_BASE_URL")
             .env(
                 "NEXUS_LOG",
                 std::env::var("NEXUS_LOG").unwrap_or_else(|_| "warn".to_owned()),

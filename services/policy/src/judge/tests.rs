@@ -52,6 +52,7 @@ fn catalog() -> Catalog {
             input: 1_000_000,
             cached_input: 0,
             output: 2_000_000,
+            ..Price::default()
         },
         tokenizer: None,
     };

@@ -5,22 +5,35 @@ use serde_json::Value;
 
 use super::*;
 
-#[tokio::test]
-async fn text_is_streamed_and_returned() {
-    let setup = setup([Reply::text("The answer is 84 — genau.")]).await;
+on_each_wire! {
+    text_is_streamed_and_returned,
+    parallel_tool_calls_come_together_from_their_fragments,
+    arguments_that_are_no_json_arrive_as_a_string,
+    a_whole_conversation_is_sent_by_the_protocol,
+    unknown_enum_values_and_fields_are_no_failure,
+    max_tokens_ends_an_answer_with_its_reason,
+    calls_in_the_text_become_calls_and_are_not_streamed_as_text,
+    connections_are_used_again,
+}
+
+async fn text_is_streamed_and_returned(wire: Wire) {
+    let setup = setup(wire, [Reply::text("The answer is 84 — genau.")]).await;
     let (outcome, heard) = setup.complete(&ask("m", "hello")).await;
     let completion = outcome.unwrap();
     assert_eq!(completion.text, "The answer is 84 — genau.");
     assert_eq!(heard.text, completion.text);
     assert!(heard.fragments > 3);
     assert_eq!(completion.finish, FinishReason::Stop);
-    assert_eq!(completion.response_id.as_deref(), Some("chatcmpl-1"));
+    let id = match wire {
+        Wire::Openai => "chatcmpl-1",
+        Wire::Anthropic => "msg-1",
+    };
+    assert_eq!(completion.response_id.as_deref(), Some(id));
     assert_eq!(completion.response_model.as_deref(), Some("m"));
     assert!(completion.time_to_first_token.is_some());
 }
 
-#[tokio::test]
-async fn parallel_tool_calls_come_together_from_their_fragments() {
+async fn parallel_tool_calls_come_together_from_their_fragments(wire: Wire) {
     let call = |name: &str, arguments: Value| ScriptedCall {
         chunks: Some(7),
         ..ScriptedCall::new(name, &arguments)
@@ -29,7 +42,7 @@ async fn parallel_tool_calls_come_together_from_their_fragments() {
         call("a", json!({ "x": [1, 2], "y": "ü" })),
         call("b", json!({})),
     ];
-    let setup = setup([Reply::tools(calls)]).await;
+    let setup = setup(wire, [Reply::tools(calls)]).await;
     let (outcome, heard) = setup.complete(&with_calculator(ask("m", "go"))).await;
     let completion = outcome.unwrap();
     assert_eq!(completion.finish, FinishReason::ToolCalls);
@@ -47,14 +60,13 @@ async fn parallel_tool_calls_come_together_from_their_fragments() {
     assert_eq!(told, completion.tool_calls[0].arguments);
 }
 
-#[tokio::test]
-async fn arguments_that_are_no_json_arrive_as_a_string() {
+async fn arguments_that_are_no_json_arrive_as_a_string(wire: Wire) {
     let call = ScriptedCall {
         name: "calculator".into(),
         arguments: "{\"expression\": 12*".into(),
         ..ScriptedCall::default()
     };
-    let setup = setup([Reply::tools([call])]).await;
+    let setup = setup(wire, [Reply::tools([call])]).await;
     let completion = setup.complete(&ask("m", "go")).await.0.unwrap();
     assert_eq!(
         completion.tool_calls[0].arguments,
@@ -62,9 +74,8 @@ async fn arguments_that_are_no_json_arrive_as_a_string() {
     );
 }
 
-#[tokio::test]
-async fn a_whole_conversation_is_sent_by_the_protocol() {
-    let setup = setup([]).await;
+async fn a_whole_conversation_is_sent_by_the_protocol(wire: Wire) {
+    let setup = setup(wire, []).await;
     let mut request = with_calculator(ask("m", "What is 12*7?"));
     let asked = setup.complete(&request).await.0.unwrap();
     assert_eq!(
@@ -86,16 +97,20 @@ async fn a_whole_conversation_is_sent_by_the_protocol() {
     assert_eq!(answered.text, "The result is 84.");
 
     let recorded = setup.server.recorded();
-    assert_eq!(
-        recorded[1].authorization.as_deref(),
-        Some(format!("Bearer {KEY}").as_str())
-    );
+    assert_eq!(recorded[1].authorization, Some(wire.sent_key(KEY)));
     let body = recorded[1].json();
-    assert_eq!(body["stream_options"]["include_usage"], true);
     assert_eq!(
         (&body["max_tokens"], &body["temperature"]),
         (&json!(1_000), &json!(0.5))
     );
+    match wire {
+        Wire::Openai => openai_conversation(&body),
+        Wire::Anthropic => anthropic_conversation(&body),
+    }
+}
+
+fn openai_conversation(body: &Value) {
+    assert_eq!(body["stream_options"]["include_usage"], true);
     assert_eq!(
         body["messages"][0],
         json!({ "role": "system", "content": "Be brief." })
@@ -107,6 +122,24 @@ async fn a_whole_conversation_is_sent_by_the_protocol() {
     assert!(body.get("tool_choice").is_none() && body.get("response_format").is_none());
 }
 
+fn anthropic_conversation(body: &Value) {
+    let cached = json!({ "type": "ephemeral" });
+    let system = json!([{ "type": "text", "text": "Be brief.", "cache_control": cached }]);
+    assert_eq!(body["system"], system);
+    let call = json!({ "type": "tool_use", "id": "call_0", "name": "calculator",
+        "input": { "expression": "12*7" } });
+    let result = json!({ "type": "tool_result", "tool_use_id": "call_0", "content": "84",
+        "cache_control": cached });
+    let messages = json!([
+        { "role": "user", "content": [{ "type": "text", "text": "What is 12*7?" }] },
+        { "role": "assistant", "content": [call] },
+        { "role": "user", "content": [result] },
+    ]);
+    assert_eq!(body["messages"], messages);
+    assert_eq!(body["tools"][0]["name"], "calculator");
+    assert!(body.get("tool_choice").is_none() && body.get("output_config").is_none());
+}
+
 #[tokio::test]
 async fn openai_itself_is_told_max_completion_tokens() {
     let request = ask("m", "hello");
@@ -116,18 +149,16 @@ async fn openai_itself_is_told_max_completion_tokens() {
     assert!(body(false).get("max_completion_tokens").is_none());
 }
 
-#[tokio::test]
-async fn unknown_enum_values_and_fields_are_no_failure() {
-    let setup = setup([Reply::fault(Fault::UnknownEnums)]).await;
+async fn unknown_enum_values_and_fields_are_no_failure(wire: Wire) {
+    let setup = setup(wire, [Reply::fault(Fault::UnknownEnums)]).await;
     let completion = setup.complete(&ask("m", "hello")).await.0.unwrap();
     assert_eq!(completion.text, "You said: hello");
     assert_eq!(completion.finish, FinishReason::Stop);
     assert!(!completion.usage.estimated);
 }
 
-#[tokio::test]
-async fn max_tokens_ends_an_answer_with_its_reason() {
-    let setup = setup([Reply::text("one two three four")]).await;
+async fn max_tokens_ends_an_answer_with_its_reason(wire: Wire) {
+    let setup = setup(wire, [Reply::text("one two three four")]).await;
     let request = ChatRequest {
         max_tokens: 2,
         ..ask("m", "count")
@@ -137,15 +168,14 @@ async fn max_tokens_ends_an_answer_with_its_reason() {
     assert!(completion.usage.output_tokens <= 2);
 }
 
-#[tokio::test]
-async fn calls_in_the_text_become_calls_and_are_not_streamed_as_text() {
+async fn calls_in_the_text_become_calls_and_are_not_streamed_as_text(wire: Wire) {
     let text = "Let me see.\n```json\n{\"name\": \"calculator\", \
         \"arguments\": {\"expression\": \"1234*77\"}}\n```";
     let reply = Reply {
         chunks: Some(40),
         ..Reply::text(text)
     };
-    let setup = setup_with([reply.clone(), reply], |config| {
+    let setup = setup_with(wire, [reply.clone(), reply], |config| {
         config.tool_calls_in_text = Some(true)
     })
     .await;
@@ -168,9 +198,8 @@ async fn calls_in_the_text_become_calls_and_are_not_streamed_as_text() {
     assert_eq!(plain.text, text);
 }
 
-#[tokio::test]
-async fn connections_are_used_again() {
-    let setup = setup([]).await;
+async fn connections_are_used_again(wire: Wire) {
+    let setup = setup(wire, []).await;
     for _ in 0..10 {
         setup.complete(&ask("m", "hello")).await.0.unwrap();
     }

@@ -4,6 +4,20 @@ use nexus_modelserver::Fault;
 
 use super::*;
 
+on_each_wire! {
+    statuses_are_told_apart_and_tried_once,
+    no_message_shows_the_key_or_is_long,
+    a_cut_stream_is_truncated_and_keeps_what_came,
+    broken_chunks_and_errors_in_the_stream,
+    a_deadline_ends_a_call_wherever_it_hangs,
+    a_deadline_that_has_passed_sends_nothing,
+    a_cancelled_call_keeps_what_came_and_frees_the_server,
+    silence_is_a_failure_after_the_idle_timeout,
+    a_server_that_is_not_there_is_transient_and_free,
+    sizes_are_bounded,
+    an_answer_that_was_complete_survives_what_follows,
+}
+
 fn status(status: u16, code: Option<&str>, retry_after_s: Option<u64>, message: &str) -> Reply {
     Reply::fault(Fault::Status {
         status,
@@ -13,11 +27,16 @@ fn status(status: u16, code: Option<&str>, retry_after_s: Option<u64>, message: 
     })
 }
 
-#[tokio::test]
-async fn statuses_are_told_apart_and_tried_once() {
-    let passing = [(429, Some(7)), (500, None), (503, Some(2)), (408, None)];
+async fn statuses_are_told_apart_and_tried_once(wire: Wire) {
+    let passing = [
+        (429, Some(7)),
+        (500, None),
+        (503, Some(2)),
+        (529, Some(1)),
+        (408, None),
+    ];
     for (code, wait) in passing {
-        let setup = setup([status(code, None, wait, "busy")]).await;
+        let setup = setup(wire, [status(code, None, wait, "busy")]).await;
         let error = setup.fails(&ask("m", "hello")).await;
         let expected = Failure::Transient {
             status: Some(code),
@@ -28,6 +47,10 @@ async fn statuses_are_told_apart_and_tried_once() {
         assert_eq!(error.partial.usage, Usage::default());
         assert_eq!(setup.server.counters().calls, 1);
     }
+    let unauthorised = match wire {
+        Wire::Openai => "invalid_api_key",
+        Wire::Anthropic => "authentication_error",
+    };
     for (code, name, expected) in [
         (400, None, "invalid_request_error"),
         (
@@ -35,11 +58,11 @@ async fn statuses_are_told_apart_and_tried_once() {
             Some("context_length_exceeded"),
             "context_length_exceeded",
         ),
-        (401, None, "invalid_api_key"),
+        (401, None, unauthorised),
         (404, Some("model_not_found"), "model_not_found"),
         (429, Some("insufficient_quota"), "insufficient_quota"),
     ] {
-        let setup = setup([status(code, name, None, "no")]).await;
+        let setup = setup(wire, [status(code, name, None, "no")]).await;
         let error = setup.fails(&ask("m", "hello")).await;
         assert!(matches!(error.failure, Failure::Permanent { status: Some(s), .. } if s == code));
         assert_eq!(error.failure.code(), expected);
@@ -47,13 +70,15 @@ async fn statuses_are_told_apart_and_tried_once() {
     }
 }
 
-#[tokio::test]
-async fn no_message_shows_the_key_or_is_long() {
+async fn no_message_shows_the_key_or_is_long(wire: Wire) {
     let words = format!("Incorrect API key provided: {KEY}. {}", "x".repeat(100_000));
-    let setup = setup([
-        status(401, None, None, &words),
-        status(500, None, None, &words),
-    ])
+    let setup = setup(
+        wire,
+        [
+            status(401, None, None, &words),
+            status(500, None, None, &words),
+        ],
+    )
     .await;
     for _ in 0..2 {
         let error = setup.fails(&ask("m", "hello")).await;
@@ -66,21 +91,23 @@ async fn no_message_shows_the_key_or_is_long() {
     assert!(!config.contains(KEY));
 }
 
-#[tokio::test]
-async fn a_cut_stream_is_truncated_and_keeps_what_came() {
+async fn a_cut_stream_is_truncated_and_keeps_what_came(wire: Wire) {
     let text = || Reply {
         chunks: Some(5),
         ..Reply::text("abcdefghij")
     };
     for fault in [
-        Fault::CutAfter(3),
-        Fault::CutAfterBytes(700),
+        Fault::CutAfter(wire.before_text() + 2),
+        Fault::CutAfterBytes(900),
         Fault::NoFinish,
     ] {
-        let setup = setup([Reply {
-            fault: Some(fault.clone()),
-            ..text()
-        }])
+        let setup = setup(
+            wire,
+            [Reply {
+                fault: Some(fault.clone()),
+                ..text()
+            }],
+        )
         .await;
         let (outcome, heard) = setup.complete(&ask("m", "hello")).await;
         let error = outcome.unwrap_err();
@@ -92,7 +119,7 @@ async fn a_cut_stream_is_truncated_and_keeps_what_came() {
         assert!("abcdefghij".starts_with(&error.partial.text) && !heard.text.is_empty());
     }
     // Nothing at all came: also not an empty answer.
-    let setup = setup([Reply::fault(Fault::CutAfter(0))]).await;
+    let setup = setup(wire, [Reply::fault(Fault::CutAfter(0))]).await;
     let error = setup.fails(&ask("m", "hello")).await;
     assert!(
         matches!(error.failure, Failure::Truncated { .. }),
@@ -100,35 +127,13 @@ async fn a_cut_stream_is_truncated_and_keeps_what_came() {
     );
 }
 
-#[tokio::test]
-async fn a_cut_at_every_byte_is_never_an_answer_and_never_a_call() {
-    let setup = setup([]).await;
-    let whole = setup
-        .complete(&with_calculator(ask("m", "12*7")))
-        .await
-        .0
-        .unwrap();
-    for bytes in (0..2_000).step_by(37) {
-        let request = with_calculator(ask(&format!("fault:cut-bytes={bytes}"), "12*7"));
-        match setup.complete(&request).await.0 {
-            // Cut only after the finish reason.
-            Ok(completion) => assert_eq!(completion.tool_calls, whole.tool_calls),
-            Err(error) => {
-                assert!(
-                    matches!(error.failure, Failure::Truncated { .. }),
-                    "{error:?}"
-                );
-                assert!(error.partial.usage.estimated);
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn broken_chunks_and_errors_in_the_stream() {
-    let setup = setup([]).await;
+async fn broken_chunks_and_errors_in_the_stream(wire: Wire) {
+    let setup = setup(wire, []).await;
     let error = setup
-        .fails(&ask("fault:malformed=3", "one two three"))
+        .fails(&ask(
+            &format!("fault:malformed={}", wire.before_text() + 2),
+            "one two three",
+        ))
         .await;
     assert!(
         matches!(error.failure, Failure::Malformed { .. }),
@@ -144,14 +149,14 @@ async fn broken_chunks_and_errors_in_the_stream() {
     assert!(error.partial.usage.estimated);
 }
 
-#[tokio::test]
-async fn a_deadline_ends_a_call_wherever_it_hangs() {
+async fn a_deadline_ends_a_call_wherever_it_hangs(wire: Wire) {
+    let in_text = format!("fault:hang={}", wire.before_text() + 1);
     for (model, text) in [
         ("fault:hang", ""),
-        ("fault:hang=2", "You "),
+        (&in_text, "You "),
         ("fault:first=60000", ""),
     ] {
-        let setup = setup([]).await;
+        let setup = setup(wire, []).await;
         let (outcome, _) = setup
             .complete_within(&ask(model, "hello"), &after(150))
             .await;
@@ -169,9 +174,8 @@ async fn a_deadline_ends_a_call_wherever_it_hangs() {
     }
 }
 
-#[tokio::test]
-async fn a_deadline_that_has_passed_sends_nothing() {
-    let setup = setup([]).await;
+async fn a_deadline_that_has_passed_sends_nothing(wire: Wire) {
+    let setup = setup(wire, []).await;
     let (outcome, _) = setup.complete_within(&ask("m", "hello"), &after(0)).await;
     let error = outcome.unwrap_err();
     assert_eq!(error.failure, Failure::DeadlineExceeded);
@@ -179,9 +183,8 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     assert_eq!(setup.server.counters().calls, 0);
 }
 
-#[tokio::test]
-async fn a_cancelled_call_keeps_what_came_and_frees_the_server() {
-    let setup = setup([]).await;
+async fn a_cancelled_call_keeps_what_came_and_frees_the_server(wire: Wire) {
+    let setup = setup(wire, []).await;
     let limits = CallLimits::default();
     let mut text = String::new();
     let mut sink = |delta: Delta<'_>| {
@@ -206,9 +209,8 @@ async fn a_cancelled_call_keeps_what_came_and_frees_the_server() {
     );
 }
 
-#[tokio::test]
-async fn silence_is_a_failure_after_the_idle_timeout() {
-    let setup = setup_with([], |config| config.idle_timeout_ms = 100).await;
+async fn silence_is_a_failure_after_the_idle_timeout(wire: Wire) {
+    let setup = setup_with(wire, [], |config| config.idle_timeout_ms = 100).await;
     let error = setup.fails(&ask("fault:hang", "hello")).await;
     assert!(
         matches!(error.failure, Failure::Transient { .. }),
@@ -222,9 +224,8 @@ async fn silence_is_a_failure_after_the_idle_timeout() {
     );
 }
 
-#[tokio::test]
-async fn a_server_that_is_not_there_is_transient_and_free() {
-    let setup = setup([]).await;
+async fn a_server_that_is_not_there_is_transient_and_free(wire: Wire) {
+    let setup = setup(wire, []).await;
     setup.server.shutdown().await;
     let request = ask("m", "hello");
     let outcome = setup
@@ -239,10 +240,9 @@ async fn a_server_that_is_not_there_is_transient_and_free() {
     assert_eq!(outcome.partial.usage, Usage::default());
 }
 
-#[tokio::test]
-async fn sizes_are_bounded() {
+async fn sizes_are_bounded(wire: Wire) {
     let small = |config: &mut ProviderConfig| config.max_answer_bytes = 1_000;
-    let setup = setup_with([Reply::text("word ".repeat(10_000))], small).await;
+    let setup = setup_with(wire, [Reply::text("word ".repeat(10_000))], small).await;
     let error = setup.fails(&ask("m", "hello")).await;
     assert!(
         matches!(error.failure, Failure::Malformed { .. }),
@@ -256,7 +256,10 @@ async fn sizes_are_bounded() {
     };
     let call = nexus_modelserver::ScriptedCall::new("a", &json!({}));
     let many = Reply::tools(vec![call; 200]);
-    let setup = setup_with([line, many], |config| config.max_answer_bytes = 64 << 20).await;
+    let setup = setup_with(wire, [line, many], |config| {
+        config.max_answer_bytes = 64 << 20
+    })
+    .await;
     for expected in ["too long", "more than 128 tool calls"] {
         let request = ChatRequest {
             max_tokens: u32::MAX,
@@ -269,15 +272,21 @@ async fn sizes_are_bounded() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_that_was_complete_survives_what_follows() {
-    // Role, two words, the finish reason; then neither usage nor an end.
-    let setup = setup([Reply {
-        fault: Some(Fault::HangAfter(4)),
-        ..Reply::text("all there")
-    }])
+async fn an_answer_that_was_complete_survives_what_follows(wire: Wire) {
+    // Two words and the finish reason; then no end.
+    let pieces = match wire {
+        Wire::Openai => 4,
+        Wire::Anthropic => 7,
+    };
+    let setup = setup(
+        wire,
+        [Reply {
+            fault: Some(Fault::HangAfter(pieces)),
+            ..Reply::text("all there")
+        }],
+    )
     .await;
     let completion = setup.complete(&ask("m", "hello")).await.0.unwrap();
     assert_eq!(completion.text, "all there");
-    assert!(completion.usage.estimated);
+    assert_eq!(completion.usage.estimated, wire == Wire::Openai);
 }

@@ -1,15 +1,34 @@
 //! The provider against a server that speaks the protocol, over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod answers;
-mod bills;
-mod faults;
-mod registry;
+/// Runs the cases against each wire: a provider that speaks another one has to pass them all.
+macro_rules! on_each_wire {
+    ($($case:ident),* $(,)?) => {
+        mod openai {
+            $(#[tokio::test] async fn $case() { super::$case(super::Wire::Openai).await })*
+        }
+        mod anthropic {
+            $(#[tokio::test] async fn $case() { super::$case(super::Wire::Anthropic).await })*
+        }
+    };
+}
 
+mod answers;
+mod anthropic_body;
+mod bills;
+mod capabilities;
+mod cuts;
+mod embeddings;
+mod faults;
+mod keys;
+mod registry;
+mod structure;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_events::model::{Message, ToolSpec};
-use nexus_modelserver::{ModelServer, Options, Reply, Script};
+use nexus_modelserver::{ModelServer, Options, Reply, Script, Sent};
 use serde_json::json;
 
 use super::*;
@@ -17,16 +36,51 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(10);
 const KEY: &str = "sk-test-0123456789";
 
-struct Setup {
-    server: ModelServer,
-    provider: OpenAiProvider,
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Openai,
+    Anthropic,
 }
 
-async fn setup(replies: impl IntoIterator<Item = Reply>) -> Setup {
-    setup_with(replies, |_| {}).await
+impl Wire {
+    fn kind(self) -> ProviderKind {
+        match self {
+            Self::Openai => ProviderKind::Openai,
+            Self::Anthropic => ProviderKind::Anthropic,
+        }
+    }
+
+    /// Pieces of a stream before the first of its text.
+    fn before_text(self) -> usize {
+        match self {
+            // The role.
+            Self::Openai => 1,
+            // The message begins, a ping, the block begins.
+            Self::Anthropic => 3,
+        }
+    }
+
+    /// How the key arrives.
+    fn sent_key(self, key: &str) -> String {
+        match self {
+            Self::Openai => format!("Bearer {key}"),
+            Self::Anthropic => key.to_owned(),
+        }
+    }
+}
+
+struct Setup {
+    server: ModelServer,
+    provider: Arc<dyn Provider>,
+}
+
+async fn setup(wire: Wire, replies: impl IntoIterator<Item = Reply>) -> Setup {
+    setup_with(wire, replies, |_| {}).await
 }
 
 async fn setup_with(
+    wire: Wire,
     replies: impl IntoIterator<Item = Reply>,
     change: impl FnOnce(&mut ProviderConfig),
 ) -> Setup {
@@ -36,12 +90,12 @@ async fn setup_with(
         ..Options::default()
     };
     let server = ModelServer::start(options).await.unwrap();
-    let mut config = ProviderConfig::new("peer", ProviderKind::Openai);
+    let mut config = ProviderConfig::new("peer", wire.kind());
     config.base_url = Some(server.base_url());
     config.api_key = Some(KEY.to_owned().into());
     change(&mut config);
     Setup {
-        provider: OpenAiProvider::new(&config).unwrap(),
+        provider: remote::connect(&config, None).unwrap(),
         server,
     }
 }
@@ -105,6 +159,11 @@ impl Heard {
 impl Setup {
     async fn complete(&self, request: &ChatRequest) -> (Result<Completion, ProviderError>, Heard) {
         self.complete_within(request, &CallLimits::default()).await
+    }
+
+    /// What the server says that the last request got.
+    fn sent(&self) -> Sent {
+        self.server.sent().pop().unwrap_or_default()
     }
 
     async fn complete_within(

@@ -8,7 +8,7 @@ use super::*;
 use crate::provider::models::ConfigError;
 use crate::provider::price::{CEILING, FREE, table_as_of};
 
-fn build(toml: &str, env: &[(&str, &str)], local: bool) -> Result<Models, ConfigError> {
+pub(super) fn build(toml: &str, env: &[(&str, &str)], local: bool) -> Result<Models, ConfigError> {
     install_tls();
     #[derive(serde::Deserialize)]
     struct File {
