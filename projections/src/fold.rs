@@ -168,6 +168,8 @@ pub(crate) mod testing {
             attempts: 1,
             response_id: None,
             route: "r".into(),
+            findings: vec![],
+            cached: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::content::ContentDuty;
 use crate::tool::Permissions;
 
 /// Who must agree, and for how long the question stands.
@@ -75,17 +76,21 @@ pub struct Obligations {
     /// What the tool may touch at most, within what its own document says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// What the content filter does with what goes to the model and comes from it, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<ContentDuty>,
 }
 
 impl Obligations {
     /// Every key that a policy may use.
-    pub const KEYS: [&str; 6] = [
+    pub const KEYS: [&str; 7] = [
         "max_tokens",
         "max_cost_usd_micros",
         "timeout_ms",
         "model",
         "redact",
         "permissions",
+        "filter",
     ];
 
     /// Whether there is nothing to keep to.

@@ -127,6 +127,8 @@ fn begun() -> Vec<RunEvent> {
         attempts: 1,
         response_id: None,
         route: "r".into(),
+        findings: vec![],
+        cached: None,
     };
     let start = judged(PolicyPoint::RunStart, true);
     vec![started.into(), start.into(), answer.into()]

@@ -375,6 +375,7 @@ impl World {
                 cost_usd_micros: 51,
                 duration_ms: 700,
                 attempts: 3,
+                findings: vec![],
             };
             let (code, message) = (failed.code.clone(), failed.message.clone());
             self.run(run, vec![failed.into(), RunFailed { code, message }.into()]);
@@ -405,6 +406,8 @@ impl World {
             attempts: 1,
             response_id: Some("resp-1".into()),
             route: "default model".into(),
+            findings: vec![],
+            cached: None,
         };
         let mut events: Vec<RunEvent> = vec![done.into()];
         if !tools {

@@ -4,6 +4,7 @@
 pub mod provider;
 
 mod attempts;
+mod filter;
 mod given;
 mod history;
 mod live;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, process, tools};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_content::{Filters, Rules};
 use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
 use nexus_events::model::ToolSpec;
@@ -47,6 +49,7 @@ pub struct LlmRole {
     models: Arc<Models>,
     catalog: Arc<Catalog>,
     notices: watch::Receiver<String>,
+    filters: Filters,
 }
 
 /// A turn that is to be called: what the run's state said when the command came.
@@ -62,6 +65,8 @@ struct Turn {
     number: u32,
     /// Fields that policy leaves out of what the model writes to tools.
     redact: Vec<String>,
+    /// What the content filter does.
+    rules: Rules,
 }
 
 enum Found {
@@ -92,7 +97,15 @@ impl LlmRole {
             models,
             catalog,
             notices,
+            filters: Filters::default(),
         }
+    }
+
+    /// The role with these filters; without any, nothing is looked for.
+    #[must_use]
+    pub fn filtered(mut self, filters: Filters) -> Self {
+        self.filters = filters;
+        self
     }
 
     async fn call(&self, delivery: &Delivery, command: CallModel) -> Result<(), Failure> {
@@ -163,6 +176,11 @@ impl LlmRole {
                 .into_iter()
                 .flat_map(|duties| duties.redact.iter().cloned())
                 .collect(),
+            rules: filter::rules(
+                &self.filters,
+                &delivery.envelope.tenant,
+                [&state.duties, &state.turn_duties],
+            ),
         })))
     }
 
@@ -185,8 +203,12 @@ impl LlmRole {
             .catalog
             .get(&turn.model)
             .map_or(0, ModelInfo::prompt_tokens);
-        let messages =
+        let mut messages =
             history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let (mut found, admitted) = filter::input(&turn.rules.input, &mut messages);
+        if let Err(refused) = admitted {
+            return Ok(filter::not_called(&turn.grant, &refused, found));
+        }
         let mut tools = self.specs(tenant, &turn.tools).await?;
         tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
         let request = ChatRequest {
@@ -206,11 +228,12 @@ impl LlmRole {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);
         let (run_id, secret) = (reference.run_id, !turn.redact.is_empty());
-        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
+        let stop = CancellationToken::new();
+        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret)
+            .filtered(&turn.rules.output, &stop);
         if delivery.delivered > 1 {
             live.restart("redelivered");
         }
-        let stop = CancellationToken::new();
         let provider = resolved.provider.as_ref();
         let mut called = tokio::select! {
             called = attempts::call(provider, &request, deadline, &stop, &live) => called,
@@ -218,22 +241,26 @@ impl LlmRole {
             never = live.forward() => match never {},
             never = live.pass_on(self.notices.clone()) => match never {},
         };
-        live.drain().await;
         if let Ok(done) = &mut called.result {
             for call in &mut done.tool_calls {
                 redact(&mut call.arguments, &turn.redact);
             }
         }
+        let refused = filter::answer(&turn.rules.output, &live, &mut called, &mut found);
+        live.drain().await;
         let (took, delivered) = (began.elapsed(), delivery.delivered);
-        self.outcome(
-            tenant,
-            &turn.grant,
-            &resolved.model,
-            called,
-            took,
-            delivered,
-        )
-        .await
+        let mut outcome = self
+            .outcome(
+                tenant,
+                &turn.grant,
+                &resolved.model,
+                called,
+                took,
+                delivered,
+            )
+            .await?;
+        filter::note(&turn.rules.output, &mut outcome, refused, found);
+        Ok(outcome)
     }
 
     /// What the model is told of the run's tools.

@@ -41,6 +41,8 @@ pub(crate) fn of(
             attempts,
             response_id: completion.response_id,
             route: format!("{} is served by {} alone", model.name, model.provider),
+            findings: vec![],
+            cached: None,
         }),
         Err(Failure::Cancelled) => ModelOutcome::Aborted(LlmAborted {
             turn,
@@ -62,6 +64,7 @@ pub(crate) fn of(
                 cost_usd_micros,
                 duration_ms,
                 attempts,
+                findings: vec![],
             })
         }
         Err(failure) => ModelOutcome::Failed(LlmFailed {
@@ -72,6 +75,7 @@ pub(crate) fn of(
             cost_usd_micros,
             duration_ms,
             attempts,
+            findings: vec![],
         }),
     }
 }

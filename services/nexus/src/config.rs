@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexus_bus::{BusConfig, Credentials};
+use nexus_content::FilterConfig;
 use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// Models and who serves them.
     pub(crate) models: ModelsConfig,
+    /// Calls of models.
+    pub(crate) llm: LlmConfig,
     /// Agents, by name.
     pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Tools.
@@ -70,6 +73,14 @@ pub(crate) struct ModelsConfig {
     pub(crate) local: Option<bool>,
     /// Threads of the embedded model; 1 unless this says more.
     pub(crate) local_threads: Option<u16>,
+}
+
+/// Calls of models.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LlmConfig {
+    /// What may not pass between callers and models.
+    pub(crate) filter: FilterConfig,
 }
 
 /// Bounds.

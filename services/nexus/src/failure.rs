@@ -16,6 +16,9 @@ pub(crate) enum Failure {
     /// Agents.
     #[error(transparent)]
     Agents(#[from] crate::agents::AgentsError),
+    /// The content filter.
+    #[error(transparent)]
+    Filter(#[from] nexus_content::FilterError),
     /// MCP servers.
     #[error("the configuration of tools: {0}")]
     Mcp(#[from] nexus_mcp::ConfigError),

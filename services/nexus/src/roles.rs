@@ -7,6 +7,7 @@ use std::time::Duration;
 use nexus_budget::BudgetRole;
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
+use nexus_content::Filters;
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
 use nexus_gateway::Gateway;
@@ -208,7 +209,9 @@ impl Running {
             Role::Llm => {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
-                let handler = LlmRole::new(store, objects, models, catalog, notices);
+                let filters = Filters::new(&parts.config.llm.filter)?;
+                let handler =
+                    LlmRole::new(store, objects, models, catalog, notices).filtered(filters);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
             Role::Projector => {

@@ -128,6 +128,7 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
         ),
         ("model", is_tool && duties.model.is_some()),
         ("permissions", !is_tool && duties.permissions.is_some()),
+        ("filter", is_tool && duties.filter.is_some()),
     ];
     let point = decided.point.name();
     if let Some((key, _)) = misplaced.into_iter().find(|(_, wrong)| *wrong) {

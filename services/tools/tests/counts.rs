@@ -83,6 +83,8 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         attempts: 1,
         response_id: None,
         route: "test".to_owned(),
+        findings: vec![],
+        cached: None,
     };
     let allowed = PolicyDecided {
         point: PolicyPoint::ToolCall { turn, call_id },

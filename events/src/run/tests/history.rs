@@ -246,6 +246,8 @@ pub(super) fn answer(turn: u32, calls: &[(&str, &str)]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: "the only one".into(),
+        findings: vec![],
+        cached: None,
     }
 }
 
@@ -261,6 +263,7 @@ pub(super) fn no_answer(turn: u32) -> LlmFailed {
         cost_usd_micros: 1,
         duration_ms: 9,
         attempts: 4,
+        findings: vec![],
     }
 }
 

@@ -76,6 +76,7 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
             cost_usd_micros,
             duration_ms,
             attempts: 3,
+            findings: vec![],
         });
     }
     ModelOutcome::Completed(LlmCompleted {
@@ -96,6 +97,8 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
         attempts: 1,
         response_id: None,
         route: "chance".to_owned(),
+        findings: vec![],
+        cached: None,
     })
 }
 

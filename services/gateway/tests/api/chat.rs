@@ -76,6 +76,8 @@ fn said(text: &str, calls: &[&str]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: String::new(),
+        findings: vec![],
+        cached: None,
     }
 }
 

@@ -203,6 +203,8 @@ impl Stand {
             attempts: 1,
             response_id: None,
             route: "only".to_owned(),
+            findings: vec![],
+            cached: None,
         };
         let events = vec![granted.into(), completed.into()];
         let reference = self.append(tenant, run_id, events).await;

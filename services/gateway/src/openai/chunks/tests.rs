@@ -42,6 +42,8 @@ fn done(turn: u32, text: &str, calls: &[(&str, Value)]) -> LlmCompleted {
         attempts: 1,
         response_id: None,
         route: String::new(),
+        findings: vec![],
+        cached: None,
     }
 }
 

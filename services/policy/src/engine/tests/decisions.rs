@@ -116,6 +116,7 @@ fn obligations_go_with_permission_only() {
             model: Some("small".to_owned()),
             redact: vec!["card".to_owned(), "password".to_owned()],
             permissions: None,
+            filter: None,
         }
     );
     let denied = ask(&policy(&format!("allow := false\n{obligations}")));
