@@ -1,6 +1,7 @@
 //! The llm role: calls models for runs. One command, one call, one outcome on the run's log; what
 //! the call may spend was reserved before, and what it spent is settled after, whatever happened.
 
+pub mod cache;
 pub mod provider;
 
 mod attempts;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::objects::Objects;
+use nexus_bus::shelf::Shelf;
 use nexus_bus::{Bus, Store, process, tools};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
 use nexus_content::{Filters, Rules};
@@ -30,9 +32,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use attempts::Called;
+use cache::{Answers, Caches, Fresh};
 use history::Said;
 use live::LiveStream;
-use provider::{ChatRequest, Models};
+use provider::{ChatRequest, Delta, Models};
 
 /// What the role takes, and how. Calls wait for providers most of the time.
 pub const SPEC: RoleSpec = RoleSpec {
@@ -50,12 +53,15 @@ pub struct LlmRole {
     catalog: Arc<Catalog>,
     notices: watch::Receiver<String>,
     filters: Filters,
+    caches: Caches,
+    answers: Answers,
 }
 
 /// A turn that is to be called: what the run's state said when the command came.
 struct Turn {
     said: Said,
     model: String,
+    agent: String,
     tools: Vec<(String, ToolPin)>,
     /// What the model is told of tools that the caller executes.
     client_tools: Option<Body>,
@@ -92,6 +98,8 @@ impl LlmRole {
     ) -> Self {
         Self {
             bus: store.bus().clone(),
+            answers: Answers::new(Shelf::new(store.bus().clone())),
+            caches: Caches::default(),
             store,
             objects,
             models,
@@ -108,13 +116,20 @@ impl LlmRole {
         self
     }
 
+    /// The role with these caches; without any, every call asks a model.
+    #[must_use]
+    pub fn cached(mut self, caches: Caches) -> Self {
+        self.caches = caches;
+        self
+    }
+
     async fn call(&self, delivery: &Delivery, command: CallModel) -> Result<(), Failure> {
         let CallModel {
             run: reference,
             turn,
             round,
         } = command;
-        let outcome = match self.find(delivery, &reference, turn, round).await? {
+        let (outcome, fresh) = match self.find(delivery, &reference, turn, round).await? {
             Found::Nothing => {
                 return process::complete(&self.bus, &self.store, delivery, reference, "").await;
             }
@@ -123,12 +138,16 @@ impl LlmRole {
                 process::decide_run(&self.bus, &self.store, delivery, reference, "", lapse).await?;
                 return Ok(());
             }
-            Found::Ended(nothing) => ModelOutcome::Aborted(nothing),
+            Found::Ended(nothing) => (ModelOutcome::Aborted(nothing), None),
             Found::Call(turn) => self.answer(delivery, reference, *turn).await?,
         };
         let now = self.bus.now();
         let record = |run: &Run| Ok(run::record_model(run, outcome.clone(), now));
         process::decide_run(&self.bus, &self.store, delivery, reference, "", record).await?;
+        // Only what is on the log is given again.
+        if let Some(fresh) = fresh {
+            self.answers.keep(fresh);
+        }
         Ok(())
     }
 
@@ -165,6 +184,7 @@ impl LlmRole {
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
             model: state.model.clone(),
+            agent: info.agent.name.clone(),
             tools: (info.tools.iter())
                 .filter_map(|name| Some((name.clone(), state.pin(name)?.clone())))
                 .collect(),
@@ -190,7 +210,7 @@ impl LlmRole {
         delivery: &Delivery,
         reference: RunRef,
         turn: Turn,
-    ) -> Result<ModelOutcome, Failure> {
+    ) -> Result<(ModelOutcome, Option<Fresh>), Failure> {
         let tenant = &delivery.envelope.tenant;
         let resolved = self
             .models
@@ -207,11 +227,11 @@ impl LlmRole {
             history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
         let (mut found, admitted) = filter::input(&turn.rules.input, &mut messages);
         if let Err(refused) = admitted {
-            return Ok(filter::not_called(&turn.grant, &refused, found));
+            return Ok((filter::not_called(&turn.grant, &refused, found), None));
         }
         let mut tools = self.specs(tenant, &turn.tools).await?;
         tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
-        let request = ChatRequest {
+        let mut request = ChatRequest {
             model: resolved.model.wire_name.clone(),
             messages,
             tools,
@@ -228,9 +248,23 @@ impl LlmRole {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);
         let (run_id, secret) = (reference.run_id, !turn.redact.is_empty());
+        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
+        let after = (&turn.rules, turn.redact.as_slice());
+        let model = &resolved.model;
+        let question = (self.caches).question(&turn.agent, tenant, model, &mut request, after);
+        if let Some(question) = &question
+            && let Some(mut done) = (self.answers)
+                .find(question, model, &turn.grant, self.bus.now())
+                .await
+        {
+            live.delta(Delta::Text(done.text.inline().unwrap_or_default()));
+            live.drain().await;
+            found.append(&mut done.findings);
+            done.findings = found;
+            return Ok((ModelOutcome::Completed(done), None));
+        }
         let stop = CancellationToken::new();
-        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret)
-            .filtered(&turn.rules.output, &stop);
+        let live = live.filtered(&turn.rules.output, &stop);
         if delivery.delivered > 1 {
             live.restart("redelivered");
         }
@@ -260,7 +294,8 @@ impl LlmRole {
             )
             .await?;
         filter::note(&turn.rules.output, &mut outcome, refused, found);
-        Ok(outcome)
+        let fresh = cache::fresh(question, &outcome, self.bus.now());
+        Ok((outcome, fresh))
     }
 
     /// What the model is told of the run's tools.

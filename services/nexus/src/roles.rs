@@ -210,8 +210,9 @@ impl Running {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
                 let filters = Filters::new(&parts.config.llm.filter)?;
-                let handler =
-                    LlmRole::new(store, objects, models, catalog, notices).filtered(filters);
+                let handler = LlmRole::new(store, objects, models, catalog, notices)
+                    .filtered(filters)
+                    .cached(agents::caches(&parts.config.agents)?);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
             Role::Projector => {
