@@ -41,14 +41,19 @@ pub(crate) fn rules<'o>(
     duties.fold(filters.of(tenant.as_str()).clone(), Rules::and)
 }
 
-/// Filters what goes to the model; the log keeps what was said.
-pub(crate) fn input(side: &Side, messages: &mut [Message]) -> (Vec<Finding>, Result<(), Refused>) {
+/// Filters what goes to the model; the log keeps what was said. Gives by how many bytes it grew, for
+/// the words that take a short text's place are longer than that.
+pub(crate) fn input(
+    side: &Side,
+    messages: &mut [Message],
+) -> (Vec<Finding>, Result<usize, Refused>) {
     if side.is_off() {
-        return (vec![], Ok(()));
+        return (vec![], Ok(0));
     }
     let mut tally = Tally::default();
     let count = messages.len();
-    let mut refused = Ok(());
+    let mut grown = 0_usize;
+    let mut refused = None;
     for (index, message) in messages.iter_mut().enumerate() {
         let who = match message {
             Message::System { .. } => "an instruction",
@@ -56,13 +61,30 @@ pub(crate) fn input(side: &Side, messages: &mut [Message]) -> (Vec<Finding>, Res
             Message::Assistant { .. } => "what the model said before",
             Message::Tool { .. } => "the result of a tool",
         };
+        let before = len_bytes(message);
         if let Some(class) = check_message(side, message, &mut tally) {
             let place = format!("{who}, message {} of {count}", index + 1);
-            refused = Err(Refused { class, place });
+            refused = Some(Refused { class, place });
             break;
         }
+        grown = grown.saturating_add(len_bytes(message).saturating_sub(before));
     }
-    (findings(side, Direction::Input, &tally), refused)
+    let found = findings(side, Direction::Input, &tally);
+    (found, refused.map_or(Ok(grown), Err))
+}
+
+fn len_bytes(message: &Message) -> usize {
+    match message {
+        Message::System { text } | Message::User { text } | Message::Tool { text, .. } => {
+            text.len()
+        }
+        Message::Assistant { text, tool_calls } => {
+            let calls = tool_calls
+                .iter()
+                .map(|call| call.arguments.to_string().len());
+            text.len() + calls.sum::<usize>()
+        }
+    }
 }
 
 fn check_message(side: &Side, message: &mut Message, tally: &mut Tally) -> Option<Class> {

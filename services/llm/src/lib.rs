@@ -225,24 +225,23 @@ impl LlmRole {
             .map_or(0, ModelInfo::prompt_tokens);
         let mut messages =
             history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
-        let (mut found, admitted) = filter::input(&turn.rules.input, &mut messages);
-        if let Err(refused) = admitted {
-            return Ok((filter::not_called(&turn.grant, &refused, found), None));
-        }
+        let (mut found, grown) = match filter::input(&turn.rules.input, &mut messages) {
+            (found, Ok(grown)) => (found, u64::try_from(grown).unwrap_or(u64::MAX)),
+            (found, Err(refused)) => {
+                return Ok((filter::not_called(&turn.grant, &refused, found), None));
+            }
+        };
+        // What the prompt is longer by is not reserved: the answer may be so much shorter.
+        let max_output = turn.grant.max_output_tokens.saturating_sub(grown).max(1);
         let mut tools = self.specs(tenant, &turn.tools).await?;
         tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
         let mut request = ChatRequest {
             model: resolved.model.wire_name.clone(),
             messages,
             tools,
-            max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
+            max_tokens: u32::try_from(max_output).unwrap_or(u32::MAX),
             hidden_output: resolved.model.reasoning,
-            input_bound: Some(
-                turn.grant
-                    .amounts
-                    .tokens
-                    .saturating_sub(turn.grant.max_output_tokens),
-            ),
+            input_bound: Some(turn.grant.amounts.tokens.saturating_sub(max_output)),
             ..turn.sampling
         };
         let began = Instant::now();

@@ -167,7 +167,12 @@ impl LiveStream {
 
     pub(crate) fn restart(&self, reason: &str) {
         if let Some(filter) = &self.filter {
-            filter.pass(|stream| *stream = Stream::new(&filter.side));
+            filter.pass(|stream| {
+                // A refusal stands: the call is being broken off for it.
+                if stream.refused().is_none() {
+                    *stream = Stream::new(&filter.side);
+                }
+            });
         }
         self.push(&Live::Restart {
             turn: self.turn,
