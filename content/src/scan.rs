@@ -180,8 +180,8 @@ impl Scan {
 
     /// Passes over what belongs to what was found; gives how many bytes.
     fn inside_of(&mut self, bytes: &[u8], ended: bool) -> usize {
-        let passed = match self.inside {
-            None => return 0,
+        match self.inside {
+            None => 0,
             Some(Inside::While(of)) => {
                 let passed = bytes.iter().take_while(|byte| of(**byte)).count();
                 if passed < bytes.len() || ended {
@@ -194,8 +194,7 @@ impl Scan {
                 self.inside = inside;
                 passed
             }
-        };
-        passed
+        }
     }
 }
 

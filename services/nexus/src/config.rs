@@ -315,6 +315,25 @@ mod tests {
         assert!(error.to_string().contains("TICKETS_TOKEN"), "{error}");
     }
 
+    /// The examples of docs/models.md.
+    #[test]
+    fn filters_and_caches_are_read_as_documented() {
+        let document = include_str!("../../../docs/models.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let configs: Vec<Config> = blocks.map(|text| toml::from_str(text).unwrap()).collect();
+        for config in &configs {
+            nexus_content::Filters::new(&config.llm.filter).unwrap();
+            crate::agents::caches(&config.agents).unwrap();
+        }
+        assert!(
+            configs
+                .iter()
+                .any(|config| !config.llm.filter.tenants.is_empty())
+        );
+        assert!(configs.iter().any(|config| !config.agents.is_empty()));
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let error = load(&[("NEXUS_NATS_ULR", "x")]).unwrap_err().to_string();
