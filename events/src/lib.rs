@@ -10,6 +10,7 @@ pub mod aggregate;
 pub mod body;
 pub mod catalog;
 pub mod command;
+pub mod content;
 pub mod envelope;
 pub mod error;
 pub mod ids;

@@ -15,6 +15,8 @@ pub const ALL_DEAD_LETTERS: &str = "nexus.*.dlq.>";
 pub const ALL_OBJECTS: &str = "nexus.*.obj.>";
 /// Everything that belongs to snapshots of aggregates.
 pub const ALL_SNAPSHOTS: &str = "nexus.*.snap.>";
+/// Every answer that may be given again.
+pub const ALL_ANSWERS: &str = "nexus.*.ans.>";
 /// What the server republishes each accepted commit to, in its mapping language.
 pub const LOG_MAPPING: &str = "nexus.{{wildcard(1)}}.log.>";
 /// Scheduled messages and what they become when due.
@@ -84,6 +86,11 @@ pub fn object_chunk(tenant: &Tenant, digest: &str, index: u32) -> String {
 /// All chunks of a stored body.
 pub fn object_chunks(tenant: &Tenant, digest: &str) -> String {
     format!("nexus.{tenant}.obj.{digest}.*")
+}
+
+/// An answer that may be given again, by the digest of what was asked.
+pub fn answer(tenant: &Tenant, digest: &str) -> String {
+    format!("nexus.{tenant}.ans.{digest}")
 }
 
 /// What says of a snapshot's slot what it holds: of two slots, one is written while the other is

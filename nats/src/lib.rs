@@ -22,6 +22,7 @@ pub mod publish;
 mod pull;
 pub mod read;
 mod settle;
+pub mod shelf;
 pub mod store;
 pub mod timer;
 pub mod tools;

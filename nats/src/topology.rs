@@ -21,12 +21,18 @@ pub const OBJECTS: &str = "NEXUS_OBJ";
 /// up.
 pub const SNAPSHOTS: &str = "NEXUS_SNP";
 
+/// Answers of models that may be given again: as [`SNAPSHOTS`], a cache.
+pub const ANSWERS: &str = "NEXUS_ANS";
+
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
 pub const COMMAND_ROLES: [&str; 9] = [
     "run", "session", "budget", "policy", "llm", "tool", "approval", "memory", "key",
 ];
 
+/// How long an answer is kept at most, and how much all of them may take; older ones make room.
+const ANSWERS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+const ANSWERS_MAX_BYTES: u64 = 256 << 20;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The server's default of 1,000 consumers a stream is lifted by any other positive number.
 const MAX_CONSUMERS: u32 = 100_000;
@@ -70,6 +76,9 @@ pub struct StreamSpec {
     pub num_replicas: usize,
     /// In nanoseconds; 0 for ever.
     pub max_age: u64,
+    /// Of all messages together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// What happens at a limit: `old` makes room, `new` refuses.
     pub discard: &'static str,
     /// In nanoseconds.
@@ -163,6 +172,16 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             description: "States of long aggregates; only saves time",
             subjects: vec![subject::ALL_SNAPSHOTS.to_owned()],
             max_msgs_per_subject: Some(1),
+            ..base.clone()
+        },
+        StreamSpec {
+            name: ANSWERS,
+            description: "Answers that may be given again; only saves time",
+            subjects: vec![subject::ALL_ANSWERS.to_owned()],
+            max_age: nanos(ANSWERS_MAX_AGE),
+            max_bytes: Some(ANSWERS_MAX_BYTES),
+            max_msgs_per_subject: Some(1),
+            allow_msg_ttl: true,
             ..base
         },
     ]
@@ -177,6 +196,7 @@ fn base(replicas: usize) -> StreamSpec {
         storage: "file",
         num_replicas: replicas,
         max_age: 0,
+        max_bytes: None,
         discard: "old",
         duplicate_window: nanos(DUPLICATE_WINDOW),
         max_consumers: MAX_CONSUMERS,

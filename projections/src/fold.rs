@@ -170,6 +170,8 @@ pub(crate) mod testing {
             response_id: None,
             route: "r".into(),
             routing: None,
+            findings: vec![],
+            cached: None,
         }
     }
 }

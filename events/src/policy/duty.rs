@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::content::ContentDuty;
 use crate::tool::Permissions;
 
 /// Who must agree, and for how long the question stands.
@@ -75,6 +76,9 @@ pub struct Obligations {
     /// What the tool may touch at most, within what its own document says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
+    /// What the content filter does with what goes to the model and comes from it, at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<ContentDuty>,
     /// What becomes of secrets in a tool's result, where this is stricter than what the installation
     /// does by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +110,7 @@ pub enum OnDoubt {
 
 impl Obligations {
     /// Every key that a policy may use.
-    pub const KEYS: [&str; 8] = [
+    pub const KEYS: [&str; 9] = [
         "max_tokens",
         "max_cost_usd_micros",
         "timeout_ms",
@@ -115,6 +119,7 @@ impl Obligations {
         "permissions",
         "secrets",
         "on_doubt",
+        "filter",
     ];
 
     /// Whether there is nothing to keep to.

@@ -9,6 +9,7 @@ use super::routing::Routing;
 use crate::aggregate::events;
 use crate::body::Body;
 use crate::command::Budget;
+use crate::content::Finding;
 use crate::envelope::Actor;
 use crate::ids::{ApprovalId, ReservationId, RunId, SessionId};
 use crate::ledger::{Amounts, Limits, OwnLimits, Scope, Shortage, Unit, Window};
@@ -522,6 +523,21 @@ pub struct LlmCompleted {
     /// The same for programs, with every attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Box<Routing>>,
+    /// What the content filter found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Nobody was called: it is an earlier answer to the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CachedAnswer>,
+}
+
+/// Which answer was given again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CachedAnswer {
+    /// Digest of what was asked, `sha256:<hex>`.
+    pub digest: String,
+    /// When a model answered it.
+    pub at: Timestamp,
 }
 
 /// No model answered.
@@ -541,6 +557,9 @@ pub struct LlmFailed {
     pub duration_ms: u64,
     /// How often it was tried.
     pub attempts: u32,
+    /// What the content filter found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// The turn's call is made again, and budget for it asked anew; absent where the run fails with
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

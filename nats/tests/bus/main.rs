@@ -15,6 +15,7 @@ mod measure;
 mod objects;
 mod proxy;
 mod restart;
+mod shelf;
 mod snapshot;
 mod store;
 mod support;

@@ -1,8 +1,10 @@
 //! `llm_calls`: the outcome of each model call, with its usage and its route. A row is written once.
 
+use nexus_events::content::Finding;
 use nexus_events::model::Usage;
 use nexus_events::run::{LlmCompleted, RunEvent};
 use nexus_events::{RunId, Tenant, Timestamp};
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::fold::{At, col};
@@ -27,6 +29,7 @@ struct Row {
     completed: Option<LlmCompleted>,
     error_code: Option<String>,
     error_message: Option<String>,
+    findings: Option<Value>,
     at: Timestamp,
     seq: u64,
 }
@@ -45,6 +48,7 @@ impl LlmCalls {
             completed: None,
             error_code: None,
             error_message: None,
+            findings: None,
             at: at.time,
             seq: at.seq,
         };
@@ -52,6 +56,7 @@ impl LlmCalls {
             RunEvent::LlmCompleted(done) => Row {
                 attempts: Some(done.attempts),
                 completed: Some(without_texts(done)),
+                findings: found(&done.findings),
                 ..row(
                     done.turn,
                     "completed",
@@ -64,6 +69,7 @@ impl LlmCalls {
                 attempts: Some(done.attempts),
                 error_code: Some(text::owned(&done.code)),
                 error_message: Some(text::owned(&done.message)),
+                findings: found(&done.findings),
                 ..row(
                     done.turn,
                     "failed",
@@ -95,11 +101,12 @@ impl LlmCalls {
             "INSERT INTO llm_calls (tenant, run_id, turn, status, provider, model, input_tokens,
                  output_tokens, cached_input_tokens, estimated, cost_usd_micros, duration_ms,
                  time_to_first_token_ms, attempts, finish, response_id, route, error_code,
-                 error_message, created_at, seq)
+                 error_message, created_at, seq, findings, cached)
              SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::int4[], $4::text[], $5::text[],
                  $6::text[], $7::int8[], $8::int8[], $9::int8[], $10::bool[], $11::int8[],
                  $12::int8[], $13::int8[], $14::int4[], $15::text[], $16::text[], $17::text[],
-                 $18::text[], $19::text[], $20::timestamptz[], $21::int8[])
+                 $18::text[], $19::text[], $20::timestamptz[], $21::int8[],
+                 $22::jsonb[], $23::jsonb[])
              ON CONFLICT (tenant, run_id, turn, seq) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.run.uuid()),
@@ -124,6 +131,8 @@ impl LlmCalls {
             col(rows, |row| row.error_message.as_deref()) as _,
             &col(rows, |row| text::at(row.at)),
             &col(rows, |row| text::seq(row.seq)),
+            &col(rows, |row| row.findings.clone()) as _,
+            &col(rows, Row::cached) as _,
         )
         .execute(db)
         .await?;
@@ -144,6 +153,10 @@ impl Row {
         finish.as_str().map(str::to_owned)
     }
 
+    fn cached(&self) -> Option<Value> {
+        Some(text::json(self.completed.as_ref()?.cached.as_ref()?))
+    }
+
     fn response_id(&self) -> Option<String> {
         self.completed
             .as_ref()?
@@ -151,6 +164,10 @@ impl Row {
             .as_deref()
             .map(text::owned)
     }
+}
+
+fn found(findings: &[Finding]) -> Option<Value> {
+    (!findings.is_empty()).then(|| text::json(&findings))
 }
 
 /// The answer itself is in `messages`.
@@ -163,6 +180,8 @@ fn without_texts(done: &LlmCompleted) -> LlmCompleted {
         response_id: done.response_id.clone(),
         route: done.route.clone(),
         routing: None,
+        findings: Vec::new(),
+        cached: done.cached.clone(),
         ..*done
     }
 }

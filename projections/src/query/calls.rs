@@ -97,6 +97,12 @@ pub struct LlmCallRow {
     pub error_code: Option<String>,
     /// What happened.
     pub error_message: Option<String>,
+    /// What the content filter found in it: direction, class, action and count of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Value>,
+    /// The earlier answer that was given again: digest and time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Value>,
     /// When its outcome was recorded.
     pub created_at: Timestamp,
     /// Sequence of the commit that recorded it.
@@ -213,7 +219,7 @@ impl Projections {
             "SELECT run_id, turn, status, provider, model, input_tokens, output_tokens,
                     cached_input_tokens, estimated, cost_usd_micros, duration_ms,
                     time_to_first_token_ms, attempts, finish, response_id, route, error_code,
-                    error_message, created_at, seq
+                    error_message, findings, cached, created_at, seq
              FROM llm_calls WHERE tenant = $1 AND run_id = $2
              ORDER BY turn, seq LIMIT $3",
             tenant.as_str(),
@@ -241,6 +247,8 @@ impl Projections {
             route: row.route,
             error_code: row.error_code,
             error_message: row.error_message,
+            findings: row.findings,
+            cached: row.cached,
             created_at: timestamp(row.created_at),
             seq: unsigned(row.seq),
         });

@@ -129,6 +129,8 @@ fn begun() -> Vec<RunEvent> {
         response_id: None,
         route: "r".into(),
         routing: None,
+        findings: vec![],
+        cached: None,
     };
     let start = judged(PolicyPoint::RunStart, true);
     vec![started.into(), start.into(), answer.into()]

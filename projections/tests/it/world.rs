@@ -378,6 +378,7 @@ impl World {
                 attempts: 3,
                 again: None,
                 routing: None,
+                findings: vec![],
             };
             let (code, message) = (failed.code.clone(), failed.message.clone());
             self.run(run, vec![failed.into(), RunFailed { code, message }.into()]);
@@ -409,6 +410,8 @@ impl World {
             response_id: Some("resp-1".into()),
             route: "default model".into(),
             routing: None,
+            findings: vec![],
+            cached: None,
         };
         let mut events: Vec<RunEvent> = vec![done.into()];
         if !tools {

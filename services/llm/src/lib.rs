@@ -1,11 +1,13 @@
 //! The llm role: calls models for runs. One command, one call, one outcome on the run's log; what
 //! the call may spend was reserved before, and what it spent is settled after, whatever happened.
 
+pub mod cache;
 pub mod provider;
 pub mod route;
 
 mod attempt;
 mod attempts;
+mod filter;
 mod given;
 mod history;
 mod live;
@@ -16,8 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::objects::Objects;
+use nexus_bus::shelf::Shelf;
 use nexus_bus::{Bus, Store, process, tools};
 use nexus_bus::{Delivery, Failure, Handler, RoleSpec};
+use nexus_content::{Filters, Rules};
 use nexus_events::catalog::{Catalog, ModelInfo};
 use nexus_events::command::{CallModel, RunRef};
 use nexus_events::model::ToolSpec;
@@ -32,10 +36,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use attempts::{Called, Plan};
+use cache::{Answers, Caches, Fresh};
 use history::Said;
 use live::LiveStream;
 use outcome::About;
-use provider::{ChatRequest, Models};
+use provider::{ChatRequest, Delta, Models};
 use route::Router;
 
 /// What the role takes, and how. Calls wait for providers most of the time.
@@ -54,12 +59,16 @@ pub struct LlmRole {
     router: Arc<Router>,
     catalog: Arc<Catalog>,
     notices: watch::Receiver<String>,
+    filters: Filters,
+    caches: Caches,
+    answers: Answers,
 }
 
 /// A turn that is to be called: what the run's state said when the command came.
 struct Turn {
     said: Said,
     model: String,
+    agent: String,
     tools: Vec<(String, ToolPin)>,
     /// What the model is told of tools that the caller executes.
     client_tools: Option<Body>,
@@ -74,6 +83,8 @@ struct Turn {
     next_model: Option<String>,
     /// Fields that policy leaves out of what the model writes to tools.
     redact: Vec<String>,
+    /// What the content filter does.
+    rules: Rules,
 }
 
 enum Found {
@@ -100,13 +111,30 @@ impl LlmRole {
     ) -> Self {
         Self {
             bus: store.bus().clone(),
+            answers: Answers::new(Shelf::new(store.bus().clone())),
+            caches: Caches::default(),
             store,
             objects,
             models,
             router,
             catalog,
             notices,
+            filters: Filters::default(),
         }
+    }
+
+    /// The role with these filters; without any, nothing is looked for.
+    #[must_use]
+    pub fn filtered(mut self, filters: Filters) -> Self {
+        self.filters = filters;
+        self
+    }
+
+    /// The role with these caches; without any, every call asks a model.
+    #[must_use]
+    pub fn cached(mut self, caches: Caches) -> Self {
+        self.caches = caches;
+        self
     }
 
     async fn call(&self, delivery: &Delivery, command: CallModel) -> Result<(), Failure> {
@@ -115,7 +143,7 @@ impl LlmRole {
             turn,
             round,
         } = command;
-        let outcome = match self.find(delivery, &reference, turn, round).await? {
+        let (outcome, fresh) = match self.find(delivery, &reference, turn, round).await? {
             Found::Nothing => {
                 return process::complete(&self.bus, &self.store, delivery, reference, "").await;
             }
@@ -124,12 +152,16 @@ impl LlmRole {
                 process::decide_run(&self.bus, &self.store, delivery, reference, "", lapse).await?;
                 return Ok(());
             }
-            Found::Ended(nothing) => ModelOutcome::Aborted(nothing),
+            Found::Ended(nothing) => (ModelOutcome::Aborted(nothing), None),
             Found::Call(turn) => self.answer(delivery, reference, *turn).await?,
         };
         let now = self.bus.now();
         let record = |run: &Run| Ok(run::record_model(run, outcome.clone(), now));
         process::decide_run(&self.bus, &self.store, delivery, reference, "", record).await?;
+        // Only what is on the log is given again.
+        if let Some(fresh) = fresh {
+            self.answers.keep(fresh);
+        }
         Ok(())
     }
 
@@ -166,6 +198,7 @@ impl LlmRole {
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
             model: state.model.clone(),
+            agent: info.agent.name.clone(),
             tools: (info.tools.iter())
                 .filter_map(|name| Some((name.clone(), state.pin(name)?.clone())))
                 .collect(),
@@ -180,6 +213,11 @@ impl LlmRole {
                 .into_iter()
                 .flat_map(|duties| duties.redact.iter().cloned())
                 .collect(),
+            rules: filter::rules(
+                &self.filters,
+                &delivery.envelope.tenant,
+                [&state.duties, &state.turn_duties],
+            ),
         })))
     }
 
@@ -189,7 +227,7 @@ impl LlmRole {
         delivery: &Delivery,
         reference: RunRef,
         turn: Turn,
-    ) -> Result<ModelOutcome, Failure> {
+    ) -> Result<(ModelOutcome, Option<Fresh>), Failure> {
         let tenant = &delivery.envelope.tenant;
         let endpoints = self
             .models
@@ -202,36 +240,55 @@ impl LlmRole {
             .catalog
             .get(&turn.model)
             .map_or(0, ModelInfo::prompt_tokens);
-        let messages =
+        let mut messages =
             history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let (mut found, grown) = match filter::input(&turn.rules.input, &mut messages) {
+            (found, Ok(grown)) => (found, u64::try_from(grown).unwrap_or(u64::MAX)),
+            (found, Err(refused)) => {
+                return Ok((filter::not_called(&turn.grant, &refused, found), None));
+            }
+        };
+        // What the prompt is longer by is not reserved: the answer may be so much shorter.
+        let mut grant = turn.grant;
+        grant.max_output_tokens =
+            (grant.max_output_tokens.saturating_sub(grown)).clamp(1, grant.amounts.tokens.max(1));
         let mut tools = self.specs(tenant, &turn.tools).await?;
         tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
-        let request = ChatRequest {
+        let input_bound = grant.amounts.tokens - grant.max_output_tokens;
+        let mut request = ChatRequest {
             messages,
             tools,
-            max_tokens: u32::try_from(turn.grant.max_output_tokens).unwrap_or(u32::MAX),
-            input_bound: Some(
-                turn.grant
-                    .amounts
-                    .tokens
-                    .saturating_sub(turn.grant.max_output_tokens),
-            ),
+            max_tokens: u32::try_from(grant.max_output_tokens).unwrap_or(u32::MAX),
+            input_bound: Some(input_bound),
             ..turn.sampling
         };
         let began = Instant::now();
-        let deadline = began + Duration::from_millis(turn.grant.amounts.time_ms);
+        let deadline = began + Duration::from_millis(grant.amounts.time_ms);
         let (run_id, secret) = (reference.run_id, !turn.redact.is_empty());
         let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
+        let after = (&turn.rules, turn.redact.as_slice());
+        let served: Vec<_> = endpoints.iter().map(|endpoint| &endpoint.model).collect();
+        let question = (self.caches).question(&turn.agent, tenant, &served, &mut request, after);
+        if let Some(question) = &question
+            && let Some(mut done) = (self.answers).find(question, &grant, self.bus.now()).await
+        {
+            live.delta(Delta::Text(done.text.inline().unwrap_or_default()));
+            live.drain().await;
+            found.append(&mut done.findings);
+            done.findings = found;
+            return Ok((ModelOutcome::Completed(done), None));
+        }
+        let stop = CancellationToken::new();
+        let live = live.filtered(&turn.rules.output, &stop);
         if delivery.delivered > 1 {
             live.restart("redelivered");
         }
-        let stop = CancellationToken::new();
         let place = u64::from(turn.number) << 32 | u64::from(turn.round);
         let plan = Plan {
             router: &self.router,
             model: &turn.model,
             endpoints,
-            grant: &turn.grant,
+            grant: &grant,
             number: attempts::mix(run_id.number() ^ place),
             failed: &turn.failed,
             has_next: turn.next_model.is_some(),
@@ -242,21 +299,25 @@ impl LlmRole {
             never = live.forward() => match never {},
             never = live.pass_on(self.notices.clone()) => match never {},
         };
-        live.drain().await;
         if let Ok((done, _)) = &mut called.result {
             for call in &mut done.tool_calls {
                 redact(&mut call.arguments, &turn.redact);
             }
         }
+        let refused = filter::answer(&turn.rules.output, &live, &mut called, &mut found);
+        live.drain().await;
         let about = About {
-            grant: &turn.grant,
+            grant: &grant,
             model: &turn.model,
             endpoints,
             next_model: turn.next_model.clone(),
             took: began.elapsed(),
             delivered: delivery.delivered,
         };
-        self.outcome(tenant, about, called).await
+        let mut outcome = self.outcome(tenant, about, called).await?;
+        filter::note(&turn.rules.output, &mut outcome, refused, found);
+        let fresh = cache::fresh(question, &outcome, self.bus.now());
+        Ok((outcome, fresh))
     }
 
     /// What the model is told of the run's tools.

@@ -6,9 +6,12 @@ use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
 use nexus_bus::Bus;
+use nexus_content::{Side, Stream};
+use nexus_events::content::Class;
 use nexus_events::{RunId, Tenant, subject};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::provider::Delta;
 
@@ -60,8 +63,28 @@ pub(crate) struct LiveStream {
     turn: u32,
     /// Whether tool calls are shown without what the model writes into them.
     secret: bool,
+    filter: Option<Filter>,
     waiting: Mutex<VecDeque<Vec<u8>>>,
     more: Notify,
+}
+
+/// What text passes through on its way.
+struct Filter {
+    side: Side,
+    stream: Mutex<Stream>,
+    /// Ends the call where something is refused.
+    stop: CancellationToken,
+}
+
+impl Filter {
+    fn pass<T>(&self, work: impl FnOnce(&mut Stream) -> T) -> T {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = work(&mut stream);
+        if stream.refused().is_some() {
+            self.stop.cancel();
+        }
+        passed
+    }
 }
 
 impl LiveStream {
@@ -72,21 +95,59 @@ impl LiveStream {
             subject,
             turn,
             secret,
+            filter: None,
             waiting: Mutex::default(),
             more: Notify::new(),
         }
     }
 
+    /// The stream with its text filtered; `stop` is cancelled where something is refused.
+    pub(crate) fn filtered(mut self, side: &Side, stop: &CancellationToken) -> Self {
+        if side.changes() {
+            // What the filter would leave out of a call's arguments may lie across their fragments.
+            self.secret = true;
+            self.filter = Some(Filter {
+                side: side.clone(),
+                stream: Mutex::new(Stream::new(side)),
+                stop: stop.clone(),
+            });
+        }
+        self
+    }
+
+    /// What the filter met that it refuses; nothing was sent from there on.
+    pub(crate) fn refused(&self) -> Option<Class> {
+        let filter = self.filter.as_ref()?;
+        filter
+            .stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refused()
+    }
+
+    /// The answer is whole: what the filter held back goes out.
+    pub(crate) fn finish(&self) {
+        if let Some(filter) = &self.filter {
+            self.text(&filter.pass(Stream::finish));
+        }
+    }
+
     pub(crate) fn delta(&self, delta: Delta<'_>) {
         let turn = self.turn;
-        self.push(&match delta {
-            Delta::Text(text) => Live::Text { turn, text },
-            Delta::ToolCall {
-                index,
-                id,
-                name,
-                arguments,
-            } => Live::ToolCall {
+        self.push(&match (delta, &self.filter) {
+            (Delta::Text(text), Some(filter)) => {
+                return self.text(&filter.pass(|stream| stream.push(text)));
+            }
+            (Delta::Text(text), None) => Live::Text { turn, text },
+            (
+                Delta::ToolCall {
+                    index,
+                    id,
+                    name,
+                    arguments,
+                },
+                _,
+            ) => Live::ToolCall {
                 turn,
                 index,
                 id,
@@ -97,7 +158,22 @@ impl LiveStream {
         });
     }
 
+    fn text(&self, text: &str) {
+        if !text.is_empty() {
+            let turn = self.turn;
+            self.push(&Live::Text { turn, text });
+        }
+    }
+
     pub(crate) fn restart(&self, reason: &str) {
+        if let Some(filter) = &self.filter {
+            filter.pass(|stream| {
+                // A refusal stands: the call is being broken off for it.
+                if stream.refused().is_none() {
+                    *stream = Stream::new(&filter.side);
+                }
+            });
+        }
         self.push(&Live::Restart {
             turn: self.turn,
             reason,

@@ -43,6 +43,7 @@ pub(crate) fn of(about: About<'_>, called: Called, text: Option<Body>) -> ModelO
             cost_usd_micros,
             duration_ms,
             attempts,
+            findings: vec![],
             again,
             routing: Some(Box::new(called.routing.clone())),
         })
@@ -73,6 +74,8 @@ pub(crate) fn of(about: About<'_>, called: Called, text: Option<Body>) -> ModelO
                 response_id: completion.response_id,
                 route: sentence(model, about.endpoints.len(), &called.routing),
                 routing: Some(Box::new(called.routing)),
+                findings: vec![],
+                cached: None,
             })
         }
         Err(Ended::Failed(Failure::Cancelled)) => ModelOutcome::Aborted(LlmAborted {

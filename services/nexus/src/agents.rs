@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use nexus_events::agent;
 use nexus_events::catalog::{Begin, Catalog};
+use nexus_llm::cache::{CacheConfig, CacheError, Caches};
 use serde::Deserialize;
 
 /// What is configured of an agent.
@@ -14,6 +15,8 @@ pub(crate) struct AgentConfig {
     /// Its models, the preferred one first; the ledger may move a run to a cheaper one of them, and
     /// one that does not answer is left for the next. Without any, the default model.
     pub(crate) models: Vec<String>,
+    /// Whether answers of its models are given again, and what that costs.
+    pub(crate) cache: Option<CacheConfig>,
     /// With which of them a run begins that names none.
     pub(crate) strategy: Begins,
     /// The share of each, in the order of the models, with `weighted`; 1 for those without.
@@ -96,6 +99,19 @@ pub(crate) fn models(
         agents.insert(name.clone(), config.models.clone());
     }
     Ok(agents)
+}
+
+/// The caches of the agents that have one.
+///
+/// # Errors
+/// [`CacheError`]: one that cannot be configured so.
+pub(crate) fn caches(configured: &BTreeMap<String, AgentConfig>) -> Result<Caches, CacheError> {
+    let caches = configured.iter();
+    Caches::new(
+        caches
+            .filter_map(|(name, config)| Some((name.clone(), config.cache.clone()?)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexus_bus::{BusConfig, Credentials};
+use nexus_content::FilterConfig;
 use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
 use nexus_llm::route::{BreakerConfig, RouteConfig};
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// Models and who serves them.
     pub(crate) models: ModelsConfig,
+    /// Calls of models.
+    pub(crate) llm: LlmConfig,
     /// Agents, by name.
     pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Tools.
@@ -76,6 +79,14 @@ pub(crate) struct ModelsConfig {
     pub(crate) routes: BTreeMap<String, RouteConfig>,
     /// When an endpoint that fails is left alone.
     pub(crate) breaker: BreakerConfig,
+}
+
+/// Calls of models.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LlmConfig {
+    /// What may not pass between callers and models.
+    pub(crate) filter: FilterConfig,
 }
 
 /// Bounds.
@@ -308,6 +319,25 @@ mod tests {
         nexus_mcp::Servers::new(config.tools.mcp.clone(), &token).unwrap();
         let error = nexus_mcp::Servers::new(config.tools.mcp, &|_| None).unwrap_err();
         assert!(error.to_string().contains("TICKETS_TOKEN"), "{error}");
+    }
+
+    /// The examples of docs/models.md.
+    #[test]
+    fn filters_and_caches_are_read_as_documented() {
+        let document = include_str!("../../../docs/models.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let configs: Vec<Config> = blocks.map(|text| toml::from_str(text).unwrap()).collect();
+        for config in &configs {
+            nexus_content::Filters::new(&config.llm.filter).unwrap();
+            crate::agents::caches(&config.agents).unwrap();
+        }
+        assert!(
+            configs
+                .iter()
+                .any(|config| !config.llm.filter.tenants.is_empty())
+        );
+        assert!(configs.iter().any(|config| !config.agents.is_empty()));
     }
 
     #[test]

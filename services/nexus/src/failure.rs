@@ -19,6 +19,12 @@ pub(crate) enum Failure {
     /// Agents.
     #[error(transparent)]
     Agents(#[from] crate::agents::AgentsError),
+    /// The cache of answers.
+    #[error(transparent)]
+    Cache(#[from] nexus_llm::cache::CacheError),
+    /// The content filter.
+    #[error(transparent)]
+    Filter(#[from] nexus_content::FilterError),
     /// MCP servers.
     #[error("the configuration of tools: {0}")]
     Mcp(#[from] nexus_mcp::ConfigError),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nexus_budget::BudgetRole;
 use nexus_bus::objects::Objects;
 use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
+use nexus_content::Filters;
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
 use nexus_gateway::Gateway;
@@ -217,8 +218,11 @@ impl Running {
             Role::Llm => {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
+                let filters = Filters::new(&parts.config.llm.filter)?;
                 let router = Arc::clone(&parts.router);
-                let handler = LlmRole::new(store, objects, models, router, catalog, notices);
+                let handler = LlmRole::new(store, objects, models, router, catalog, notices)
+                    .filtered(filters)
+                    .cached(agents::caches(&parts.config.agents)?);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
             Role::Projector => {

@@ -78,7 +78,7 @@ impl Stand {
             provider("a", &a, models_of_a),
             provider("b", &b, models_of_b)
         );
-        let platform = Platform::start_with(Options::default(), &configuration).await;
+        let platform = Platform::configured(Options::default(), &configuration).await;
         Self { platform, a, b }
     }
 

@@ -130,6 +130,7 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
         ("permissions", !is_tool && duties.permissions.is_some()),
         ("secrets", !is_tool && duties.secrets.is_some()),
         ("on_doubt", !is_tool && duties.on_doubt.is_some()),
+        ("filter", is_tool && duties.filter.is_some()),
     ];
     let point = decided.point.name();
     if let Some((key, _)) = misplaced.into_iter().find(|(_, wrong)| *wrong) {

@@ -227,6 +227,8 @@ fn wanting(run_id: RunId, tool: &ToolDefinition) -> Vec<RunEvent> {
         response_id: None,
         route: "test".to_owned(),
         routing: None,
+        findings: vec![],
+        cached: None,
     };
     let allowed = PolicyDecided {
         point: PolicyPoint::ToolCall { turn, call_id },

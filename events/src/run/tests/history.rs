@@ -249,6 +249,8 @@ pub(super) fn answer(turn: u32, calls: &[(&str, &str)]) -> LlmCompleted {
         response_id: None,
         route: "the only one".into(),
         routing: None,
+        findings: vec![],
+        cached: None,
     }
 }
 
@@ -266,6 +268,7 @@ pub(super) fn no_answer(turn: u32) -> LlmFailed {
         attempts: 4,
         again: None,
         routing: None,
+        findings: vec![],
     }
 }
 

@@ -84,6 +84,7 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
             attempts: 3,
             again,
             routing: None,
+            findings: vec![],
         });
     }
     ModelOutcome::Completed(LlmCompleted {
@@ -105,6 +106,8 @@ fn answer(world: &mut World, run: &Run, grant: &ReservationGranted) -> ModelOutc
         response_id: None,
         route: "chance".to_owned(),
         routing: None,
+        findings: vec![],
+        cached: None,
     })
 }
 

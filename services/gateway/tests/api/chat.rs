@@ -78,6 +78,8 @@ fn said(text: &str, calls: &[&str]) -> LlmCompleted {
         response_id: None,
         route: String::new(),
         routing: None,
+        findings: vec![],
+        cached: None,
     }
 }
 

@@ -42,16 +42,16 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start(options: Options) -> Self {
-        Self::start_with(options, "").await
+        Self::configured(options, "").await
     }
 
-    /// The same with this `nexus.toml`.
-    pub(crate) async fn start_with(options: Options, configuration: &str) -> Self {
+    /// The same with a configuration file of this text.
+    pub(crate) async fn configured(options: Options, config: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let stack = TestStack::start().await.expect("servers");
         let database_url = stack.fresh_database().await.expect("database");
+        std::fs::write(stack.dir().join("nexus.toml"), config).expect("configuration");
         let model = ModelServer::start(options).await.expect("model server");
-        std::fs::write(stack.dir().join("nexus.toml"), configuration).unwrap();
         let port = free_port();
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)

@@ -149,6 +149,8 @@ impl Judged {
             response_id: None,
             route: "the only one".into(),
             routing: None,
+            findings: vec![],
+            cached: None,
         };
         judged.record(&[granted.into(), answer.into()]);
         judged
@@ -424,6 +426,25 @@ fn fields_are_left_out_of_what_the_model_writes_and_of_what_tools_get() {
         tool.run.tool_step(1, "a").unwrap().duties.redact,
         ["secret"]
     );
+}
+
+#[test]
+fn the_content_filter_is_no_business_of_a_tool() {
+    use nexus_events::content::{Action, Class};
+    let (start, call, _, at_tool) = obliged("filter", r#"{"output": {"secret": "refuse"}}"#);
+    assert!(call.allowed && !at_tool.allowed, "{call:?} {at_tool:?}");
+    for duties in [&start.run.duties, &start.run.turn_duties] {
+        let filter = duties.filter.as_ref().unwrap();
+        assert_eq!(filter.output[&Class::Secret], Action::Refuse);
+    }
+    for wrong in [
+        r#"{"output": {"secrets": "refuse"}}"#,
+        r#"{"output": {"secret": "off"}}"#,
+        r#"{"to": {}}"#,
+    ] {
+        let (_, call, ..) = obliged("filter", wrong);
+        assert!(!call.allowed, "what is not known denies: {wrong}");
+    }
 }
 
 #[test]

@@ -204,6 +204,8 @@ impl Stand {
             response_id: None,
             route: "only".to_owned(),
             routing: None,
+            findings: vec![],
+            cached: None,
         };
         let events = vec![granted.into(), completed.into()];
         let reference = self.append(tenant, run_id, events).await;

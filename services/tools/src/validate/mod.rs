@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::ToolError;
 use schema::Schema;
-use secrets::{Secrets, WhatFor};
+use secrets::WhatFor;
 use shape::Shape;
 
 /// Of arguments, in bytes.
@@ -96,14 +96,14 @@ pub fn output(
             .check(&output)
             .map_err(|fault| bad(fault.to_string()))?;
     }
-    let look = Secrets::shared(if rules.emails {
+    let what_for = if rules.emails {
         WhatFor::EmailsToo
     } else {
         WhatFor::Keys
-    });
+    };
     let redacted = match rules.secrets {
         OnSecret::Keep => Vec::new(),
-        OnSecret::Redact | OnSecret::Refuse => look.redact(&mut output),
+        OnSecret::Redact | OnSecret::Refuse => secrets::redact(what_for, &mut output),
     };
     if rules.secrets == OnSecret::Refuse && !redacted.is_empty() {
         let what = redacted.join(", ");

@@ -43,6 +43,8 @@ fn done(turn: u32, text: &str, calls: &[(&str, Value)]) -> LlmCompleted {
         response_id: None,
         route: String::new(),
         routing: None,
+        findings: vec![],
+        cached: None,
     }
 }
 
