@@ -90,6 +90,19 @@ async fn what_the_cache_gave_and_took_is_told_apart() {
 }
 
 #[tokio::test]
+async fn an_address_is_written_with_the_version_or_without() {
+    for end in ["/v1", "/v1/", "", "/"] {
+        let setup = setup_with(Wire::Anthropic, [], |config| {
+            let base = config.base_url.take().unwrap();
+            let base = base.trim_end_matches("/v1");
+            config.base_url = Some(format!("{base}{end}"));
+        })
+        .await;
+        assert!(setup.complete(&ask("m", "hello")).await.0.is_ok(), "{end}");
+    }
+}
+
+#[tokio::test]
 async fn a_prompt_of_which_nothing_is_known_was_written_into_the_cache() {
     let setup = setup(Wire::Anthropic, [Reply::fault(Fault::CutAfter(0))]).await;
     let usage = setup.fails(&ask("m", "hello")).await.partial.usage;

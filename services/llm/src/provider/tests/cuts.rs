@@ -12,7 +12,7 @@ on_each_wire! {
 
 fn answers() -> [Reply; 2] {
     let call = |name: &str| ScriptedCall {
-        chunks: Some(2),
+        chunks: Some(1),
         ..ScriptedCall::new(name, &json!({ "x": "ü" }))
     };
     let text = Reply {

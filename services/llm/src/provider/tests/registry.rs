@@ -132,6 +132,30 @@ fn the_usual_environment_adds_openai() {
 }
 
 #[test]
+fn the_usual_environment_adds_anthropic_beside_openai() {
+    let alone = build("", &[("ANTHROPIC_API_KEY", "sk-ant-x")], true).unwrap();
+    let default = alone.default_model().unwrap();
+    assert_eq!(default.model.name, "claude-sonnet-5-5");
+    assert_eq!(default.provider.name(), "anthropic");
+    let price = default.model.price;
+    assert_eq!(price.cache_write, Some(price.input * 5 / 4));
+    assert!(alone.resolve("openai/gpt-4.1").is_err());
+    assert_eq!(default.model.tokenizer, None);
+
+    let keys = [("ANTHROPIC_API_KEY", "a"), ("OPENAI_API_KEY", "o")];
+    let both = build("", &keys, true).unwrap();
+    assert_eq!(both.default_model().unwrap().model.provider, "openai");
+    assert!(both.resolve("anthropic/claude-haiku-4-5").is_ok());
+
+    let env = [
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:8"),
+        ("ANTHROPIC_MODEL", "own"),
+    ];
+    let elsewhere = build("", &env, true).unwrap();
+    assert_eq!(elsewhere.default_model().unwrap().model.name, "own");
+}
+
+#[test]
 fn a_configuration_that_cannot_work_is_refused_with_its_reason() {
     let refused = |toml: &str| build(toml, &[("BAD", "a\u{1}b")], false).err().unwrap();
     assert!(
