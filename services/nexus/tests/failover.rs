@@ -52,8 +52,10 @@ fn provider(name: &str, server: &ModelServer, models: &[&str]) -> String {
         server.base_url()
     );
     for model in models {
+        // Shorter than any prompt: what is left after a cut call is no call.
+        let most = if *model == "short" { 64 } else { 4096 };
         text.push_str(&format!(
-            "[[models.providers.models]]\nname = \"{model}\"\nmax_output_tokens = 4096\n"
+            "[[models.providers.models]]\nname = \"{model}\"\nmax_output_tokens = {most}\n"
         ));
     }
     text
@@ -158,6 +160,25 @@ fn said(server: &ModelServer) -> u64 {
     counters.input_tokens + counters.output_tokens
 }
 
+/// Hears until the text after a restart is this; gives the text before it.
+async fn hear(live: &mut async_nats::Subscriber, whole: &str) -> String {
+    let (mut void, mut text) = (String::new(), None);
+    while text.as_deref() != Some(whole) {
+        let message = tokio::time::timeout(PATIENCE, live.next()).await;
+        let message: Value = serde_json::from_slice(&message.unwrap().unwrap().payload).unwrap();
+        match (message["type"].as_str().unwrap(), &mut text) {
+            ("restart", text @ None) => {
+                assert_eq!(message["reason"], "provider_truncated");
+                *text = Some(String::new());
+            }
+            ("text", None) => void.push_str(message["text"].as_str().unwrap()),
+            ("text", Some(text)) => text.push_str(message["text"].as_str().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+    void
+}
+
 fn asks(model: &str) -> Value {
     json!({ "input": "hello", "tools": [], "model": model })
 }
@@ -171,14 +192,19 @@ async fn a_stream_that_breaks_goes_on_elsewhere_and_both_are_charged() {
     let rules_a = vec![
         rule("cut", None, cut()),
         rule("tight", None, cut()),
+        rule("short", None, cut()),
         rule("limited", Some(1), status(429, Some(2))),
         rule("limited", None, Reply::text("at last")),
     ];
     let rules_b = vec![
         rule("cut", None, Reply::text("the answer is whole")),
         rule("tight", None, Reply::text("never asked")),
+        rule("short", None, Reply::text("short and whole")),
     ];
-    let (of_a, of_b) = (["cut", "tight", "limited"], ["cut", "tight"]);
+    let (of_a, of_b) = (
+        ["cut", "tight", "short", "limited"],
+        ["cut", "tight", "short"],
+    );
     let stand = Stand::start(rules_a, &of_a, rules_b, &of_b, "").await;
     let client = async_nats::connect(stand.platform.stack.nats.url())
         .await
@@ -216,21 +242,25 @@ async fn a_stream_that_breaks_goes_on_elsewhere_and_both_are_charged() {
     assert!(run.charged() <= held);
     assert_eq!(stand.spent().await, run.charged());
     // Who listens is told that the first part is void, before the second comes.
-    let (mut void, mut text) = (String::new(), None);
-    while text.as_deref() != Some("the answer is whole") {
-        let message = tokio::time::timeout(PATIENCE, live.next()).await;
-        let message: Value = serde_json::from_slice(&message.unwrap().unwrap().payload).unwrap();
-        match (message["type"].as_str().unwrap(), &mut text) {
-            ("restart", text @ None) => {
-                assert_eq!(message["reason"], "provider_truncated");
-                *text = Some(String::new());
-            }
-            ("text", None) => void.push_str(message["text"].as_str().unwrap()),
-            ("text", Some(text)) => text.push_str(message["text"].as_str().unwrap()),
-            other => panic!("{other:?}"),
-        }
+    assert_eq!(
+        hear(&mut live, "the answer is whole").await,
+        "this part is "
+    );
+
+    // Where the rest is no call, the ledger is asked anew, and the turn goes on elsewhere.
+    let before = run.charged();
+    let run = stand.run(asks("short")).await;
+    assert_eq!(run.row["output"], "short and whole", "{}", run.row);
+    assert_eq!(run.one("llm-failed")["again"], "same_model");
+    assert_eq!(run.one("llm-completed")["provider"], "b");
+    let grants = run.all("reservation-granted");
+    assert_eq!(grants.len(), 2);
+    for (grant, name) in grants.iter().zip(["llm-failed", "llm-completed"]) {
+        let held = grant["amounts"]["tokens"].as_u64().unwrap();
+        assert!(tokens(&run.one(name)["usage"]) <= held, "{name} of {held}");
     }
-    assert_eq!(void, "this part is ");
+    assert_eq!(stand.spent().await, before + run.charged());
+    assert_eq!(hear(&mut live, "short and whole").await, "this part is ");
 
     // A budget for exactly one call, and a call that is cut: the rest is no call.
     let before = stand.b.counters().calls;

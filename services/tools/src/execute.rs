@@ -368,7 +368,10 @@ impl ToolsRole {
             actor: Some(worker),
             at: None,
         };
-        process::publish_due(bus, delivery, vec![due]).await
+        process::publish_due(bus, delivery, vec![due]).await?;
+        // Whoever left it in doubt by this command may have died before it published what that made
+        // due, and nobody comes back for it once this delivery is acknowledged.
+        process::complete(bus, store, delivery, command.run, "doubt").await
     }
 
     async fn doubt(

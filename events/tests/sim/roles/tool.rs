@@ -77,6 +77,9 @@ pub(crate) fn execute(world: &mut World, id: &CommandId, command: ExecuteTool) -
         world
             .queue
             .publish(CommandId::derive(id.as_str(), "alive"), word.into());
+        // Whoever left it in doubt by this command may have died before it published what that made
+        // due, and nobody comes back for it once this delivery is acknowledged.
+        record(world, reference, id, "doubt", |_, _| vec![])?;
     }
     Ok(())
 }

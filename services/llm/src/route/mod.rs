@@ -12,6 +12,9 @@ mod metrics;
 mod room;
 mod strategy;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
