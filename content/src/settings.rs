@@ -98,12 +98,12 @@ impl Filters {
     /// # Errors
     /// [`FilterError`]: a list that cannot be used.
     pub fn new(config: &FilterConfig) -> Result<Self, FilterError> {
-        let place = "llm.filter".to_owned();
+        let place = "models.filter".to_owned();
         let usual = rules(config, None).map_err(|source| FilterError { place, source })?;
         let mut tenants = BTreeMap::new();
         for (name, tenant) in &config.tenants {
             let rules = rules(config, Some(tenant)).map_err(|source| FilterError {
-                place: format!("llm.filter.tenants.{name}"),
+                place: format!("models.filter.tenants.{name}"),
                 source,
             })?;
             tenants.insert(name.clone(), rules);

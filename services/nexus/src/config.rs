@@ -27,8 +27,6 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     /// Models and who serves them.
     pub(crate) models: ModelsConfig,
-    /// Calls of models.
-    pub(crate) llm: LlmConfig,
     /// Agents, by name.
     pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Tools.
@@ -79,12 +77,6 @@ pub(crate) struct ModelsConfig {
     pub(crate) routes: BTreeMap<String, RouteConfig>,
     /// When an endpoint that fails is left alone.
     pub(crate) breaker: BreakerConfig,
-}
-
-/// Calls of models.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct LlmConfig {
     /// What may not pass between callers and models.
     pub(crate) filter: FilterConfig,
 }
@@ -329,13 +321,13 @@ mod tests {
         let blocks = blocks.filter_map(|rest| rest.split("```").next());
         let configs: Vec<Config> = blocks.map(|text| toml::from_str(text).unwrap()).collect();
         for config in &configs {
-            nexus_content::Filters::new(&config.llm.filter).unwrap();
+            nexus_content::Filters::new(&config.models.filter).unwrap();
             crate::agents::caches(&config.agents).unwrap();
         }
         assert!(
             configs
                 .iter()
-                .any(|config| !config.llm.filter.tenants.is_empty())
+                .any(|config| !config.models.filter.tenants.is_empty())
         );
         assert!(configs.iter().any(|config| !config.agents.is_empty()));
     }

@@ -218,7 +218,7 @@ impl Running {
             Role::Llm => {
                 let models = Arc::clone(&parts.models);
                 let notices = self.local_model.notices();
-                let filters = Filters::new(&parts.config.llm.filter)?;
+                let filters = Filters::new(&parts.config.models.filter)?;
                 let router = Arc::clone(&parts.router);
                 let handler = LlmRole::new(store, objects, models, router, catalog, notices)
                     .filtered(filters)

@@ -15,13 +15,13 @@ use support::{Platform, until};
 
 const KEY: &str = "sk-proj-0123456789abcdefghijklmnopqrstuv";
 const CONFIG: &str = r#"
-[llm.filter]
+[models.filter]
 input = { card = "refuse", email = "redact" }
 output = { secret = "redact" }
 deny = ["bluebird"]
-[llm.filter.tenants.strict]
+[models.filter.tenants.strict]
 output = { secret = "refuse" }
-[llm.filter.tenants.lax]
+[models.filter.tenants.lax]
 input = { card = "off" }
 output = { secret = "mark" }
 "#;
