@@ -38,6 +38,19 @@ fn tool_spent(time_ms: u64) -> Amounts {
     }
 }
 
+/// Bound on the tokens of what was said.
+fn said_bytes(entry: &Entry) -> u64 {
+    match entry {
+        Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
+        Entry::Assistant { text, tool_calls } => {
+            let calls = tool_calls
+                .iter()
+                .map(|call| (call.name.len() + call.arguments.to_string().len()) as u64);
+            text.len_bytes().saturating_add(calls.sum())
+        }
+    }
+}
+
 impl Run {
     fn since(&self, seq: u64) -> Option<u64> {
         (!self.paused).then_some(seq)
@@ -323,13 +336,19 @@ impl Run {
 
     fn answered(&mut self, done: &LlmCompleted, seq: u64) {
         self.charge(&done.usage, done.cost_usd_micros, done.duration_ms, seq);
-        self.known_context_tokens = done.usage.total_tokens();
-        self.new_context_tokens = 0;
         let said = Entry::Assistant {
             text: done.text.clone(),
             tool_calls: done.tool_calls.clone(),
         };
-        self.say(said, None);
+        if done.cached.is_some() {
+            // No provider counted this prompt, nor what is said again.
+            let bytes = said_bytes(&said);
+            self.say(said, Some(bytes));
+        } else {
+            self.known_context_tokens = done.usage.total_tokens();
+            self.new_context_tokens = 0;
+            self.say(said, None);
+        }
         if done.tool_calls.is_empty() {
             // `RunCompleted` follows in the same commit, unless somebody spoke meanwhile.
             if !self.signals.is_empty() {

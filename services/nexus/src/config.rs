@@ -332,6 +332,21 @@ mod tests {
         assert!(configs.iter().any(|config| !config.agents.is_empty()));
     }
 
+    /// The example of docs/models.md.
+    #[test]
+    fn routes_are_read_as_documented() {
+        let document = include_str!("../../../docs/models.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let block = blocks.find(|text| text.contains("models.routes")).unwrap();
+        let config: Config = toml::from_str(block).unwrap();
+        let route = &config.models.routes["gpt-4.1"];
+        assert_eq!(route.hedge_after_ms, Some(1_500));
+        assert_eq!(route.endpoints["azure"].weight, 3);
+        assert_eq!(config.models.breaker.failures, 5);
+        assert_eq!(config.agents["default"].models.len(), 2);
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let error = load(&[("NEXUS_NATS_ULR", "x")]).unwrap_err().to_string();
