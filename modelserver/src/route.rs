@@ -70,12 +70,16 @@ impl Shared {
     }
 
     /// The reply for a request: queue, rules, the model's name, the default behaviour.
-    fn choose(&self, request: &ChatRequest) -> Result<Reply, String> {
+    fn choose(&self, request: &ChatRequest, key: Option<&str>) -> Result<Reply, String> {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reply) = script.queue.pop_front() {
             return Ok(reply);
         }
-        if let Some(rule) = script.rules.iter_mut().find(|rule| rule.matches(request)) {
+        if let Some(rule) = script
+            .rules
+            .iter_mut()
+            .find(|rule| rule.matches(request, key))
+        {
             rule.times = rule.times.map(|n| n.saturating_sub(1));
             return Ok(rule.reply.clone());
         }
@@ -84,11 +88,12 @@ impl Shared {
 }
 
 impl crate::script::Rule {
-    fn matches(&self, request: &ChatRequest) -> bool {
+    fn matches(&self, request: &ChatRequest, key: Option<&str>) -> bool {
         let last = request.messages.last();
         let is_result = last.is_some_and(|m| m.role == "tool");
         self.times != Some(0)
             && self.model.as_ref().is_none_or(|m| *m == request.model)
+            && self.key.as_deref().is_none_or(|wanted| Some(wanted) == key)
             && self
                 .after_tool_result
                 .is_none_or(|wanted| wanted == is_result)
@@ -147,7 +152,7 @@ async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     }
     record(&shared, &headers, &body);
     let request = serde_json::from_slice(&body).map_err(|e| e.to_string());
-    chosen(shared, CHAT, request).await
+    chosen(shared, CHAT, &headers, request).await
 }
 
 async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -158,7 +163,7 @@ async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: B
         true => request,
         false => Err("anthropic-version: header is required".to_owned()),
     };
-    chosen(shared, MESSAGES, request).await
+    chosen(shared, MESSAGES, &headers, request).await
 }
 
 async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -171,7 +176,7 @@ async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
         Ok(asked) => asked,
         Err(wrong) => return refuse(&shared.stats, 400, None, None, &wrong),
     };
-    let reply = match shared.choose(&asked) {
+    let reply = match shared.choose(&asked, key_of(&headers).as_deref()) {
         Ok(reply) => reply,
         Err(unknown) => {
             return refuse(&shared.stats, 404, None, Some("model_not_found"), &unknown);
@@ -189,11 +194,16 @@ async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
 
 fn record(shared: &Shared, headers: &HeaderMap, body: &Bytes) {
     shared.stats.add(&shared.stats.calls, 1);
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
     shared.stats.record(Recorded {
-        authorization: text("authorization").or_else(|| text("x-api-key")),
+        authorization: key_of(headers),
         body: body.clone(),
     });
+}
+
+/// The header that says who asks.
+fn key_of(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+    text("authorization").or_else(|| text("x-api-key"))
 }
 
 /// A protocol's path and how it says no.
@@ -216,13 +226,14 @@ const MESSAGES: Route = Route {
 async fn chosen(
     shared: Arc<Shared>,
     route: Route,
+    headers: &HeaderMap,
     request: Result<ChatRequest, String>,
 ) -> Response {
     let request = match request {
         Ok(request) => request,
         Err(wrong) => return (route.refuse)(&shared.stats, 400, None, None, &wrong),
     };
-    let reply = match shared.choose(&request) {
+    let reply = match shared.choose(&request, key_of(headers).as_deref()) {
         Ok(reply) => reply,
         Err(unknown) => {
             let code = (request.wire == Wire::Chat).then_some("model_not_found");

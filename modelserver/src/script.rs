@@ -43,6 +43,8 @@ impl Script {
 pub struct Rule {
     /// The request's model, exactly.
     pub model: Option<String>,
+    /// The request's `Authorization` or `x-api-key`, exactly.
+    pub key: Option<String>,
     /// Text that the last message contains.
     pub contains: Option<String>,
     /// Whether the last message is a tool result.

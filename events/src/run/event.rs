@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::routing::Routing;
+use super::summary::ContextSummarised;
 use crate::aggregate::events;
 use crate::body::Body;
 use crate::command::Budget;
@@ -53,6 +54,8 @@ events! {
         LlmCompleted(LlmCompleted) = "nexus.run.llm-completed.v1",
         /// No model answered.
         LlmFailed(LlmFailed) = "nexus.run.llm-failed.v1",
+        /// The oldest part of the conversation was summarised, since it outgrew the model.
+        ContextSummarised(ContextSummarised) = "nexus.run.context-summarised.v1",
         /// The run was cancelled while a model answered: what was generated is charged.
         LlmAborted(LlmAborted) = "nexus.run.llm-aborted.v1",
         /// A tool is about to take effect.

@@ -13,6 +13,7 @@ use super::state::{
     Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
     ToolPhase, ToolStep, reservation_id,
 };
+use super::summary::{ContextSummarised, Summary};
 use super::{prompt, reuse};
 use crate::aggregate::{Aggregate, AggregateKind, Position};
 use crate::ids::{ApprovalId, ReservationId};
@@ -77,6 +78,7 @@ impl Run {
         }
         self.turn += 1;
         self.round = 0;
+        self.summaries = 0;
         self.failed_calls.clear();
         self.turn_duties = Obligations::default();
         self.step = Step::Judge {
@@ -366,6 +368,24 @@ impl Run {
     }
 
     /// Takes what a call used into the sums, and makes its settlement due.
+    /// The turn's call is still to be made; it is judged and reserved for anew.
+    fn summarised(&mut self, done: &ContextSummarised, seq: u64) {
+        let call = &done.call;
+        self.charge(&call.usage, call.cost_usd_micros, call.duration_ms, seq);
+        self.summary = Some(Summary {
+            text: call.text.clone(),
+            upto: done.upto,
+        });
+        self.known_context_tokens = done.context_tokens;
+        self.new_context_tokens = 0;
+        self.summaries += 1;
+        self.round += 1;
+        self.step = Step::Judge {
+            since: self.since(seq),
+            start: false,
+        };
+    }
+
     fn charge(&mut self, usage: &Usage, cost_usd_micros: u64, duration_ms: u64, seq: u64) {
         self.usage = self.usage.plus(*usage);
         self.cost_usd_micros = self.cost_usd_micros.saturating_add(cost_usd_micros);
@@ -648,6 +668,7 @@ impl Aggregate for Run {
             RunEvent::ReservationRefused(_) => {}
             RunEvent::ReservationLapsed(lapsed) => self.lapsed(lapsed, seq),
             RunEvent::LlmCompleted(done) => self.answered(done, seq),
+            RunEvent::ContextSummarised(done) => self.summarised(done, seq),
             RunEvent::LlmFailed(failed) => {
                 self.charge(
                     &failed.usage,

@@ -18,6 +18,7 @@ mod reuse;
 mod routing;
 mod start;
 mod state;
+mod summary;
 mod tool_call;
 
 pub use approval::{
@@ -46,6 +47,7 @@ pub use state::{
     Answered, Approved, Entry, InvalidTurns, Pending, Reusable, Run, Settling, Started, Status,
     Step, Told, ToolPhase, ToolStep, reservation_id,
 };
+pub use summary::{ContextSummarised, MOST_SUMMARIES, Summary, Upto};
 pub use tool_call::{MOST_ATTEMPTS, ToolOutcome, idempotency_key, record_tool, start_tool};
 
 use crate::error::DomainError;

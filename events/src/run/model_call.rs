@@ -2,6 +2,7 @@
 
 use super::failover;
 use super::invalid::too_many;
+use super::summary::{self, ContextSummarised};
 use super::{
     EarlierCall, LlmAborted, LlmCompleted, LlmFailed, Run, RunCompleted, RunEvent, RunFailed, Step,
     ToolFailed,
@@ -13,6 +14,8 @@ use crate::time::Timestamp;
 pub enum ModelOutcome {
     /// An answer.
     Completed(LlmCompleted),
+    /// Not yet: the conversation had to be shortened first.
+    Summarised(Box<ContextSummarised>),
     /// None. `again` is what whoever called thinks of a further try; the core decides.
     Failed(LlmFailed),
     /// It was broken off, since the run had ended.
@@ -30,6 +33,7 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
     }
     let turn = match &outcome {
         ModelOutcome::Completed(done) => done.turn,
+        ModelOutcome::Summarised(done) => done.call.turn,
         ModelOutcome::Failed(failed) => failed.turn,
         ModelOutcome::Aborted(_) => return vec![],
     };
@@ -38,6 +42,7 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
     }
     match outcome {
         ModelOutcome::Completed(done) => completed(run, done, now),
+        ModelOutcome::Summarised(done) => summary::summarised(run, *done),
         ModelOutcome::Failed(failed) => failover::failed(run, failed),
         ModelOutcome::Aborted(_) => vec![],
     }
@@ -188,6 +193,7 @@ fn aborted(outcome: ModelOutcome) -> LlmAborted {
             cost_usd_micros,
             duration_ms,
         },
+        ModelOutcome::Summarised(done) => aborted(ModelOutcome::Completed(done.call)),
         ModelOutcome::Aborted(aborted) => aborted,
     }
 }

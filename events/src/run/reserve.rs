@@ -138,22 +138,26 @@ pub fn ask(
     }
     let unknown = || UnknownModel(run.model.clone());
     let model = catalog.get(&run.model).ok_or_else(unknown)?;
-    let input_tokens = run.context_tokens();
+    // A model reads no more than this; what is longer is summarised first.
+    let input_tokens = run.context_tokens().min(model.context_tokens);
     let (time_ms, output) = (call_ms(run), capped_output(run, model));
-    let room = |context: u64| context.saturating_sub(input_tokens).max(MIN_OUTPUT_TOKENS);
+    let room = |model: &ModelInfo| {
+        let prompt = input_tokens.min(model.prompt_tokens());
+        (model.context_tokens - prompt).max(MIN_OUTPUT_TOKENS)
+    };
     let cheaper = catalog.cheaper_than(&info.agent.name, &run.model);
     let cheaper = cheaper.into_iter().filter_map(|name| {
         let model = catalog.get(&name)?;
         Some(Cheaper {
             price: model.price,
-            max_output_tokens: capped_output(run, model).min(room(model.context_tokens)),
+            max_output_tokens: capped_output(run, model).min(room(model)),
             model: name,
         })
     });
     Ok(Some(Ask {
         model: Some(run.model.clone()),
         input_tokens,
-        max_output_tokens: output.min(room(model.context_tokens)),
+        max_output_tokens: output.min(room(model)),
         min_output_tokens: MIN_OUTPUT_TOKENS,
         time_ms,
         min_time_ms: MIN_CALL_MS.min(time_ms),

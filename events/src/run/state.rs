@@ -8,6 +8,7 @@ use super::event::{
     RunStarted,
 };
 use super::failover::FailedCall;
+use super::summary::Summary;
 use crate::body::Body;
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
@@ -69,6 +70,10 @@ pub struct Run {
     pub reusable: BTreeMap<String, Reusable>,
     /// Turns in a row in which the model called a tool wrongly.
     pub invalid_turns: InvalidTurns,
+    /// What stands for the oldest part of the conversation.
+    pub summary: Option<Summary>,
+    /// Summaries that the turn made.
+    pub summaries: u32,
     pub(super) known_context_tokens: u64,
     pub(super) new_context_tokens: u64,
 }

@@ -67,6 +67,10 @@ impl AgentRuns {
                 }
             }
             RunEvent::LlmCompleted(done) => row.answered(done),
+            RunEvent::ContextSummarised(done) => {
+                let call = &done.call;
+                row.used(&call.usage, call.cost_usd_micros, call.duration_ms);
+            }
             RunEvent::LlmFailed(failed) => {
                 row.used(&failed.usage, failed.cost_usd_micros, failed.duration_ms);
             }

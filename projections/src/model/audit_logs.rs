@@ -134,6 +134,7 @@ impl AuditLogs {
             | RunEvent::LlmCompleted(_)
             | RunEvent::LlmFailed(_)
             | RunEvent::LlmAborted(_)
+            | RunEvent::ContextSummarised(_)
             | RunEvent::ToolStarted(_)
             | RunEvent::ToolCompleted(_)
             | RunEvent::ToolFailed(_)

@@ -220,7 +220,7 @@ fn given(ledger: &Ledger, wish: &Result<Wish, Failure>, verdict: Verdict, seq: u
 /// What the ledger holds for a step, or keeps a place in a line for, under the ids of its first
 /// rounds.
 fn kept_for(ledger: &Ledger, reserve: &Reserve) -> Vec<ReservationId> {
-    const ROUNDS: u32 = 8;
+    const ROUNDS: u32 = 24;
     let kept = |id: &ReservationId| {
         ledger.reservation(*id).is_some()
             || ledger.waiting(*id).is_some()

@@ -210,7 +210,7 @@ pub(crate) fn note(
                 failed.message = filtered;
             }
         }
-        ModelOutcome::Aborted(_) => {}
+        ModelOutcome::Aborted(_) | ModelOutcome::Summarised(_) => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! The conversation that a model sees: the agent's instructions, the session's earlier runs, this
-//! one. It is read back from the log along the runs' links; commands and events never carry it.
+//! one. It is read back from the log along the runs' links, to where the newest summary begins;
+//! commands and events never carry it.
 
 use nexus_bus::Failure;
 use nexus_bus::Store;
@@ -7,21 +8,25 @@ use nexus_bus::objects::{ObjectError, Objects};
 use nexus_bus::store::ReadHint;
 use nexus_events::agent;
 use nexus_events::model::Message;
-use nexus_events::run::{Entry, PreviousRun, Run};
-use nexus_events::{Body, Tenant};
+use nexus_events::run::{Entry, PreviousRun, Run, Summary, Upto};
+use nexus_events::{Body, RunId, Tenant};
 
 use crate::given;
 
 /// Earlier runs that are read back at most; older ones are left out.
 const RUNS_AT_MOST: usize = 200;
+/// How many times what a model can read is read back at most, to be summarised in pieces.
+const TIMES_THE_ROOM: u64 = 8;
 
 /// What of a run is needed once its state is no longer looked at.
 pub(crate) struct Said {
+    run_id: Option<RunId>,
     instructions: Option<&'static str>,
     /// What the caller says was said before.
     context: Option<Body>,
     entries: Vec<Entry>,
     previous: Option<PreviousRun>,
+    summary: Option<Summary>,
 }
 
 impl Said {
@@ -29,6 +34,7 @@ impl Said {
     pub(crate) fn of(run: &Run) -> Self {
         let info = run.info();
         Self {
+            run_id: info.map(|info| info.run_id),
             instructions: info
                 .filter(|_| !run.given().is_some_and(|given| given.instructs))
                 .and_then(|info| agent::pinned(&info.agent.name, &info.agent.version))
@@ -40,70 +46,133 @@ impl Said {
                 false => run.entries.clone(),
             },
             previous: info.and_then(|info| info.session.previous),
+            summary: run.summary.clone(),
         }
     }
 
     fn likely_tokens(&self) -> u64 {
         let context = self.context.as_ref().map_or(0, Body::len_bytes) / 3;
-        likely_tokens(&self.entries).saturating_add(context)
+        let entries = self.entries.iter().map(entry_bytes).sum::<u64>() / 3;
+        context.saturating_add(entries)
     }
 }
 
-/// The conversation, oldest first: this run whole, and the newest of the earlier runs as far as they
-/// fit into `prompt_tokens`.
-pub(crate) async fn conversation(
-    store: &Store,
-    objects: &Objects,
-    tenant: &Tenant,
-    said: Said,
-    prompt_tokens: u64,
-) -> Result<Vec<Message>, Failure> {
-    let mut room = prompt_tokens.saturating_sub(said.likely_tokens());
-    let mut runs = vec![(said.context, said.entries)];
-    let mut previous = said.previous;
-    while let Some(link) = previous
-        && runs.len() <= RUNS_AT_MOST
-    {
-        let hint = ReadHint::between(link.first_seq, link.first_seq);
-        let run = store.load::<Run>(tenant, &link.run_id.into(), hint).await?;
-        let said = Said::of(&run.state);
-        let Some(left) = room.checked_sub(said.likely_tokens()) else {
-            break;
+/// A message, and where it was said.
+pub(crate) struct Unit {
+    pub(crate) message: Message,
+    /// The place after it.
+    pub(crate) upto: Upto,
+}
+
+/// A conversation, oldest first.
+pub(crate) struct History {
+    pub(crate) instructions: Option<&'static str>,
+    /// What stands for all that was said before `units`.
+    pub(crate) summary: Option<String>,
+    pub(crate) units: Vec<Unit>,
+}
+
+impl History {
+    /// Reads it back: this run, and the earlier runs, as far as no summary stands for them.
+    pub(crate) async fn read(
+        store: &Store,
+        objects: &Objects,
+        tenant: &Tenant,
+        said: Said,
+        prompt_tokens: u64,
+    ) -> Result<Self, Failure> {
+        let instructions = said.instructions;
+        let mut room =
+            (prompt_tokens.saturating_mul(TIMES_THE_ROOM)).saturating_sub(said.likely_tokens());
+        let mut summary = said.summary.clone();
+        let mut previous = said.previous;
+        let mut runs = vec![said];
+        while let Some(link) = previous
+            && runs.len() <= RUNS_AT_MOST
+            && !reaches(&runs, summary.as_ref())
+        {
+            let hint = ReadHint::between(link.first_seq, link.first_seq);
+            let run = store.load::<Run>(tenant, &link.run_id.into(), hint).await?;
+            let said = Said::of(&run.state);
+            drop(run);
+            let Some(left) = room.checked_sub(said.likely_tokens()) else {
+                break;
+            };
+            room = left;
+            previous = said.previous;
+            // The newest one goes furthest.
+            summary = summary.or_else(|| said.summary.clone());
+            runs.push(said);
+        }
+        let mut units = vec![];
+        for said in runs.into_iter().rev() {
+            let run_id = said.run_id.unwrap_or_else(|| RunId::derive(&["unborn"]));
+            let mut messages = given::list::<Message>(objects, tenant, said.context).await?;
+            for entry in said.entries {
+                messages.push(message(objects, tenant, entry).await?);
+            }
+            for (message, messages) in messages.into_iter().zip(1..) {
+                let upto = Upto { run_id, messages };
+                units.push(Unit { message, upto });
+            }
+            // What the summary stands for, and what was said before that.
+            if let Some(of) = summary.as_ref().filter(|of| of.upto.run_id == run_id) {
+                units.retain(|unit| {
+                    unit.upto.run_id == run_id && unit.upto.messages > of.upto.messages
+                });
+            }
+        }
+        let summary = match summary {
+            Some(summary) => Some(objects.resolve(tenant, &summary.text).await?),
+            None => None,
         };
-        room = left;
-        previous = said.previous;
-        runs.push((said.context, said.entries));
-    }
-    let mut messages: Vec<Message> = (said.instructions.iter())
-        .map(|text| Message::System {
-            text: (*text).to_owned(),
+        Ok(Self {
+            instructions,
+            summary,
+            units,
         })
-        .collect();
-    for (context, entries) in runs.into_iter().rev() {
-        messages.extend(given::list::<Message>(objects, tenant, context).await?);
-        for entry in entries {
-            messages.push(message(objects, tenant, entry).await?);
+    }
+
+    /// As a model is told it.
+    pub(crate) fn messages(self) -> Vec<Message> {
+        let instructions = self.instructions.map(|text| Message::System {
+            text: text.to_owned(),
+        });
+        let summary = self.summary.as_deref().map(told);
+        let said = self.units.into_iter().map(|unit| unit.message).collect();
+        let said = without_open_calls(said);
+        instructions
+            .into_iter()
+            .chain(summary)
+            .chain(said)
+            .collect()
+    }
+}
+
+/// A summary, as a model is told it: by a user, for it is made of what users and tools said, and has
+/// no authority beyond theirs.
+pub(crate) fn told(summary: &str) -> Message {
+    Message::User {
+        text: format!("[What was said before, summarised:]\n{summary}"),
+    }
+}
+
+/// Whether what was read reaches back to where the summary begins.
+fn reaches(runs: &[Said], summary: Option<&Summary>) -> bool {
+    let upto = summary.map(|summary| summary.upto.run_id);
+    upto.is_some() && runs.iter().any(|said| said.run_id == upto)
+}
+
+fn entry_bytes(entry: &Entry) -> u64 {
+    match entry {
+        Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
+        Entry::Assistant { text, tool_calls } => {
+            let calls = tool_calls
+                .iter()
+                .map(|call| call.arguments.to_string().len() as u64);
+            text.len_bytes().saturating_add(calls.sum())
         }
     }
-    Ok(without_open_calls(messages))
-}
-
-/// What the entries come to as a prompt: three bytes a token is more tokens than the tokenizers of
-/// current models make of any European language or of code.
-fn likely_tokens(entries: &[Entry]) -> u64 {
-    let bytes: u64 = entries
-        .iter()
-        .map(|entry| match entry {
-            Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
-            Entry::Assistant { text, tool_calls } => {
-                let calls = tool_calls
-                    .iter()
-                    .map(|call| call.arguments.to_string().len() as u64);
-                text.len_bytes().saturating_add(calls.sum())
-            }
-        })
-        .sum();
-    bytes / 3 + 8 * entries.len() as u64
 }
 
 async fn message(objects: &Objects, tenant: &Tenant, entry: Entry) -> Result<Message, ObjectError> {

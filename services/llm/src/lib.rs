@@ -7,6 +7,7 @@ pub mod route;
 
 mod attempt;
 mod attempts;
+mod context;
 mod filter;
 mod given;
 mod history;
@@ -37,7 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 use attempts::{Called, Plan};
 use cache::{Answers, Caches, Fresh};
-use history::Said;
+use context::Task;
+use history::{History, Said};
 use live::LiveStream;
 use outcome::About;
 use provider::{ChatRequest, Delta, Models};
@@ -67,6 +69,8 @@ pub struct LlmRole {
 /// A turn that is to be called: what the run's state said when the command came.
 struct Turn {
     said: Said,
+    /// Bound on the tokens of its prompt.
+    context_tokens: u64,
     model: String,
     agent: String,
     tools: Vec<(String, ToolPin)>,
@@ -197,6 +201,7 @@ impl LlmRole {
         }
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
+            context_tokens: state.context_tokens(),
             model: state.model.clone(),
             agent: info.agent.name.clone(),
             tools: (info.tools.iter())
@@ -236,12 +241,29 @@ impl LlmRole {
                 after: None,
                 reason: error.to_string(),
             })?;
-        let room = self
-            .catalog
-            .get(&turn.model)
-            .map_or(0, ModelInfo::prompt_tokens);
-        let mut messages =
-            history::conversation(&self.store, &self.objects, tenant, turn.said, room).await?;
+        let mut tools = self.specs(tenant, &turn.tools).await?;
+        tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
+        let model = self.catalog.get(&turn.model);
+        let room = context::Room {
+            tokens: model.map_or(0, ModelInfo::prompt_tokens),
+            context: model.map_or(0, |model| model.context_tokens),
+            output: turn.grant.max_output_tokens,
+        };
+        let (store, objects) = (&self.store, &self.objects);
+        let history = History::read(store, objects, tenant, turn.said, room.tokens).await?;
+        let tokenizers = self.catalog.tokenizers(&turn.agent, &turn.model);
+        let surely_fits = turn.context_tokens <= room.tokens;
+        let task = context::task(history, &tools, room, &tokenizers, surely_fits).await;
+        let (mut messages, most_output, older) = match task {
+            Task::Answer {
+                messages,
+                most_output,
+            } => (messages, most_output, None),
+            Task::Summarise(mut older) => {
+                let messages = std::mem::take(&mut older.messages);
+                (messages, older.max_tokens, Some(older))
+            }
+        };
         let (mut found, grown) = match filter::input(&turn.rules.input, &mut messages) {
             (found, Ok(grown)) => (found, u64::try_from(grown).unwrap_or(u64::MAX)),
             (found, Err(refused)) => {
@@ -252,23 +274,31 @@ impl LlmRole {
         let mut grant = turn.grant;
         grant.max_output_tokens =
             (grant.max_output_tokens.saturating_sub(grown)).clamp(1, grant.amounts.tokens.max(1));
-        let mut tools = self.specs(tenant, &turn.tools).await?;
-        tools.extend(given::specs(&self.objects, tenant, turn.client_tools).await?);
+        grant.max_output_tokens = grant.max_output_tokens.min(most_output);
+        let mut sampling = turn.sampling;
+        if older.is_some() {
+            (sampling, tools) = (ChatRequest::default(), vec![]);
+        }
         let input_bound = grant.amounts.tokens - grant.max_output_tokens;
         let mut request = ChatRequest {
             messages,
             tools,
             max_tokens: u32::try_from(grant.max_output_tokens).unwrap_or(u32::MAX),
             input_bound: Some(input_bound),
-            ..turn.sampling
+            ..sampling
         };
         let began = Instant::now();
         let deadline = began + Duration::from_millis(grant.amounts.time_ms);
         let (run_id, secret) = (reference.run_id, !turn.redact.is_empty());
-        let live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
+        let mut live = LiveStream::new(self.bus.clone(), tenant, run_id, turn.number, secret);
+        if older.is_some() {
+            live = live.about("what was said first is being summarised");
+        }
         let after = (&turn.rules, turn.redact.as_slice());
         let served: Vec<_> = endpoints.iter().map(|endpoint| &endpoint.model).collect();
-        let question = (self.caches).question(&turn.agent, tenant, &served, &mut request, after);
+        let caches = older.is_none().then_some(&self.caches);
+        let question = caches
+            .and_then(|caches| caches.question(&turn.agent, tenant, &served, &mut request, after));
         if let Some(question) = &question
             && let Some(mut done) = (self.answers).find(question, &grant, self.bus.now()).await
         {
@@ -317,6 +347,10 @@ impl LlmRole {
         let mut outcome = self.outcome(tenant, about, called).await?;
         filter::note(&turn.rules.output, &mut outcome, refused, found);
         let fresh = cache::fresh(question, &outcome, self.bus.now());
+        let outcome = match older {
+            Some(older) => context::summarised(older, outcome, &tokenizers).await,
+            None => outcome,
+        };
         Ok((outcome, fresh))
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct LiveStream {
     turn: u32,
     /// Whether tool calls are shown without what the model writes into them.
     secret: bool,
+    /// Nothing of what the model writes is shown: it is no answer.
+    quiet: bool,
     filter: Option<Filter>,
     waiting: Mutex<VecDeque<Vec<u8>>>,
     more: Notify,
@@ -95,10 +97,19 @@ impl LiveStream {
             subject,
             turn,
             secret,
+            quiet: false,
             filter: None,
             waiting: Mutex::default(),
             more: Notify::new(),
         }
+    }
+
+    /// The stream of a call that gives no answer: listeners are told what it is about.
+    pub(crate) fn about(mut self, text: &str) -> Self {
+        self.quiet = true;
+        let turn = self.turn;
+        self.push(&Live::Progress { turn, text });
+        self
     }
 
     /// The stream with its text filtered; `stop` is cancelled where something is refused.
@@ -133,6 +144,9 @@ impl LiveStream {
     }
 
     pub(crate) fn delta(&self, delta: Delta<'_>) {
+        if self.quiet {
+            return;
+        }
         let turn = self.turn;
         self.push(&match (delta, &self.filter) {
             (Delta::Text(text), Some(filter)) => {

@@ -177,7 +177,7 @@ async fn a_run_with_a_tool_costs_what_the_server_sent() {
         cache_write: 300,
     };
     let refuse = Rule {
-        times: Some(1),
+        key: Some(KEY.to_owned()),
         reply: Reply::fault(Fault::Status {
             status: 401,
             retry_after_s: None,

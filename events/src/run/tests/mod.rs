@@ -22,6 +22,7 @@ mod react;
 mod reserve;
 mod signal;
 mod start;
+mod summary;
 mod tools;
 
 use super::*;

@@ -52,7 +52,11 @@ fn the_answer_is_bounded_by_the_room_in_the_models_context() {
         let asked = ask(&story.run, 1, None, &catalog).expect("the model is known");
         asked.map(|ask| ask.max_output_tokens)
     };
-    assert_eq!(room(story.run.context_tokens() + 100), Some(100));
+    let prompt = story.run.context_tokens();
+    assert_eq!(room(prompt + 1_000), Some(1_000));
+    // A longer prompt is summarised: half of the context at most is the prompt's.
+    let context = prompt + 100;
+    assert_eq!(room(context), Some(context / 2));
     assert_eq!(
         room(10),
         Some(16),

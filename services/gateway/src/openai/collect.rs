@@ -49,6 +49,7 @@ impl Collected {
                 self.calls.clone_from(&done.tool_calls);
                 self.finish = Some(done.finish);
             }
+            RunEvent::ContextSummarised(done) => self.spend(&done.call.usage),
             RunEvent::LlmFailed(failed) => self.spend(&failed.usage),
             RunEvent::LlmAborted(aborted) => self.spend(&aborted.usage),
             RunEvent::RunCompleted(done) => {

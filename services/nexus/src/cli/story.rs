@@ -199,6 +199,16 @@ impl Story {
                 vec![note(what)]
             }
             RunEvent::LlmCompleted(answer) => self.answer(&answer),
+            RunEvent::ContextSummarised(done) => {
+                let usage = &done.call.usage;
+                self.spend(usage.total_tokens(), done.call.cost_usd_micros);
+                self.known_calls += 1;
+                vec![note(format!(
+                    "context  the first {} messages are summarised ({} tokens)",
+                    count(done.messages.into()),
+                    count(usage.total_tokens())
+                ))]
+            }
             RunEvent::LlmFailed(failed) => {
                 self.spend(failed.usage.total_tokens(), failed.cost_usd_micros);
                 let mut lines = self.end_text();
