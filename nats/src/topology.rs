@@ -20,6 +20,9 @@ pub const OBJECTS: &str = "NEXUS_OBJ";
 /// States of long aggregates: a cache beside the truth. It may be emptied, and need not be backed
 /// up.
 pub const SNAPSHOTS: &str = "NEXUS_SNP";
+/// What gateways count together of requests, for two minutes. It may be emptied: then limits begin
+/// anew.
+pub const QUOTAS: &str = "NEXUS_QTA";
 
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
@@ -28,6 +31,8 @@ pub const COMMAND_ROLES: [&str; 9] = [
 ];
 
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Longer than any counted window and what is added to it for clocks that differ.
+const QUOTAS_MAX_AGE: Duration = Duration::from_secs(120);
 /// The server's default of 1,000 consumers a stream is lifted by any other positive number.
 const MAX_CONSUMERS: u32 = 100_000;
 
@@ -163,6 +168,14 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             description: "States of long aggregates; only saves time",
             subjects: vec![subject::ALL_SNAPSHOTS.to_owned()],
             max_msgs_per_subject: Some(1),
+            ..base.clone()
+        },
+        StreamSpec {
+            name: QUOTAS,
+            description: "Requests of the last minute, by limit; only counts",
+            subjects: vec![subject::ALL_QUOTAS.to_owned()],
+            max_msgs_per_subject: Some(1),
+            max_age: nanos(QUOTAS_MAX_AGE),
             ..base
         },
     ]
