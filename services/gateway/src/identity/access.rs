@@ -69,11 +69,9 @@ pub(crate) async fn authorize(
     if access == Access::Public {
         return next.run(request).await;
     }
-    let caller = match {
-        let from = request.extensions().get::<Attempt>();
-        let from = from.and_then(|attempt| attempt.source().address);
-        identify(&app, from, request.headers()).await
-    } {
+    let from = request.extensions().get::<Attempt>();
+    let from = from.and_then(|attempt| attempt.source().address);
+    let caller = match identify(&app, from, request.headers()).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
