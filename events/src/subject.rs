@@ -17,6 +17,8 @@ pub const ALL_OBJECTS: &str = "nexus.*.obj.>";
 pub const ALL_SNAPSHOTS: &str = "nexus.*.snap.>";
 /// Every answer that may be given again.
 pub const ALL_ANSWERS: &str = "nexus.*.ans.>";
+/// Every counter that gateways share.
+pub const ALL_QUOTAS: &str = "nexus.*.quota.>";
 /// What the server republishes each accepted commit to, in its mapping language.
 pub const LOG_MAPPING: &str = "nexus.{{wildcard(1)}}.log.>";
 /// Scheduled messages and what they become when due.
@@ -50,6 +52,39 @@ pub fn log(tenant: &Tenant, kind: AggregateKind, id: &AggregateId) -> String {
 /// Every accepted commit of one kind of aggregate, of every tenant.
 pub fn log_of_kind(kind: AggregateKind) -> String {
     format!("nexus.*.log.{}.*", kind.as_str())
+}
+
+/// Everything that is stored of a tenant's.
+pub fn events_of_tenant(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.evt.>")
+}
+
+/// Every accepted commit of a tenant.
+pub fn log_of_tenant(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.log.>")
+}
+
+/// Where a commit is stored that was republished; none for another subject.
+pub fn stored_of_log(log: &str) -> Option<String> {
+    let mut tokens = log.splitn(4, '.');
+    match (
+        tokens.next()?,
+        tokens.next()?,
+        tokens.next()?,
+        tokens.next()?,
+    ) {
+        ("nexus", tenant, "log", rest) => Some(format!("nexus.{tenant}.evt.{rest}")),
+        _ => None,
+    }
+}
+
+/// What a stored commit is of: `run/<id>`; none for another subject.
+pub fn aggregate_of(stored: &str) -> Option<String> {
+    let mut tokens = stored.splitn(5, '.').skip(2);
+    match (tokens.next()?, tokens.next()?, tokens.next()?) {
+        ("evt", kind, id) => Some(format!("{kind}/{id}")),
+        _ => None,
+    }
 }
 
 /// Token deltas and progress of a run, for whoever listens now.
@@ -116,6 +151,11 @@ pub fn snapshot_part(
 /// All chunks of a slot.
 pub fn snapshot_parts(tenant: &Tenant, kind: AggregateKind, id: &AggregateId, slot: u8) -> String {
     format!("nexus.{tenant}.snap.{}.{id}.part.{slot}.*", kind.as_str())
+}
+
+/// Where gateways count together what a limit of a tenant's is used for; `name` is a digest.
+pub fn quota(tenant: &Tenant, kind: &str, name: &str) -> String {
+    format!("nexus.{tenant}.quota.{kind}.{name}")
 }
 
 /// Where a tool of kind `nats` is called: its workers answer there.
@@ -210,6 +250,18 @@ fn split<'a>(subject: &'a str, class: &str) -> Option<(Tenant, &'a str)> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail")]
     use super::*;
+
+    #[test]
+    fn a_republished_commit_is_stored_under_its_own_name() {
+        let tenant: Tenant = "acme".parse().unwrap();
+        let (kind, id) = (AggregateKind::Session, AggregateId::ONLY);
+        let stored = events(&tenant, kind, &id);
+        let found = stored_of_log(&log(&tenant, kind, &id));
+        assert_eq!(found.as_deref(), Some(stored.as_str()));
+        assert_eq!(aggregate_of(&stored), Some(format!("session/{id}")));
+        assert_eq!(stored_of_log(&stored), None);
+        assert_eq!(aggregate_of("nexus.acme.cmd.run.start"), None);
+    }
 
     #[test]
     fn what_is_built_can_be_read() {

@@ -20,6 +20,7 @@ mod pin;
 pub mod process;
 pub mod publish;
 mod pull;
+pub mod quota;
 pub mod read;
 mod settle;
 pub mod shelf;

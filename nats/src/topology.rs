@@ -20,6 +20,9 @@ pub const OBJECTS: &str = "NEXUS_OBJ";
 /// States of long aggregates: a cache beside the truth. It may be emptied, and need not be backed
 /// up.
 pub const SNAPSHOTS: &str = "NEXUS_SNP";
+/// What gateways count together of requests, for two minutes. It may be emptied: then limits begin
+/// anew.
+pub const QUOTAS: &str = "NEXUS_QTA";
 
 /// Answers of models that may be given again: as [`SNAPSHOTS`], a cache.
 pub const ANSWERS: &str = "NEXUS_ANS";
@@ -34,6 +37,8 @@ pub const COMMAND_ROLES: [&str; 9] = [
 const ANSWERS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const ANSWERS_MAX_BYTES: u64 = 256 << 20;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Longer than any counted window and what is added to it for clocks that differ.
+const QUOTAS_MAX_AGE: Duration = Duration::from_secs(120);
 /// The server's default of 1,000 consumers a stream is lifted by any other positive number.
 const MAX_CONSUMERS: u32 = 100_000;
 
@@ -182,6 +187,14 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             max_bytes: Some(ANSWERS_MAX_BYTES),
             max_msgs_per_subject: Some(1),
             allow_msg_ttl: true,
+            ..base.clone()
+        },
+        StreamSpec {
+            name: QUOTAS,
+            description: "Requests of the last minute, by limit; only counts",
+            subjects: vec![subject::ALL_QUOTAS.to_owned()],
+            max_msgs_per_subject: Some(1),
+            max_age: nanos(QUOTAS_MAX_AGE),
             ..base
         },
     ]

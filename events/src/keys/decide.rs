@@ -24,6 +24,10 @@ pub fn create(keys: &Keys, new: &NewKey, now: Timestamp) -> Result<Vec<KeyEvent>
     names("roles", &new.roles)?;
     names("groups", &new.groups)?;
     hash(&new.hash)?;
+    if new.requests_per_minute == Some(0) {
+        let reason = "it must be at least 1; revoke a key that may not be used";
+        return Err(DomainError::invalid("requests_per_minute", reason));
+    }
     if new.expires_at.is_some_and(|end| end <= now) {
         return Err(DomainError::invalid(
             "expires_at",

@@ -53,6 +53,9 @@ pub struct KeyCreated {
     /// It may not be used after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Requests that may be made with it in a minute; what the gateway allows every key where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
 }
 
 /// Another secret takes its place.

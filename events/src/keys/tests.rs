@@ -26,6 +26,7 @@ fn new(hash: String) -> NewKey {
         hash,
         groups: vec![],
         expires_at: Some(at(1_000)),
+        requests_per_minute: None,
     }
 }
 

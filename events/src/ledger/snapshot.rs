@@ -9,7 +9,7 @@ use super::{Ledger, Reservation, Scope};
 use crate::ids::{ReservationId, RunId};
 
 /// Changes with what [`Saved`] holds or means: a snapshot of another version is not read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Saved {

@@ -33,7 +33,7 @@ pub struct Ledger {
 }
 
 /// A scope's accounts, in the order of [`Window::ALL`].
-pub(super) type Windows = [Option<Account>; 4];
+pub(super) type Windows = [Option<Account>; 5];
 
 /// Reservations by id and by the time at which they expire.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -34,16 +35,25 @@ pub enum Window {
     Day,
     /// The calendar month.
     Month,
+    /// The clock minute.
+    Minute,
 }
 
 impl Window {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Lifetime, Self::Hour, Self::Day, Self::Month];
+    pub const ALL: [Self; 5] = [
+        Self::Lifetime,
+        Self::Hour,
+        Self::Day,
+        Self::Month,
+        Self::Minute,
+    ];
 
     /// The window's number at a moment: it changes at the boundary and only there.
     pub fn number(self, at: Timestamp) -> i64 {
         match self {
             Self::Lifetime => 0,
+            Self::Minute => at.as_millis().div_euclid(MINUTE_MS),
             Self::Hour => at.as_millis().div_euclid(HOUR_MS),
             Self::Day => at.as_millis().div_euclid(DAY_MS),
             Self::Month => {
@@ -60,6 +70,7 @@ impl Window {
             Self::Hour => 1,
             Self::Day => 2,
             Self::Month => 3,
+            Self::Minute => 4,
         }
     }
 
@@ -68,6 +79,7 @@ impl Window {
         let after = |length: i64| (now.as_millis().div_euclid(length) + 1).saturating_mul(length);
         let at = match self {
             Self::Lifetime => return None,
+            Self::Minute => after(MINUTE_MS),
             Self::Hour => after(HOUR_MS),
             Self::Day => after(DAY_MS),
             Self::Month => {
@@ -84,6 +96,7 @@ impl Window {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lifetime => "lifetime",
+            Self::Minute => "minute",
             Self::Hour => "hour",
             Self::Day => "day",
             Self::Month => "month",
@@ -100,7 +113,7 @@ mod tests {
     fn windows_change_at_their_boundary() {
         let before = Timestamp::parse_rfc3339("2026-11-30T23:59:59.999Z").unwrap();
         let after = before.plus_millis(1);
-        for window in [Window::Hour, Window::Day, Window::Month] {
+        for window in [Window::Minute, Window::Hour, Window::Day, Window::Month] {
             assert_eq!(
                 window.number(after),
                 window.number(before) + 1,

@@ -16,6 +16,7 @@ use crate::denials::Denials;
 use crate::http::ApiError;
 use crate::identity::Identity;
 use crate::known::KnownRuns;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::replies::Replies;
 use crate::source::Proxies;
@@ -38,10 +39,15 @@ pub(crate) struct Parts {
     pub(crate) tenants: Tenants,
     pub(crate) proxies: Proxies,
     pub(crate) denials: Denials,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: &'static Metrics,
     pub(crate) listeners: Arc<Semaphore>,
     /// Counts connections to the bus: whoever listens may have missed something when it changes.
     pub(crate) connects: watch::Receiver<u64>,
+    /// What bodies that are being read may hold, in [`crate::http::body::UNIT`].
+    pub(crate) bodies: Arc<Semaphore>,
+    /// It is to stop soon: `/readyz` says so, and all else goes on.
+    pub(crate) draining: CancellationToken,
     pub(crate) stopping: CancellationToken,
     /// When the process began, in seconds since the epoch.
     pub(crate) started_s: i64,
@@ -96,6 +102,10 @@ impl App {
         &self.0.denials
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     pub(crate) fn metrics(&self) -> &'static Metrics {
         self.0.metrics
     }
@@ -106,6 +116,14 @@ impl App {
 
     pub(crate) fn connects(&self) -> watch::Receiver<u64> {
         self.0.connects.clone()
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Semaphore> {
+        &self.0.bodies
+    }
+
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.0.draining
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {

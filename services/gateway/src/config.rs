@@ -7,7 +7,10 @@ use nexus_events::Tenant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
+use crate::http::cors::CorsConfig;
+use crate::http::tls::TlsConfig;
 use crate::identity::IssuerConfig;
+use crate::limits::LimitsConfig;
 use crate::source::Proxies;
 
 /// Nobody guesses a root key that somebody's machine made.
@@ -70,8 +73,17 @@ pub struct GatewayConfig {
     pub body_limit_bytes: usize,
     /// Largest request head.
     pub head_limit_bytes: usize,
-    /// Connections at the same time; further ones wait to be accepted.
+    /// What all bodies that are being read may hold together; further ones are refused with 503.
+    pub body_memory_bytes: usize,
+    /// How long a body may take to come.
+    pub body_timeout_ms: u64,
+    /// How long a new connection may take to send the head of its first request, TLS included.
+    pub head_timeout_ms: u64,
+    /// Connections at the same time; further ones are told so with 503 and closed.
     pub max_connections: usize,
+    /// Connections of one address at the same time (of one /64 of IPv6); `trusted_proxies` may have
+    /// any number.
+    pub max_connections_per_address: usize,
     /// Event streams at the same time.
     pub max_listeners: usize,
     /// Commands that wait for their outcome at the same time.
@@ -96,6 +108,17 @@ pub struct GatewayConfig {
     pub max_projection_lag: u64,
     /// How long requests may take to end when the gateway stops.
     pub drain_timeout_ms: u64,
+    /// How long `/readyz` says that the gateway will stop before it does: as long as a load balancer
+    /// needs to notice.
+    pub drain_notice_ms: u64,
+    /// Whether long answers are compressed for whoever takes that; event streams never are.
+    pub compression: bool,
+    /// Pages of other origins that may call.
+    pub cors: CorsConfig,
+    /// Serves HTTPS, and nothing else, where it is set.
+    pub tls: Option<TlsConfig>,
+    /// How often callers may ask.
+    pub limits: LimitsConfig,
 }
 
 impl Default for GatewayConfig {
@@ -114,7 +137,11 @@ impl Default for GatewayConfig {
             denials_per_minute_total: 600,
             body_limit_bytes: 1024 * 1024,
             head_limit_bytes: 64 * 1024,
+            body_memory_bytes: 256 * 1024 * 1024,
+            body_timeout_ms: 20_000,
+            head_timeout_ms: 10_000,
             max_connections: 20_000,
+            max_connections_per_address: 4_096,
             max_listeners: 16_384,
             max_waiting_commands: 65_536,
             request_timeout_ms: 30_000,
@@ -127,6 +154,11 @@ impl Default for GatewayConfig {
             resolve_limit_bytes: 1024 * 1024,
             max_projection_lag: 10_000,
             drain_timeout_ms: 10_000,
+            drain_notice_ms: 0,
+            compression: true,
+            cors: CorsConfig::default(),
+            tls: None,
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -156,6 +188,13 @@ impl GatewayConfig {
             ("body_limit_bytes", self.body_limit_bytes as u64, 1024),
             ("head_limit_bytes", self.head_limit_bytes as u64, 8192),
             ("max_connections", self.max_connections as u64, 1),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address as u64,
+                1,
+            ),
+            ("body_timeout_ms", self.body_timeout_ms, 10),
+            ("head_timeout_ms", self.head_timeout_ms, 10),
             ("max_listeners", self.max_listeners as u64, 1),
             ("max_waiting_commands", self.max_waiting_commands as u64, 1),
             ("request_timeout_ms", self.request_timeout_ms, 100),
@@ -174,6 +213,16 @@ impl GatewayConfig {
         }
         if (self.root_key.as_ref()).is_some_and(|key| key.expose().len() < LEAST_ROOT_KEY_BYTES) {
             return Err(too_small("root_key", LEAST_ROOT_KEY_BYTES as u64));
+        }
+        if self.body_memory_bytes < self.body_limit_bytes {
+            let reason = "it must be at least body_limit_bytes".to_owned();
+            return Err(invalid("body_memory_bytes", reason));
+        }
+        (self.cors.check(self.is_open_at(listen)))
+            .map_err(|reason| invalid("cors.origins", reason))?;
+        if let Some(name) = self.limits.wrong_name() {
+            let reason = format!("{name:?} is no name of a tenant");
+            return Err(invalid("limits.tenants", reason));
         }
         Proxies::parse(&self.trusted_proxies)
             .map_err(|reason| invalid("trusted_proxies", reason))?;

@@ -1,6 +1,7 @@
 //! Why a gateway did not start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// A gateway that cannot be started, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,14 @@ pub enum GatewayError {
     Config {
         /// The field.
         field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("tls: {path}: {reason}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
         /// What is wrong.
         reason: String,
     },

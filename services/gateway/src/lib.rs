@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod identity;
 mod known;
+mod limits;
 mod metrics;
 mod openai;
 mod openapi;
@@ -25,7 +26,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nexus_bus::{Bus, Store};
 use nexus_events::catalog::Catalog;
@@ -39,9 +40,15 @@ use app::{App, Parts};
 pub use config::{GatewayConfig, Secret};
 use denials::Denials;
 pub use error::GatewayError;
+use http::body::UNIT as BODY_UNIT;
+pub use http::cors::CorsConfig;
+use http::tls::Tls;
+pub use http::tls::TlsConfig;
 use identity::Identity;
 pub use identity::IssuerConfig;
 use known::KnownRuns;
+use limits::Limits;
+pub use limits::{LimitsConfig, Rates};
 use replies::Replies;
 use source::Proxies;
 use tenants::Tenants;
@@ -134,10 +141,15 @@ impl Gateway {
             let field = "issuers";
             GatewayError::Config { field, reason }
         })?;
+        let tls = match &config.tls {
+            Some(files) => Some(Tls::load(files).await?),
+            None => None,
+        };
         // Outcomes are still taken while requests end; it stops with this function.
         let listening = CancellationToken::new();
         let _stop_listening = listening.clone().drop_guard();
         let replies = Replies::listen(&bus, config.max_waiting_commands, listening.clone()).await?;
+        let stopping = announced(shutdown.clone(), config.drain_notice_ms);
         let (denials, recorder) = Denials::start(&config, store.clone(), listening.clone());
         let app = App::new(Parts {
             proxies: Proxies::parse(&config.trusted_proxies).unwrap_or_default(),
@@ -146,10 +158,13 @@ impl Gateway {
             identity,
             replies,
             known: KnownRuns::new(),
+            limits: Limits::start(&config.limits, &bus, listening.clone()),
             metrics: metrics::metrics(),
             listeners: Arc::new(Semaphore::new(config.max_listeners)),
             connects: watch::connects(&bus, listening.clone()),
-            stopping: shutdown.clone(),
+            bodies: Arc::new(Semaphore::new(config.body_memory_bytes / BODY_UNIT)),
+            stopping: stopping.clone(),
+            draining: shutdown.clone(),
             started_s: now_s(),
             config: config.clone(),
             bus,
@@ -159,11 +174,24 @@ impl Gateway {
         });
         let router = routes::router(app);
         info!(%address, "the gateway listens");
-        http::server::serve(listener, router, &config, shutdown).await;
+        http::server::serve(listener, router, &config, tls, stopping).await;
         listening.cancel();
         let _ = recorder.await;
         Ok(())
     }
+}
+
+/// Stops some time after `shutdown`: meanwhile `/readyz` says so and whoever sends requests here can
+/// look elsewhere.
+fn announced(shutdown: CancellationToken, notice_ms: u64) -> CancellationToken {
+    let stopping = CancellationToken::new();
+    let stop = stopping.clone();
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(notice_ms)).await;
+        stop.cancel();
+    });
+    stopping
 }
 
 fn now_s() -> i64 {

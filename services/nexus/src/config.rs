@@ -347,6 +347,19 @@ mod tests {
         assert_eq!(config.agents["default"].models.len(), 2);
     }
 
+    /// The examples of docs/gateway.md.
+    #[test]
+    fn the_gateway_is_configured_as_documented() {
+        let document = include_str!("../../../docs/gateway.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let config: Config = toml::from_str(&blocks.collect::<String>()).unwrap();
+        let gateway = config.gateway;
+        assert_eq!(gateway.limits.requests_per_minute.tenant, Some(6_000));
+        assert_eq!(gateway.limits.tenants["acme"].tenant, Some(60_000));
+        assert!(gateway.tls.is_some() && !gateway.cors.origins.is_empty());
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let error = load(&[("NEXUS_NATS_ULR", "x")]).unwrap_err().to_string();

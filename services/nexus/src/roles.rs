@@ -98,7 +98,14 @@ pub(crate) struct Running {
     shutdown: CancellationToken,
     listen: Option<std::net::SocketAddr>,
     local_model: Arc<LocalModelHost>,
+    /// How long stopping may take.
+    patience: Duration,
 }
+
+/// How long roles may take to end what they have begun.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a gateway needs beside what its configuration gives its requests.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 impl Running {
     /// Connects, makes sure of streams and tables, and starts the roles.
@@ -134,6 +141,11 @@ impl Running {
             false => None,
         };
         let objects = Objects::new(bus.clone(), config.limits.object_bytes);
+        let gateway = &config.gateway;
+        let drain_ms = gateway
+            .drain_notice_ms
+            .saturating_add(gateway.drain_timeout_ms);
+        let patience = STOP_TIMEOUT.max(Duration::from_millis(drain_ms) + STOP_MARGIN);
         let parts = Parts {
             bus,
             store,
@@ -149,6 +161,7 @@ impl Running {
             shutdown,
             listen: None,
             local_model,
+            patience,
         };
         for role in roles {
             running.spawn(*role, &parts).await?;
@@ -175,10 +188,7 @@ impl Running {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let finished = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(Duration::from_secs(20), finished)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.patience, finished).await.is_err() {
             tracing::warn!(
                 "some work did not end in time; it is delivered again at the next start"
             );

@@ -143,9 +143,13 @@ fn announce(
     running: &Running,
     root_key: Option<String>,
 ) -> Result<(), Failure> {
+    let scheme = match gateway.tls {
+        Some(_) => "https",
+        None => "http",
+    };
     let url = running
         .listen()
-        .map(|address| format!("http://{address}"))
+        .map(|address| format!("{scheme}://{address}"))
         .unwrap_or_default();
     let endpoints = Endpoints {
         url: url.clone(),

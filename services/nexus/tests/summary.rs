@@ -144,7 +144,7 @@ async fn what_outgrows_the_model_is_summarised_and_stays_on_the_log() {
     until("all of it is settled", || async {
         let (_, budget) = platform.get("/v1/budgets/tenant").await;
         budget["reservations"].as_array().is_some_and(Vec::is_empty)
-            && budget["spent"]["tokens"].as_u64() == Some(used)
+            && budget["windows"][0]["spent"]["tokens"].as_u64() == Some(used)
     })
     .await;
 }

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::ToolsRole;
 use crate::executor::guests;
 
+/// A decision on a version: the tools, its name, its version, why.
+type Retire = fn(&Tools, &str, &str, Option<String>) -> Result<Vec<ToolsEvent>, DomainError>;
+
 impl ToolsRole {
     pub(crate) async fn register(
         &self,
@@ -36,7 +39,7 @@ impl ToolsRole {
         &self,
         delivery: &Delivery,
         command: RetireTool,
-        decide: fn(&Tools, &str, &str, Option<String>) -> Result<Vec<ToolsEvent>, DomainError>,
+        decide: Retire,
     ) -> Result<(), Failure> {
         let RetireTool {
             name,

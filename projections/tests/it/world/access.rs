@@ -44,6 +44,7 @@ impl World {
                 groups: vec![],
                 hash: "0".repeat(64),
                 expires_at: nth.is_multiple_of(2).then(|| self.now.plus_millis(60_000)),
+                requests_per_minute: None,
             }
             .into(),
             1 => KeyRotated {

@@ -2,6 +2,7 @@
 //! route does not know. The content type is insisted upon because it is also what keeps a foreign
 //! web page from posting here: a browser asks first before it sends JSON across origins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -12,10 +13,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use nexus_events::Problem;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiError;
 use crate::app::App;
 
+/// What room for bodies is counted in, in bytes.
+pub(crate) const UNIT: usize = 1024;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A JSON body.
@@ -29,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app.config().body_limit_bytes).await?;
+        let (bytes, _room) = read(app, &parts.headers, body).await?;
         check_type(&parts.headers)?;
         parse(&bytes).map(Self)
     }
@@ -40,7 +44,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for MaybeJson<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app.config().body_limit_bytes).await?;
+        let (bytes, _room) = read(app, &parts.headers, body).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -77,13 +81,40 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
         .into())
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// Reads a body, in the room that all bodies share, and in time.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
+    let config = app.config();
+    let limit = config.body_limit_bytes;
     let announced = headers
         .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    // Who does not say how long it is may send as much as is allowed.
+    let most = announced.map_or(limit, |length| {
+        limit.min(usize::try_from(length).unwrap_or(limit))
+    });
+    let units = u32::try_from(most.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    let room = Arc::clone(app.bodies()).try_acquire_many_owned(units);
+    let room = room.map_err(|_| {
+        ApiError::unavailable("overloaded", "too many bodies are being read; ask again")
+    })?;
+    let most = Duration::from_millis(config.body_timeout_ms);
+    match tokio::time::timeout(most, whole(announced, body, limit)).await {
+        Ok(read) => read.map(|bytes| (bytes, room)),
+        Err(_) => {
+            let detail = format!("the body did not come within {} ms", most.as_millis());
+            Err(ApiError::new(408, "body_timeout", detail))
+        }
+    }
+}
+
+async fn whole(announced: Option<u64>, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut chunks = body.into_data_stream();
     let mut whole = BytesMut::new();
-    let mut fits = announced.is_none_or(|length: u64| length <= limit as u64);
+    let mut fits = announced.is_none_or(|length| length <= limit as u64);
     while fits && let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| {
             ApiError::new(

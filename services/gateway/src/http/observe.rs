@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use nexus_bus::trace::set_parent;
@@ -23,6 +24,7 @@ const UNMATCHED: &str = "unmatched";
 
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
+    name_host(&mut request);
     let trace = Trace::of(request.headers());
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or(UNMATCHED, MatchedPath::as_str).to_owned();
@@ -87,6 +89,17 @@ async fn limited(app: &App, request: Request, next: Next, route: &str, trace: Tr
             let detail = format!("the request was not answered within {most_ms} ms");
             ApiError::new(504, "timeout", detail).into_response()
         }
+    }
+}
+
+/// HTTP/2 has the host in the target; whoever checks it looks at one place.
+fn name_host(request: &mut Request) {
+    if request.headers().contains_key(HOST) {
+        return;
+    }
+    let authority = request.uri().authority().map(|it| it.as_str().to_owned());
+    if let Some(host) = authority.and_then(|host| host.parse().ok()) {
+        request.headers_mut().insert(HOST, host);
     }
 }
 

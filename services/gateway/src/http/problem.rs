@@ -60,6 +60,16 @@ impl ApiError {
         self
     }
 
+    /// Says when it may work.
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.problem.status
+    }
+
     pub(crate) fn into_problem(self) -> Problem {
         *self.problem
     }

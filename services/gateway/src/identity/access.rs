@@ -1,12 +1,17 @@
 //! What a route demands of whoever calls it, and the layer around each route that sees to it.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Caller;
+use super::authenticate::shown_digest;
 use crate::app::App;
 use crate::http::ApiError;
+use crate::limits;
 use crate::source::Attempt;
 
 /// What a route demands. Finer distinctions are policy's: it sees the roles at every step of a run.
@@ -64,7 +69,9 @@ pub(crate) async fn authorize(
     if access == Access::Public {
         return next.run(request).await;
     }
-    let caller = match app.identity().caller(&app, request.headers()).await {
+    let from = request.extensions().get::<Attempt>();
+    let from = from.and_then(|attempt| attempt.source().address);
+    let caller = match identify(&app, from, request.headers()).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
@@ -74,8 +81,46 @@ pub(crate) async fn authorize(
         let detail = format!("this takes {}", access.demands());
         return ApiError::new(403, "forbidden", detail).into_response();
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    // Who operates the installation is not to be locked out by who uses it.
+    if access == Access::Operate {
+        request.extensions_mut().insert(caller);
+        return next.run(request).await;
+    }
+    let admission = match app.limits().admit(&app, &caller).await {
+        Ok(admission) => admission,
+        Err(refused) => return refused.into_response(),
+    };
+    let mut response = match admission.refused {
+        Some(refused) => refused.into_response(),
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    limits::headers::write(response.headers_mut(), &admission.standings);
+    response
+}
+
+/// Finds out who calls, unless too many credentials of that address were not good.
+async fn identify(
+    app: &App,
+    from: Option<IpAddr>,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    let Some(shown) = shown_digest(headers) else {
+        return app.identity().caller(app, headers).await;
+    };
+    let now_ms = app.bus().now().as_millis();
+    app.limits().refuse_guess(from, &shown, now_ms)?;
+    let found = app.identity().caller(app, headers).await;
+    match &found {
+        Ok(_) => app.limits().looked_up(from, shown, true, now_ms),
+        Err(refused) if refused.status() == 401 => {
+            app.limits().looked_up(from, shown, false, now_ms);
+        }
+        Err(_) => {}
+    }
+    found
 }
 
 fn with_source(mut caller: Caller, request: &Request) -> Caller {

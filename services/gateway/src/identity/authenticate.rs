@@ -26,6 +26,8 @@ pub(crate) struct Identity {
     is_open: bool,
     loopback: bool,
     hosts: Vec<String>,
+    /// Pages of these origins may act.
+    origins: Vec<String>,
     root: Option<[u8; 32]>,
     tokens: Tokens,
 }
@@ -47,6 +49,7 @@ impl Identity {
             is_open: config.is_open_at(listen),
             loopback,
             hosts: config.allowed_hosts.clone(),
+            origins: config.cors.origins.clone(),
             root: config.root_key.as_ref().map(|key| digest(key.expose())),
             tokens: Tokens::new(&config.issuers)?,
         })
@@ -89,7 +92,7 @@ impl Identity {
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
         let hosts = self.loopback.then_some(self.hosts.as_slice());
-        guard::guard(hosts, method, headers)
+        guard::guard(hosts, &self.origins, method, headers)
     }
 }
 
@@ -105,6 +108,12 @@ fn shown(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
     let key = headers.get(API_KEY_HEADER).map(|value| value.to_str());
     key.transpose().map_err(|_| invalid())
+}
+
+/// The digest of whatever credential is shown, well-formed or not.
+pub(super) fn shown_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let value = headers.get(AUTHORIZATION).or(headers.get(API_KEY_HEADER))?;
+    Some(Sha256::digest(value.as_bytes()).into())
 }
 
 fn digest(text: &str) -> [u8; 32] {

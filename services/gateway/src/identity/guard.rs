@@ -8,11 +8,14 @@ use axum::http::{HeaderMap, Method};
 use nexus_events::Problem;
 
 use crate::http::ApiError;
+use crate::http::cors::ANY_ORIGIN;
 
 /// Refuses what a foreign page makes a browser send. `hosts` are further names of a gateway on the
-/// loopback; none where it listens elsewhere, where its names are not known.
+/// loopback; none where it listens elsewhere, where its names are not known. Pages of `origins` may
+/// act.
 pub(super) fn guard(
     hosts: Option<&[String]>,
+    origins: &[String],
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<(), ApiError> {
@@ -29,8 +32,14 @@ pub(super) fn guard(
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }
+    let origin = text(ORIGIN.as_str());
+    // Whoever may call from anywhere shows a credential, which a foreign page does not have.
+    let invited = |origin: &str| origins.iter().any(|one| one == origin || one == ANY_ORIGIN);
+    if origin.is_some_and(invited) {
+        return Ok(());
+    }
     let fetched_from = text("Sec-Fetch-Site");
-    let foreign = match (fetched_from, text(ORIGIN.as_str())) {
+    let foreign = match (fetched_from, origin) {
         (Some(site), _) => !matches!(site, "same-origin" | "none"),
         (None, Some(origin)) => origin.split_once("://").is_none_or(|(_, at)| at != host),
         (None, None) => false,
@@ -74,7 +83,13 @@ mod tests {
     fn a_foreign_page_cannot_act() {
         let here = ["nexus.local".to_owned()];
         let allowed = |method: Method, pairs: &[(&'static str, &str)]| {
-            guard(Some(&here), &method, &headers(pairs)).is_ok()
+            guard(
+                Some(&here),
+                &["https://app.example".to_owned()],
+                &method,
+                &headers(pairs),
+            )
+            .is_ok()
         };
         let own = ("host", "localhost:8080");
         assert!(allowed(Method::POST, &[own]));
@@ -89,6 +104,11 @@ mod tests {
             Method::POST,
             &[own, ("origin", "http://evil.example")]
         ));
+        let invited = ("origin", "https://app.example");
+        let cross = ("sec-fetch-site", "cross-site");
+        assert!(allowed(Method::POST, &[own, invited, cross]));
+        let elsewhere = ("host", "evil.example");
+        assert!(!allowed(Method::POST, &[elsewhere, invited]));
         assert!(!allowed(Method::POST, &[own, ("origin", "null")]));
         assert!(!allowed(
             Method::POST,

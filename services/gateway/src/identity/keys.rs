@@ -6,8 +6,8 @@ use std::time::Duration;
 use nexus_events::keys::{ApiKey, KeyCreated, Keys};
 use nexus_events::{Actor, AggregateId};
 
-use super::Caller;
 use super::authenticate::invalid;
+use super::{Caller, CallerKey};
 use crate::app::App;
 use crate::http::ApiError;
 
@@ -23,7 +23,12 @@ pub(super) async fn caller(app: &App, shown: &str) -> Result<Caller, ApiError> {
         None => find(app, &key, LOOK_AGAIN).await?,
     };
     let created = known.ok_or_else(invalid)?;
+    let used = CallerKey {
+        id: key.id,
+        requests_per_minute: created.requests_per_minute,
+    };
     Ok(Caller {
+        key: Some(used),
         actor: Actor {
             user: created.user,
             roles: created.roles,

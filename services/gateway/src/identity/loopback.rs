@@ -65,6 +65,7 @@ impl Defaults {
         };
         let or = |roles: &[&str]| roles.iter().map(|&role| role.to_owned()).collect();
         Ok(Caller {
+            key: None,
             tenant,
             actor: Actor {
                 user: user.to_owned(),

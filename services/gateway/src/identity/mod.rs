@@ -16,7 +16,7 @@ pub use tokens::IssuerConfig;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use nexus_events::{Actor, Tenant};
+use nexus_events::{Actor, KeyId, Tenant};
 
 use crate::app::App;
 use crate::http::ApiError;
@@ -28,6 +28,16 @@ pub(crate) struct Caller {
     pub(crate) actor: Actor,
     /// Whoever is at this machine's loopback may do everything, whatever roles they name.
     pub(crate) is_local: bool,
+    /// The API key that was shown.
+    pub(crate) key: Option<CallerKey>,
+}
+
+/// An API key that was shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallerKey {
+    pub(crate) id: KeyId,
+    /// Its own limit.
+    pub(crate) requests_per_minute: Option<u32>,
 }
 
 /// Of a request that [`authorize`] let pass.

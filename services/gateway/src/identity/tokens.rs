@@ -195,6 +195,7 @@ impl Issuer {
         let user = find(claims, &config.user_claim).and_then(Value::as_str);
         let user = user.filter(|user| (1..=255).contains(&user.len()));
         Ok(Caller {
+            key: None,
             tenant,
             actor: Actor {
                 user: user.ok_or_else(|| unusable(&config.user_claim))?.to_owned(),

@@ -191,7 +191,11 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
             }
         }
     }
-    let known = (route.access != Access::Public).then_some(&401);
+    let known: &[u16] = match route.access {
+        Access::Public => &[],
+        Access::Operate => &[401],
+        _ => &[401, 429, 503],
+    };
     let (media, shape) = match speaks_openai(route.path) {
         true => {
             let shape = schemas.subschema_for::<OpenAiError>();

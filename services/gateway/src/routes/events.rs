@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use nexus_events::{Problem, RunId, Tenant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::lists::check_limit;
 use crate::app::App;
@@ -24,11 +25,11 @@ use crate::stream::cursor::EventCursor;
 use crate::stream::history::{self, HistoryPage, begin_of, subject_of};
 use crate::stream::pump::{self, Opening};
 use crate::stream::record::{self, EventRecord};
-use crate::stream::sse::Types;
+use crate::stream::sse::{Frames, Types};
 use crate::stream::subscribed::Subscribed;
 
 /// Media type of a stream.
-const EVENT_STREAM: &str = "text/event-stream";
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 const DEFAULT_LIMIT: u32 = 50;
 /// Pages of the log that one list reads at most: with a rare type in `types` it may find less than
@@ -77,17 +78,14 @@ pub(crate) async fn events(
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     check_limit(limit)?;
     if wants_stream(&headers) {
-        let last = headers
-            .get(LAST_EVENT_ID)
-            .map(|value| value.to_str().unwrap_or("invalid"));
-        let last = last.map(|text| cursor(text, LAST_EVENT_ID)).transpose()?;
+        let last = last_read(&headers)?;
         return stream(&app, &caller.tenant, run_id, last.or(after), types).await;
     }
     let page = list(&app, &caller.tenant, run_id, after, limit as usize, &types).await?;
     Ok(Json(page).into_response())
 }
 
-fn wants_stream(headers: &HeaderMap) -> bool {
+pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
     let accept = headers
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -97,7 +95,34 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|range| range.split(';').next().unwrap_or("").trim() == EVENT_STREAM)
 }
 
-fn cursor(text: &str, field: &str) -> Result<EventCursor, ApiError> {
+/// What a reader that comes back has.
+pub(super) fn last_read(headers: &HeaderMap) -> Result<Option<EventCursor>, ApiError> {
+    let last = headers
+        .get(LAST_EVENT_ID)
+        .map(|value| value.to_str().unwrap_or("invalid"));
+    last.map(|text| cursor(text, LAST_EVENT_ID)).transpose()
+}
+
+/// A place among the streams that may be open.
+pub(super) fn listener(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
+    let permit = Arc::clone(app.listeners()).try_acquire_owned();
+    permit.map_err(|_| {
+        ApiError::unavailable("too_many_listeners", "too many event streams are open here")
+    })
+}
+
+/// An answer that goes on.
+pub(super) fn answer(frames: Frames) -> Response {
+    let headers = [
+        (CONTENT_TYPE.as_str(), EVENT_STREAM),
+        (CACHE_CONTROL.as_str(), "no-store"),
+        // nginx would collect events otherwise.
+        ("X-Accel-Buffering", "no"),
+    ];
+    (headers, Body::from_stream(frames)).into_response()
+}
+
+pub(super) fn cursor(text: &str, field: &str) -> Result<EventCursor, ApiError> {
     text.trim().parse().map_err(|error| {
         Problem::new(400, "invalid", format!("{field}: {error}"))
             .at(field)
@@ -190,11 +215,7 @@ async fn stream(
     after: Option<EventCursor>,
     types: Types,
 ) -> Result<Response, ApiError> {
-    let permit = Arc::clone(app.listeners())
-        .try_acquire_owned()
-        .map_err(|_| {
-            ApiError::unavailable("too_many_listeners", "too many event streams are open here")
-        })?;
+    let permit = listener(app)?;
     // First the subscription, then the read: in between nothing is missed.
     let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
     let from = from(app, tenant, run, after).await;
@@ -222,13 +243,7 @@ async fn stream(
         types,
         permit,
     };
-    let headers = [
-        (CONTENT_TYPE.as_str(), EVENT_STREAM),
-        (CACHE_CONTROL.as_str(), "no-store"),
-        // nginx would collect events otherwise.
-        ("X-Accel-Buffering", "no"),
-    ];
-    Ok((headers, Body::from_stream(pump::start(opening))).into_response())
+    Ok(answer(pump::start(opening)))
 }
 
 /// Whether the reader has all of these commits.

@@ -38,6 +38,10 @@ pub(crate) struct NewKey {
     /// It may not be used after that; for ever where absent.
     #[serde(default)]
     expires_at: Option<Timestamp>,
+    /// Requests that may be made with it in a minute, instead of what the configuration allows every
+    /// key.
+    #[serde(default)]
+    requests_per_minute: Option<u32>,
 }
 
 /// How a key gets another secret.
@@ -102,6 +106,7 @@ pub(crate) async fn create(
         groups: new.groups,
         hash,
         expires_at: new.expires_at,
+        requests_per_minute: new.requests_per_minute,
     });
     let seq = order(&app, &caller, trace, command.into()).await?;
     let made = KeyMade { key_id, key, seq };

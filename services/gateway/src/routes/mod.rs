@@ -19,6 +19,7 @@ mod sessions;
 mod spend;
 mod system;
 mod tools;
+mod wide;
 
 use axum::Router;
 use axum::http::Uri;
@@ -37,6 +38,7 @@ use crate::app::App;
 use crate::commands::RunDone;
 use crate::http::ApiError;
 use crate::http::observe::observe;
+use crate::http::{compression, cors};
 use crate::identity::{Access, authorize};
 use crate::openai::answer::ChatCompletion;
 use crate::openai::request::ChatRequest;
@@ -86,6 +88,25 @@ pub(crate) fn all() -> Vec<Route> {
             "As a stream: it has ended, and there is nothing after `Last-Event-ID`",
         )
         .problems(&[404, 503]),
+        get(
+            "/v1/events",
+            wide::of_tenant,
+            "streamEvents",
+            "Everything that is recorded for the tenant, as a stream",
+        )
+        .demands(Access::Audit)
+        .query::<wide::WideQuery>()
+        .media(200, "text/event-stream")
+        .problems(&[406, 503]),
+        get(
+            "/v1/sessions/{session_id}/events",
+            wide::of_session,
+            "streamSessionEvents",
+            "What a conversation and its runs record, as a stream",
+        )
+        .query::<wide::WideQuery>()
+        .media(200, "text/event-stream")
+        .problems(&[404, 406, 503]),
         post(
             "/v1/runs/{run_id}/cancel",
             control::cancel,
@@ -664,11 +685,16 @@ pub(crate) fn router(app: App) -> Router {
         let demands = from_fn_with_state((app.clone(), route.access), authorize);
         router = router.route(route.path, route.handler.layer(demands));
     }
-    router
+    let router = router
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), observe))
-        .with_state(app)
+        .layer(compression::layer(app.config().compression))
+        .with_state(app.clone());
+    match app.config().cors.origins.is_empty() {
+        true => router,
+        false => router.layer(cors::layer(&app.config().cors)),
+    }
 }
 
 async fn unknown(uri: Uri) -> ApiError {

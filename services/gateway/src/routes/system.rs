@@ -84,7 +84,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> (StatusCode, Json<Readines
         (Ok(newest), Ok(applied)) => lag(&app, *newest, *applied),
         _ => Err("cannot be told now".to_owned()),
     };
-    let stopping = app.stopping().is_cancelled();
+    let stopping = app.draining().is_cancelled();
     let mut checks = vec![
         Check::new(
             "bus",

@@ -27,7 +27,17 @@ pub(crate) fn subject_of(tenant: &Tenant, run: RunId) -> String {
 /// Commits of the subject from sequence `from` on. That there is no more is said by the leader of
 /// the stream: another node may not have what was published to listeners already.
 pub(crate) async fn page(bus: &Bus, subject: &str, from: u64) -> Result<HistoryPage, ReadError> {
-    let read = read::read_from(bus, topology::EVENTS, subject, from, PAGE).await?;
+    pages_of(bus, subject, from, PAGE).await
+}
+
+/// The same in pages of another length.
+pub(crate) async fn pages_of(
+    bus: &Bus,
+    subject: &str,
+    from: u64,
+    limit: usize,
+) -> Result<HistoryPage, ReadError> {
+    let read = read::read_from(bus, topology::EVENTS, subject, from, limit).await?;
     let mut commits = read.messages;
     let after = commits.last().map_or(from, |last| last.seq + 1);
     if read.pending > 0 {

@@ -7,12 +7,14 @@
 
 pub(crate) mod bodies;
 pub(crate) mod cursor;
+pub(crate) mod feed;
 pub(crate) mod history;
 pub(crate) mod merge;
 pub(crate) mod pump;
 pub(crate) mod record;
 pub(crate) mod sse;
 pub(crate) mod subscribed;
+pub(crate) mod wide;
 
 #[cfg(test)]
 mod properties;

@@ -29,6 +29,9 @@ pub(crate) struct EventRecord {
     /// Its versioned type, such as `nexus.run.started.v1`.
     #[serde(rename = "type")]
     pub(crate) type_name: String,
+    /// What it happened to, such as `run/<run_id>`, in a stream of more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) aggregate: Option<String>,
     /// What happened.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(crate) data: Box<RawValue>,
@@ -76,6 +79,7 @@ pub(crate) fn events(seq: u64, body: &[u8]) -> Result<Vec<EventRecord>, DecodeEr
             seq,
             index,
             time: event.time,
+            aggregate: None,
             type_name: event.type_name.into_owned(),
             data: event.data.to_owned(),
             causation_id: event.causationid.into_owned(),

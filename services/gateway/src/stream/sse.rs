@@ -91,6 +91,8 @@ pub(crate) enum Closed {
     Stopping,
     /// The log cannot be read.
     LogUnreadable,
+    /// A session has more runs than are followed.
+    TooManyRuns,
 }
 
 impl Closed {
@@ -102,6 +104,7 @@ impl Closed {
             Self::SlowReader => "slow_reader",
             Self::Stopping => "stopping",
             Self::LogUnreadable => "log_unreadable",
+            Self::TooManyRuns => "too_many_runs",
         }
     }
 
@@ -111,6 +114,7 @@ impl Closed {
             Self::SlowReader => "too much waited to be read; connect again with Last-Event-ID",
             Self::Stopping => "the gateway stops; connect again with Last-Event-ID",
             Self::LogUnreadable => "the event log cannot be read now; connect again later",
+            Self::TooManyRuns => "the session has too many runs; follow its runs one by one",
         };
         let data = json!({ "reason": self.reason(), "detail": detail }).to_string();
         Some(frame(None, "closed", &data))

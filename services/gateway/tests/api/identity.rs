@@ -339,7 +339,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         ("public", "health ready openapi index"),
         (
             "read",
-            "listRuns getRun listEvents listSessions getSession listMessages listSessionRuns \
+            "listRuns getRun listEvents listSessions getSession streamSessionEvents listMessages listSessionRuns \
              listBudgets listBudgetAlerts getTenantBudget getBudget listReservations getReservation \
              getSpend listApprovals getApproval listPolicies evaluatePolicy explainPolicy \
              backtestPolicy listTools getTool getToolVersion listToolCalls listAgents listModels",
@@ -349,7 +349,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
             "startRun createChatCompletion cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall invokeTool",
         ),
-        ("audit", "listAudit exportAudit"),
+        ("audit", "listAudit exportAudit streamEvents"),
         (
             "manage",
             "setTenantBudget setBudget grantBudget refuseBudget publishPolicy activatePolicy \

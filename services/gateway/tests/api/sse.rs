@@ -35,8 +35,17 @@ impl Api {
         query: &str,
     ) -> Result<Sse, StatusCode> {
         let path = format!("/v1/runs/{run}/events{query}");
+        self.stream_at(&path, last).await
+    }
+
+    /// The same of any path.
+    pub(crate) async fn stream_at(
+        &self,
+        path: &str,
+        last: Option<&str>,
+    ) -> Result<Sse, StatusCode> {
         let mut request = self
-            .request(Method::GET, &path)
+            .request(Method::GET, path)
             .header("Accept", "text/event-stream");
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);

@@ -84,8 +84,8 @@ pub(crate) struct ScopeArgs {
 /// How much.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LimitArgs {
-    /// lifetime, hour, day or month
-    #[arg(long, default_value = "lifetime", value_parser = ["lifetime", "hour", "day", "month"])]
+    /// lifetime, minute, hour, day or month
+    #[arg(long, default_value = "lifetime", value_parser = ["lifetime", "minute", "hour", "day", "month"])]
     window: String,
     /// Tokens, input and output together
     #[arg(long, value_name = "N")]
