@@ -143,6 +143,10 @@ pub struct Catalog {
     /// nothing is said.
     #[serde(default)]
     pub begins: BTreeMap<String, Begin>,
+    /// Tokens of what a model's provider tells it of tools by itself, and bills, by the model's name;
+    /// none where nothing is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tool_overhead_tokens: BTreeMap<String, u64>,
 }
 
 /// With which of its models an agent's run begins. What is quick or idle now is known only where
@@ -212,17 +216,31 @@ impl Catalog {
     /// agent's, where it is one of them, else the cheaper ones of them. Empty where one has none:
     /// then only bytes bound what all of them would count.
     pub fn tokenizers(&self, agent: &str, model: &str) -> Vec<Tokenizer> {
+        let all: Option<BTreeSet<Tokenizer>> = (self.reachable(agent, model).iter())
+            .map(|name| self.get(name).and_then(|model| model.tokenizer))
+            .collect();
+        all.into_iter().flatten().collect()
+    }
+
+    /// Bound on the tokens that a run's provider tells its model of tools by itself, whichever of its
+    /// models that is.
+    pub fn tool_overhead_tokens(&self, agent: &str, model: &str) -> u64 {
+        let all = self.reachable(agent, model);
+        let overheads = all
+            .iter()
+            .filter_map(|name| self.tool_overhead_tokens.get(name));
+        overheads.max().copied().unwrap_or(0)
+    }
+
+    /// The model and those that its run may be moved to.
+    fn reachable(&self, agent: &str, model: &str) -> Vec<String> {
         let agents = self.agents.get(agent).map_or(&[][..], Vec::as_slice);
         let others: Vec<String> = match agents.iter().any(|name| name == model) {
             true => agents.to_vec(),
             false => self.cheaper_than(agent, model),
         };
-        let served = others.iter().filter(|name| self.get(name).is_some());
-        let names = std::iter::once(model).chain(served.map(String::as_str));
-        let all: Option<BTreeSet<Tokenizer>> = names
-            .map(|name| self.get(name).and_then(|model| model.tokenizer))
-            .collect();
-        all.into_iter().flatten().collect()
+        let served = others.into_iter().filter(|name| self.get(name).is_some());
+        std::iter::once(model.to_owned()).chain(served).collect()
     }
 }
 

@@ -16,8 +16,9 @@ use wasm_smith::{Config, Module};
 const LATE: Duration = Duration::from_secs(10);
 
 static STAND: LazyLock<(Runtime, Sandbox)> = LazyLock::new(|| {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all();
-    let runtime = runtime.thread_name("call").build();
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().thread_name("call");
+    let runtime = runtime.build();
     let cache = std::env::temp_dir().join(format!("nexus-fuzz-{}", std::process::id()));
     let config = SandboxConfig {
         max_calls: 4,

@@ -113,12 +113,13 @@ impl LlmCalls {
             "INSERT INTO llm_calls (tenant, run_id, turn, status, provider, model, input_tokens,
                  output_tokens, cached_input_tokens, estimated, cost_usd_micros, duration_ms,
                  time_to_first_token_ms, attempts, finish, response_id, route, error_code,
-                 error_message, created_at, seq, findings, cached)
+                 error_message, created_at, seq, findings, cached,
+                 cache_write_tokens)
              SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::int4[], $4::text[], $5::text[],
                  $6::text[], $7::int8[], $8::int8[], $9::int8[], $10::bool[], $11::int8[],
                  $12::int8[], $13::int8[], $14::int4[], $15::text[], $16::text[], $17::text[],
                  $18::text[], $19::text[], $20::timestamptz[], $21::int8[],
-                 $22::jsonb[], $23::jsonb[])
+                 $22::jsonb[], $23::jsonb[], $24::int8[])
              ON CONFLICT (tenant, run_id, turn, seq) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.run.uuid()),
@@ -145,6 +146,7 @@ impl LlmCalls {
             &col(rows, |row| text::seq(row.seq)),
             &col(rows, |row| row.findings.clone()) as _,
             &col(rows, Row::cached) as _,
+            &col(rows, |row| text::amount(row.usage.cache_write_tokens)),
         )
         .execute(db)
         .await?;

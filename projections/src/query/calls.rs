@@ -77,6 +77,8 @@ pub struct LlmCallRow {
     pub output_tokens: u64,
     /// Tokens of the prompt that came from the provider's cache.
     pub cached_input_tokens: u64,
+    /// Tokens of the prompt that were written into it.
+    pub cache_write_tokens: u64,
     /// The provider reported no usage: these are bounds from above.
     pub estimated: bool,
     /// What it cost.
@@ -219,7 +221,7 @@ impl Projections {
             "SELECT run_id, turn, status, provider, model, input_tokens, output_tokens,
                     cached_input_tokens, estimated, cost_usd_micros, duration_ms,
                     time_to_first_token_ms, attempts, finish, response_id, route, error_code,
-                    error_message, findings, cached, created_at, seq
+                    error_message, findings, cached, created_at, seq, cache_write_tokens
              FROM llm_calls WHERE tenant = $1 AND run_id = $2
              ORDER BY turn, seq LIMIT $3",
             tenant.as_str(),
@@ -237,6 +239,7 @@ impl Projections {
             input_tokens: unsigned(row.input_tokens),
             output_tokens: unsigned(row.output_tokens),
             cached_input_tokens: unsigned(row.cached_input_tokens),
+            cache_write_tokens: unsigned(row.cache_write_tokens),
             estimated: row.estimated,
             cost_usd_micros: unsigned(row.cost_usd_micros),
             duration_ms: unsigned(row.duration_ms),

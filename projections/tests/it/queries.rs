@@ -125,6 +125,7 @@ async fn a_run_shows_what_it_did() {
     assert_eq!(json["metadata"]["team"], "search");
     let calls = db.llm_calls(&acme, run.id).await.unwrap();
     assert_eq!(calls.len(), run.turns as usize);
+    assert!(calls.iter().all(|call| call.cache_write_tokens == 30));
     let tools = db.tool_calls(&acme, run.id).await.unwrap();
     assert!(tools.iter().all(|call| {
         ["completed", "failed", "denied"].contains(&call.status.as_str())

@@ -358,6 +358,7 @@ impl World {
         let overruns = self.strange && self.rng.random_ratio(1, 25);
         let usage = Usage {
             input_tokens: 180,
+            cache_write_tokens: 30,
             output_tokens: if overruns { 4_000 } else { 40 },
             ..Usage::default()
         };

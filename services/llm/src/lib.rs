@@ -45,9 +45,10 @@ use outcome::About;
 use provider::{ChatRequest, Delta, Models};
 use route::Router;
 
-/// What the role takes, and how. Calls wait for providers most of the time.
+/// What the role takes, and how. Calls wait for providers most of the time, and an open stream holds
+/// some tens of kilobytes, so that many go on at once; a provider's own limits are its route's.
 pub const SPEC: RoleSpec = RoleSpec {
-    concurrency: 256,
+    concurrency: 2_048,
     prefetch: 0,
     ..RoleSpec::new("llm", &["llm"])
 };

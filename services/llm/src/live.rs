@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use nexus_bus::Bus;
 use nexus_content::{Side, Stream};
 use nexus_events::content::Class;
@@ -66,7 +67,7 @@ pub(crate) struct LiveStream {
     /// Nothing of what the model writes is shown: it is no answer.
     quiet: bool,
     filter: Option<Filter>,
-    waiting: Mutex<VecDeque<Vec<u8>>>,
+    waiting: Mutex<VecDeque<Bytes>>,
     more: Notify,
 }
 
@@ -215,30 +216,30 @@ impl LiveStream {
         }
     }
 
-    /// Sends what waits.
+    /// Sends what waits. A fragment waits until it is sent: whoever forwards is dropped when the call
+    /// is over, perhaps in the middle of one, and what was taken out by then would be lost.
     pub(crate) async fn drain(&self) {
-        while let Some(body) = self.next() {
+        while let Some(body) = self.first() {
             let subject = self.subject.clone();
-            if let Err(error) = self.bus.client().publish(subject, body.into()).await {
+            if let Err(error) = self.bus.client().publish(subject, body).await {
                 tracing::debug!(%error, "a fragment was not sent; the final message has it");
             }
+            self.waiting().pop_front();
         }
     }
 
     fn push(&self, live: &Live<'_>) {
         if let Ok(body) = serde_json::to_vec(live) {
-            self.waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_back(body);
+            self.waiting().push_back(body.into());
             self.more.notify_one();
         }
     }
 
-    fn next(&self) -> Option<Vec<u8>> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+    fn first(&self) -> Option<Bytes> {
+        self.waiting().front().cloned()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Bytes>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ mod documents;
 mod failure;
 mod install;
 mod local_model;
+mod open_files;
 mod roles;
 mod signals;
 mod telemetry;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The ring provider is the one that all clients here are built for; a second install cannot be.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -11,8 +11,9 @@ use nexus_events::{DomainError, RunId};
 use crate::RunRole;
 
 impl RunRole {
-    /// Tokens of the first prompt of the run that the command starts, `input` included; none where a
-    /// model of the run has no tokenizer.
+    /// Tokens of the first prompt of the run that the command starts, `input` included. Where a model
+    /// of the run has no tokenizer they are its bytes if a provider adds to its tools, and else none:
+    /// then the fold knows as much.
     pub(crate) async fn prompt_tokens(
         &self,
         command: &StartRun,
@@ -21,7 +22,11 @@ impl RunRole {
     ) -> Result<Option<u64>, DomainError> {
         let chosen = run::choose(command, &self.catalog)?;
         let tokenizers = self.catalog.tokenizers(chosen.agent.name, &chosen.model);
-        if tokenizers.is_empty() {
+        let overhead = match tools.is_empty() && command.client_tools.is_empty() {
+            true => 0,
+            false => (self.catalog).tool_overhead_tokens(chosen.agent.name, &chosen.model),
+        };
+        if tokenizers.is_empty() && overhead == 0 {
             return Ok(None);
         }
         let prompt = run::prompt(chosen.agent, tools);
@@ -29,8 +34,11 @@ impl RunRole {
         let texts = prompt.texts.iter().chain(&brought.texts);
         let mut texts: Vec<&str> = texts.map(String::as_str).collect();
         texts.push(input);
-        let template_tokens = prompt.template_tokens + brought.template_tokens;
-        let counted = nexus_tokens::most(&tokenizers, &texts).await;
+        let template_tokens = prompt.template_tokens + brought.template_tokens + overhead;
+        let counted = match tokenizers.is_empty() {
+            true => Some(texts.iter().map(|text| text.len() as u64).sum()),
+            false => nexus_tokens::most(&tokenizers, &texts).await,
+        };
         Ok(counted.map(|tokens| tokens.saturating_add(template_tokens)))
     }
 

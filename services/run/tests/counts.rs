@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 const COUNTED: &str = "counted";
 const UNKNOWN: &str = "unknown";
+/// A model without a tokenizer whose provider adds to a prompt with tools.
+const TELLS_OF_TOOLS: &str = "tells-of-tools";
+const OVERHEAD: u64 = 600;
 
 /// A server and the role on it; both end with the test.
 struct Stand {
@@ -98,10 +101,12 @@ fn catalog() -> Catalog {
     let models = [
         (COUNTED.to_owned(), model(Some(Tokenizer::O200kBase))),
         (UNKNOWN.to_owned(), model(None)),
+        (TELLS_OF_TOOLS.to_owned(), model(None)),
     ];
     Catalog {
         default_model: COUNTED.to_owned(),
         models: models.into(),
+        tool_overhead_tokens: [(TELLS_OF_TOOLS.to_owned(), OVERHEAD)].into(),
         ..Catalog::default()
     }
 }
@@ -135,6 +140,28 @@ async fn what_is_said_to_a_run_is_recorded_with_its_tokens() {
         .await;
     let heard = stand.find(hello.run_id, |run| run.signals.first().cloned());
     assert_eq!(heard.await.tokens, Some(6));
+}
+
+#[tokio::test]
+async fn what_a_provider_tells_of_tools_by_itself_is_reserved() {
+    let stand = Stand::new().await;
+    let run_id = |n| RunId::derive(&["tools", n]);
+    let start = |n, tools: &[&str]| StartRun {
+        run_id: Some(run_id(n)),
+        model: Some(TELLS_OF_TOOLS.to_owned()),
+        input: "hello".to_owned(),
+        tools: Some(tools.iter().map(|tool| (*tool).to_owned()).collect()),
+        ..StartRun::default()
+    };
+    let without = Command::StartRun(start("without", &[]));
+    stand.send("without", without).await;
+    let with = Command::StartRun(start("with", &["calculator"]));
+    stand.send("with", with).await;
+    let context = |n| stand.find(run_id(n), |run| run.info().map(|_| run.context_tokens()));
+    let (without, with) = (context("without").await, context("with").await);
+    assert!(with > without + OVERHEAD, "{with} and {without}");
+    let started = stand.find(run_id("with"), |run| run.info().cloned()).await;
+    assert_eq!(started.prompt_tokens, Some(with));
 }
 
 #[tokio::test]

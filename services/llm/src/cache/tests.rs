@@ -26,6 +26,7 @@ fn model() -> ModelInfo {
         price_source: PriceSource::Configured,
         reasoning: false,
         tokenizer: None,
+        tool_overhead_tokens: 0,
         capabilities: [Capability::Chat, Capability::Sampling].into(),
     }
 }

@@ -96,6 +96,18 @@ pub enum ProviderKind {
     Local,
 }
 
+impl ProviderKind {
+    /// Bound on the tokens that a vendor adds to a prompt that offers tools. Of Anthropic's models the
+    /// published figures are 159 to 530, by model and by whether a call is forced; newer ones may be
+    /// told a little more. The others count no more than what was sent.
+    pub(super) fn tool_overhead_tokens(self) -> u64 {
+        match self {
+            Self::Anthropic => 600,
+            Self::Openai | Self::Local => 0,
+        }
+    }
+}
+
 /// One model of a provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +133,10 @@ pub struct ModelConfig {
     /// has none, and each byte of its prompts is reserved as a token.
     #[serde(default)]
     pub tokenizer: Option<Tokenizer>,
+    /// Most tokens that its provider tells it of tools by itself, and bills; they are reserved where
+    /// tools are offered. Without it what the protocol's vendor is known for.
+    #[serde(default)]
+    pub tool_overhead_tokens: Option<u64>,
     /// All that it can do. Without it the built-in table decides, and then what most models can.
     #[serde(default)]
     pub capabilities: Option<Capabilities>,
@@ -137,6 +153,7 @@ impl ModelConfig {
             price: None,
             reasoning: None,
             tokenizer: None,
+            tool_overhead_tokens: None,
             capabilities: None,
         }
     }

@@ -137,6 +137,8 @@ pub struct ModelInfo {
     pub reasoning: bool,
     /// How its prompts are counted, where that is known.
     pub tokenizer: Option<Tokenizer>,
+    /// Bound on the tokens that its provider tells it of tools by itself, and bills.
+    pub tool_overhead_tokens: u64,
     /// What it can do. [`Resolved::provider`] refuses the rest before anything is sent.
     pub capabilities: Capabilities,
 }
@@ -249,6 +251,10 @@ impl Models {
             price_version: self.price_version(),
             agents: BTreeMap::new(),
             begins: BTreeMap::new(),
+            tool_overhead_tokens: (self.entries.iter())
+                .map(|(name, endpoints)| (name.clone(), most_overhead(endpoints)))
+                .filter(|(_, tokens)| *tokens > 0)
+                .collect(),
         }
     }
 
@@ -340,6 +346,14 @@ fn bound_of_all(endpoints: &[Resolved]) -> Option<catalog::ModelInfo> {
     Some(bound)
 }
 
+/// Of the endpoint that adds the most.
+fn most_overhead(endpoints: &[Resolved]) -> u64 {
+    let each = endpoints
+        .iter()
+        .map(|entry| entry.model.tool_overhead_tokens);
+    each.max().unwrap_or(0)
+}
+
 fn converses(entry: &Resolved) -> bool {
     entry.model.capabilities.contains(&Capability::Chat)
 }
@@ -372,6 +386,8 @@ fn info(provider: &ProviderConfig, model: &ModelConfig, ceiling: Price) -> Model
             .reasoning
             .unwrap_or(known.is_some_and(|k| k.reasoning)),
         tokenizer: model.tokenizer.or(known.and_then(|k| k.tokenizer)),
+        tool_overhead_tokens: (model.tool_overhead_tokens)
+            .unwrap_or_else(|| provider.kind.tool_overhead_tokens()),
         capabilities: (model.capabilities.clone())
             .unwrap_or_else(|| known.map_or_else(capability::usual, |k| k.capabilities())),
     }

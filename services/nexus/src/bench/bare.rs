@@ -13,6 +13,9 @@ use super::error::BenchError;
 const MESSAGES: usize = 30_000;
 const BYTES: usize = 256;
 const IN_FLIGHT: usize = 1_024;
+/// As many messages without a stream, and their length: a fragment's.
+const HEARD: usize = 200_000;
+const HEARD_BYTES: usize = 48;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Acknowledged publishes a second, 1,024 in flight, 256 bytes each.
@@ -58,4 +61,34 @@ pub(super) async fn publishes_per_second(bus: &Bus) -> Result<f64, BenchError> {
         .map_err(BenchError::Bus)?;
     deleted.map_err(|error| failed(&error))?;
     Ok(MESSAGES as f64 / took.as_secs_f64().max(f64::EPSILON))
+}
+
+/// Messages a second that one client publishes and hears, without any stream.
+///
+/// # Errors
+/// [`BenchError::Bus`].
+pub(super) async fn heard_per_second(bus: &Bus) -> Result<f64, BenchError> {
+    let failed = |error: &dyn std::fmt::Display| BenchError::Bus(error.to_string());
+    let client = bus.client();
+    let subject = client.new_inbox();
+    let messages = client.subscribe(subject.clone()).await;
+    let mut messages = messages.map_err(|error| failed(&error))?;
+    let began = Instant::now();
+    let hear = async {
+        for _ in 0..HEARD {
+            messages.next().await;
+        }
+    };
+    let publish = async {
+        for _ in 0..HEARD {
+            let body = vec![b'x'; HEARD_BYTES].into();
+            let sent = client.publish(subject.clone(), body).await;
+            sent.map_err(|error| failed(&error))?;
+        }
+        client.flush().await.map_err(|error| failed(&error))
+    };
+    let both = tokio::time::timeout(LIMIT, async { tokio::join!(publish, hear) }).await;
+    let (published, ()) = both.map_err(|_| BenchError::Bus("messages were lost".into()))?;
+    published?;
+    Ok(HEARD as f64 / began.elapsed().as_secs_f64().max(f64::EPSILON))
 }

@@ -48,6 +48,9 @@ pub(crate) enum BenchError {
     /// A policy that does not decide.
     #[error("the policy: {0}")]
     Policy(String),
+    /// The content filter.
+    #[error("the content filter: {0}")]
+    Filter(String),
     /// The model server.
     #[error("the model server: {0}")]
     Model(String),

@@ -23,6 +23,17 @@ pub(super) async fn on_platform<R>(
         true => Platform::attach(connection).await?,
         false => Platform::start().await?,
     };
+    measured(platform, measure).await
+}
+
+/// Measures a platform and stops it, if it is a private one; Ctrl-C ends it.
+///
+/// # Errors
+/// [`BenchError`]: there is no figure.
+pub(super) async fn measured<R>(
+    platform: Platform,
+    measure: impl AsyncFnOnce(&Platform) -> Result<R, BenchError>,
+) -> Result<R, BenchError> {
     let measured = tokio::select! {
         measured = measure(&platform) => measured,
         _ = tokio::signal::ctrl_c() => Err(BenchError::Stopped),

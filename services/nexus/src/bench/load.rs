@@ -92,10 +92,22 @@ impl Load {
     /// # Errors
     /// [`BenchError`]: it was not accepted, or did not end in a minute.
     pub(crate) async fn one(&self, turn: usize) -> Result<Sample, BenchError> {
+        self.one_of(turn, None).await
+    }
+
+    /// The same with this model instead of the default one.
+    ///
+    /// # Errors
+    /// [`BenchError`]: it was not accepted, or did not end in a minute.
+    pub(crate) async fn one_of(
+        &self,
+        turn: usize,
+        model: Option<&str>,
+    ) -> Result<Sample, BenchError> {
         let run = RunId::new(Uuid::now_v7());
         let ended = self.0.observer.expect(run);
         let began = Instant::now();
-        if let Err(error) = self.start(run, turn).await {
+        if let Err(error) = self.start(run, turn, model).await {
             self.0.observer.forget(run);
             return Err(error);
         }
@@ -110,10 +122,11 @@ impl Load {
         }
     }
 
-    async fn start(&self, run: RunId, turn: usize) -> Result<(), BenchError> {
+    async fn start(&self, run: RunId, turn: usize, model: Option<&str>) -> Result<(), BenchError> {
         let command = StartRun {
             input: INPUT.to_owned(),
             run_id: Some(run),
+            model: model.map(str::to_owned),
             tools: Some(vec![]),
             ..StartRun::default()
         };

@@ -10,9 +10,12 @@ mod budget;
 mod budget_report;
 mod direct;
 mod error;
+mod filter_rate;
 mod frame;
 mod holds;
 mod lag;
+mod llm;
+mod llm_report;
 mod load;
 mod machine;
 mod model_server;
@@ -24,6 +27,7 @@ mod report;
 mod runs;
 mod stats;
 mod stored;
+mod streams;
 mod summary;
 mod tools;
 
@@ -49,6 +53,8 @@ enum Bench {
     Policy(policy::PolicyArgs),
     /// Calls of sandboxed code: cold, warm, side by side, and how soon an endless loop ends
     Tools(tools::ToolsArgs),
+    /// Model calls: what a run adds, streams held at once, fragments a second, the content filter
+    Llm(llm::LlmArgs),
     /// An OpenAI-compatible server that answers at once, for measuring and trying out
     ModelServer(model_server::ModelServerArgs),
 }
@@ -60,6 +66,7 @@ pub(crate) async fn run(args: BenchArgs) -> ExitCode {
         Bench::Budget(args) => Box::pin(budget::run(args)).await,
         Bench::Policy(args) => policy::run(args).await,
         Bench::Tools(args) => tools::run(args).await,
+        Bench::Llm(args) => Box::pin(llm::run(args)).await,
         Bench::ModelServer(args) => model_server::serve(args).await,
     };
     match outcome {

@@ -84,6 +84,18 @@ impl OwnModelServer {
     /// # Errors
     /// [`BenchError`]: it did not start.
     pub(crate) async fn start() -> Result<Self, BenchError> {
+        Self::with(&[]).await
+    }
+
+    /// The same with one that does what a model's name says, instead of answering at once.
+    ///
+    /// # Errors
+    /// [`BenchError`]: it did not start.
+    pub(crate) async fn scripted() -> Result<Self, BenchError> {
+        Self::with(&["--scripted"]).await
+    }
+
+    async fn with(arguments: &[&str]) -> Result<Self, BenchError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |source| BenchError::Process { what, source }
@@ -91,6 +103,7 @@ impl OwnModelServer {
         let program = std::env::current_exe().map_err(failed("this program cannot be found"))?;
         let mut child = Command::new(program)
             .args(["bench", "model-server", "--with-parent"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

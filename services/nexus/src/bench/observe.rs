@@ -52,6 +52,10 @@ pub(crate) struct Observer(Arc<Mutex<State>>);
 struct State {
     waiting: HashMap<RunId, Waiting>,
     last_seq: u64,
+    /// Pieces of anybody's answer.
+    pieces: u64,
+    /// The first and the last of them.
+    heard: Option<(Instant, Instant)>,
 }
 
 /// What a commit means for a run.
@@ -131,20 +135,35 @@ impl Observer {
         self.lock().last_seq
     }
 
+    /// Runs that have begun to answer and not ended.
+    pub(crate) fn answering(&self) -> usize {
+        let begun = |waiting: &&Waiting| waiting.stages.first_piece.is_some();
+        self.lock().waiting.values().filter(begun).count()
+    }
+
+    /// Pieces of answers that were heard, and how long it took from the first to the last.
+    pub(crate) fn pieces(&self) -> (u64, Duration) {
+        let state = self.lock();
+        let took = state.heard.map(|(first, last)| last - first);
+        (state.pieces, took.unwrap_or_default())
+    }
+
     fn hear(&self, message: &Message, at: Instant) {
         let mut tokens = message.subject.rsplit('.');
         let Some(run) = tokens.next().and_then(|id| id.parse::<RunId>().ok()) else {
             return;
         };
         let live = tokens.nth(1) == Some("live");
-        let body = String::from_utf8_lossy(&message.payload);
         let mut state = self.lock();
         if live {
+            state.pieces += 1;
+            state.heard = Some((state.heard.map_or(at, |(first, _)| first), at));
             if let Some(waiting) = state.waiting.get_mut(&run) {
                 waiting.stages.first_piece.get_or_insert(at);
             }
             return;
         }
+        let body = String::from_utf8_lossy(&message.payload);
         let seq = sequence(message).unwrap_or(0);
         state.last_seq = state.last_seq.max(seq);
         let marks = Marks::of(&body);
@@ -237,6 +256,7 @@ mod tests {
             at(3),
         );
         assert!(ended.try_recv().is_err());
+        assert_eq!((observer.answering(), observer.pieces().0), (1, 1));
         let last = r#"[{"type":"nexus.run.llm-completed.v1"},{"type":"nexus.run.completed.v1"}]"#;
         observer.hear(&message(&log, 9, last), at(5));
         let ended = ended.try_recv().unwrap();

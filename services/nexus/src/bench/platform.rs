@@ -55,7 +55,17 @@ impl Platform {
     /// # Errors
     /// [`BenchError::Start`] with the end of the platform's log.
     pub(crate) async fn start() -> Result<Self, BenchError> {
-        let model = OwnModelServer::start().await?;
+        Self::configured(OwnModelServer::start().await?, "").await
+    }
+
+    /// The same with this model server, and a configuration file of this text.
+    ///
+    /// # Errors
+    /// [`BenchError::Start`] with the end of the platform's log.
+    pub(crate) async fn configured(
+        model: OwnModelServer,
+        config: &str,
+    ) -> Result<Self, BenchError> {
         let dir = tempfile::Builder::new().prefix("nexus-bench-").tempdir();
         let failed = |what: &'static str| {
             move |source| BenchError::Process {
@@ -64,6 +74,8 @@ impl Platform {
             }
         };
         let dir = dir.map_err(failed("a temporary directory cannot be made"))?;
+        let path = dir.path().join("nexus.toml");
+        std::fs::write(&path, config).map_err(|source| BenchError::File { path, source })?;
         let mut child = spawn(&model.base_url, dir.path())?;
         let endpoints = ready(&mut child, dir.path()).await?;
         let own = Own { child, _dir: dir };

@@ -69,17 +69,20 @@ impl Cpu {
 pub(crate) fn memory_of_tree(root: Option<u32>) -> BTreeMap<String, u64> {
     let mut used = BTreeMap::new();
     for stat in tree(&all(), root) {
-        let of = |file: &str, field| {
-            let text = fs::read_to_string(format!("/proc/{}/{file}", stat.pid)).ok()?;
-            kilobytes(&text, field)
-        };
-        // Another user's maps may be closed to us; resident memory is not.
-        let kb = of("smaps_rollup", "Pss:")
-            .or_else(|| of("status", "VmRSS:"))
-            .unwrap_or(0);
-        *used.entry(stat.name.clone()).or_default() += kb * 1024;
+        *used.entry(stat.name.clone()).or_default() += memory_of_one(stat.pid);
     }
     used
+}
+
+/// Memory of one process without its children, in bytes.
+pub(crate) fn memory_of_one(pid: u32) -> u64 {
+    let of = |file: &str, field| {
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        kilobytes(&text, field)
+    };
+    // Another user's maps may be closed to us; resident memory is not.
+    let kb = of("smaps_rollup", "Pss:").or_else(|| of("status", "VmRSS:"));
+    kb.unwrap_or(0) * 1024
 }
 
 fn all() -> Vec<Stat> {

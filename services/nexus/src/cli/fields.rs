@@ -1,7 +1,7 @@
 //! What the tables and sheets show, resource by resource, in one visible list.
 
 use super::view::Field;
-use super::view::Kind::{Count, Flag, Millis, Moment, Status, Text, Usd};
+use super::view::Kind::{Count, Findings, Flag, Millis, Moment, Status, Text, Usd};
 
 const ID: usize = 36;
 
@@ -70,15 +70,22 @@ pub(crate) const INVOKED: &[Field] = &[
 pub(crate) const LLM_CALLS: &[Field] = &[
     Field::new("TURN", "/turn", Count),
     Field::new("MODEL", "/model", Text(32)),
+    Field::new("PROVIDER", "/provider", Text(20)),
     Field::new("STATUS", "/status", Status),
     Field::new("IN", "/input_tokens", Count),
     Field::new("OUT", "/output_tokens", Count),
     Field::new("COST", "/cost_usd_micros", Usd),
     Field::new("TIME", "/duration_ms", Millis),
     Field::new("FIRST TOKEN", "/time_to_first_token_ms", Millis),
+    Field::new("CACHE READ", "/cached_input_tokens", Count),
+    Field::new("CACHE WRITE", "/cache_write_tokens", Count),
+    Field::new("ANSWERED BEFORE", "/cached/at", Moment),
+    Field::new("FOUND", "/findings", Findings),
     Field::new("ROUTE", "/route", Text(40)),
     Field::new("ERROR", "/error_message", Text(60)),
 ];
+/// Of these the ones that are always shown.
+pub(crate) const LLM_CALLS_ALWAYS: usize = 9;
 
 /// `runs events`.
 pub(crate) const EVENTS: &[Field] = &[

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Moment,
     /// Something to be marked where it is true.
     Flag,
+    /// What the content filter found.
+    Findings,
 }
 
 /// A column of a table, or a line of a sheet.
@@ -48,7 +50,9 @@ impl Field {
     fn align(self) -> Align {
         match self.kind {
             Kind::Count | Kind::Usd | Kind::Millis => Align::Right,
-            Kind::Text(_) | Kind::Status | Kind::Moment | Kind::Flag => Align::Left,
+            Kind::Text(_) | Kind::Status | Kind::Moment | Kind::Flag | Kind::Findings => {
+                Align::Left
+            }
         }
     }
 
@@ -70,6 +74,7 @@ impl Field {
                 let at = value.as_str().and_then(Timestamp::parse_rfc3339);
                 at.map_or_else(|| text(value), moment)
             }
+            Kind::Findings => findings(value),
             Kind::Flag => if value.as_bool() == Some(true) {
                 "*"
             } else {
@@ -101,6 +106,22 @@ fn text(value: &Value) -> String {
         },
         other => other.to_string(),
     }
+}
+
+/// Each finding as `2 card (input, redact)`.
+fn findings(value: &Value) -> String {
+    let words = |found: &Value| {
+        let part = |at: &str| found.get(at).map(text).unwrap_or_default();
+        format!(
+            "{} {} ({}, {})",
+            part("count"),
+            part("class"),
+            part("direction"),
+            part("action")
+        )
+    };
+    let all = value.as_array().into_iter().flatten().map(words);
+    all.collect::<Vec<_>>().join(", ")
 }
 
 /// The rows of a list's answer.
@@ -162,6 +183,16 @@ mod tests {
         Field::new("INPUT", "/input", Kind::Text(12)),
         Field::new("NEWEST", "/newest", Kind::Flag),
     ];
+
+    #[test]
+    fn findings_are_words() {
+        let found = json!([
+            { "direction": "input", "class": "card", "action": "redact", "count": 2 },
+            { "direction": "output", "class": "secret", "action": "mark", "count": 1 },
+        ]);
+        let expected = "2 card (input, redact), 1 secret (output, mark)";
+        assert_eq!(findings(&found), expected);
+    }
 
     fn row() -> Value {
         json!({

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Asker, Paging, body};
 use crate::cli::error::CliError;
 use crate::cli::fields;
+use crate::cli::view;
 
 /// Look at runs and steer them.
 #[derive(Debug, clap::Subcommand)]
@@ -144,9 +145,10 @@ async fn show(asker: &Asker, run_id: RunId) -> Result<(), CliError> {
     asker
         .output
         .part("Waits for", fields::WAITS_FOR, run.get("waiting_for"))?;
-    asker
-        .output
-        .part("Model calls", fields::LLM_CALLS, run.get("llm_calls"))?;
+    let calls = run.get("llm_calls");
+    let rows = calls.map_or(&[][..], view::rows);
+    let shown = view::told(fields::LLM_CALLS, fields::LLM_CALLS_ALWAYS, rows);
+    asker.output.part("Model calls", &shown, calls)?;
     asker
         .output
         .part("Tool calls", fields::TOOL_CALLS, run.get("tool_calls"))
