@@ -1,5 +1,6 @@
-//! A chat completion as server-sent events. The head of the response waits for the first chunk, so
-//! that a run which is refused before the model says anything is refused by its status.
+//! An answer as server-sent events, in the words of any protocol that has it in pieces. The head of
+//! the response waits for the first piece, so that a run which is refused before the model says
+//! anything is refused by its status.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,32 +12,41 @@ use bytes::Bytes;
 use futures_util::Stream;
 use nexus_events::Problem;
 use nexus_events::run::RunEvent;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::abandon::Abandon;
-use super::answer::{Chunk, ChunkChoice, ChunkDelta, Head, finish};
+use super::answer::ChunkDelta;
 use super::chunks::Chunks;
 use super::collect::{Collected, End};
-use super::errors::{OpenAiError, of_end, refuse};
+use super::errors::{of_end, refuse};
 use super::follow::{Follow, Heard};
 use super::sent::Diverged;
 use crate::http::ApiError;
-use crate::stream::sse::HEARTBEAT;
 
 /// Frames on their way to the connection.
 const CHANNEL: usize = 16;
 /// Signs of life after which the log is looked at even though nothing seems to be missing.
 const LOOK_AGAIN_EVERY: u32 = 20;
 
+/// How a protocol tells an answer in pieces.
+pub(crate) trait Voice: Send + Sync + 'static {
+    /// The next piece.
+    fn piece(&mut self, delta: ChunkDelta) -> Vec<Bytes>;
+    /// The end of an answer that is whole.
+    fn last(&mut self, collected: &Collected) -> Vec<Bytes>;
+    /// The end of one that is not.
+    fn error(&self, problem: &Problem) -> Bytes;
+    /// A sign of life.
+    fn beat(&self) -> Bytes;
+}
+
 /// An answer that is being given.
-pub(crate) struct Answering {
-    pub(crate) head: Head,
+pub(crate) struct Answering<V> {
+    pub(crate) voice: V,
     pub(crate) follow: Follow,
     pub(crate) chunks: Chunks,
     pub(crate) collected: Collected,
-    pub(crate) includes_usage: bool,
     pub(crate) abandon: Abandon,
     pub(crate) deadline: Instant,
     pub(crate) heartbeat: Duration,
@@ -54,16 +64,16 @@ enum Step {
     Silence,
 }
 
-impl Answering {
+impl<V: Voice> Answering<V> {
     /// The whole answer.
-    pub(crate) async fn whole(mut self) -> Result<(Head, Collected), Box<Response>> {
+    pub(crate) async fn whole(mut self) -> Result<(V, Collected), Box<Response>> {
         loop {
             match self.step(true).await {
                 Step::Deltas(_) | Step::Silence => {}
                 Step::Ended => {
                     self.abandon.disarm();
                     return match self.collected.end.take() {
-                        Some(End::Completed) => Ok((self.head, self.collected)),
+                        Some(End::Completed) => Ok((self.voice, self.collected)),
                         end => Err(Box::new(refuse(of_end(&end.unwrap_or(End::Completed))))),
                     };
                 }
@@ -94,12 +104,7 @@ impl Answering {
         }
         let (out, frames) = mpsc::channel(CHANNEL);
         tokio::spawn(self.pump(out, first, ended));
-        let headers = [
-            (CONTENT_TYPE.as_str(), "text/event-stream"),
-            (CACHE_CONTROL.as_str(), "no-store"),
-            ("X-Accel-Buffering", "no"),
-        ];
-        (headers, Body::from_stream(frames_of(frames))).into_response()
+        event_stream(frames)
     }
 
     /// Sends what comes until the run has ended, or its reader is gone: then the run is abandoned.
@@ -111,20 +116,22 @@ impl Answering {
         let mut silences = 0_u32;
         loop {
             for delta in std::mem::take(&mut deltas) {
-                if !self.send(&out, self.chunk(delta, None)).await {
-                    return;
+                for frame in self.voice.piece(delta) {
+                    if !self.send(&out, frame).await {
+                        return;
+                    }
                 }
             }
             match step {
                 Step::Ended => break,
                 Step::Failed(problem) => {
                     // Dropping what is left cancels the run, unless it has ended.
-                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    self.send(&out, self.voice.error(&problem)).await;
                     return;
                 }
                 Step::Stopping => {
                     let problem = stopping().into_problem();
-                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    self.send(&out, self.voice.error(&problem)).await;
                     return;
                 }
                 Step::Deltas(_) | Step::Silence => {}
@@ -140,10 +147,7 @@ impl Answering {
                     if silences.is_multiple_of(LOOK_AGAIN_EVERY) {
                         self.follow.look_again();
                     }
-                    if !self
-                        .send(&out, Bytes::from_static(HEARTBEAT.as_bytes()))
-                        .await
-                    {
+                    if !self.send(&out, self.voice.beat()).await {
                         return;
                     }
                 }
@@ -161,23 +165,10 @@ impl Answering {
             .take()
             .filter(|end| *end != End::Completed)
         {
-            self.send(out, frame(&OpenAiError::of(&of_end(&end)))).await;
+            self.send(out, self.voice.error(&of_end(&end))).await;
             return;
         }
-        let delta = ChunkDelta {
-            role: (!self.chunks.began()).then_some("assistant"),
-            ..ChunkDelta::default()
-        };
-        let last = self.chunk(delta, Some(finish(&self.collected)));
-        let mut frames = vec![last];
-        if self.includes_usage {
-            frames.push(frame(&Chunk {
-                usage: Some(Some(self.collected.usage.into())),
-                ..self.empty(&self.head.id())
-            }));
-        }
-        frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
-        for frame in frames {
+        for frame in self.voice.last(&self.collected) {
             if !self.send(out, frame).await {
                 return;
             }
@@ -227,36 +218,16 @@ impl Answering {
     async fn send(&self, out: &mpsc::Sender<Bytes>, frame: Bytes) -> bool {
         matches!(timeout(self.stall, out.send(frame)).await, Ok(Ok(())))
     }
-
-    fn chunk(&self, delta: ChunkDelta, finish_reason: Option<&'static str>) -> Bytes {
-        let choice = ChunkChoice {
-            index: 0,
-            delta,
-            logprobs: None,
-            finish_reason,
-        };
-        frame(&Chunk {
-            choices: vec![choice],
-            ..self.empty(&self.head.id())
-        })
-    }
-
-    fn empty<'a>(&'a self, id: &'a str) -> Chunk<'a> {
-        Chunk {
-            id,
-            object: "chat.completion.chunk",
-            created: self.head.created,
-            model: &self.head.model,
-            choices: vec![],
-            usage: self.includes_usage.then_some(None),
-        }
-    }
 }
 
-fn frame<T: Serialize>(value: &T) -> Bytes {
-    // Strings and numbers: it always encodes, and JSON in one line has no line break.
-    let json = serde_json::to_string(value).unwrap_or_default();
-    format!("data: {json}\n\n").into()
+/// Frames as they come, as a response.
+pub(crate) fn event_stream(frames: mpsc::Receiver<Bytes>) -> Response {
+    let headers = [
+        (CONTENT_TYPE.as_str(), "text/event-stream"),
+        (CACHE_CONTROL.as_str(), "no-store"),
+        ("X-Accel-Buffering", "no"),
+    ];
+    (headers, Body::from_stream(frames_of(frames))).into_response()
 }
 
 fn frames_of(frames: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {

@@ -5,19 +5,21 @@ mod approvals;
 mod audit;
 mod budgets;
 mod catalog;
-pub(crate) mod chat;
+mod chat;
 mod control;
 mod events;
 mod index;
 mod keys;
 mod lists;
+mod messages;
 mod policies;
 mod reservations;
 mod route;
-mod runs;
+pub(crate) mod runs;
 mod sessions;
 mod spend;
 mod system;
+pub(crate) mod tongue;
 mod tools;
 
 use axum::Router;
@@ -33,6 +35,8 @@ use nexus_projections::query::{
     SessionRow, SpendPage, ToolRow,
 };
 
+use crate::anthropic::answer::OutMessage;
+use crate::anthropic::request::MessageRequest;
 use crate::app::App;
 use crate::commands::RunDone;
 use crate::http::ApiError;
@@ -552,7 +556,7 @@ pub(crate) fn all() -> Vec<Route> {
         )
         .answer::<catalog::Agents>(200, "All of them"),
         post(
-            chat::CHAT,
+            tongue::CHAT,
             chat::complete,
             "createChatCompletion",
             "Answer a conversation by a run, as OpenAI's clients ask for it",
@@ -562,12 +566,25 @@ pub(crate) fn all() -> Vec<Route> {
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
         get(
-            chat::MODELS,
+            tongue::MODELS,
             catalog::models,
             "listModels",
             "Models and agents that a chat completion may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
+        get(tongue::MODEL, catalog::model, "getModel", "One of them")
+            .answer::<catalog::Model>(200, "The model or agent")
+            .problems(&[404]),
+        post(
+            tongue::MESSAGES,
+            messages::create,
+            "createMessage",
+            "Answer a conversation by a run, as Anthropic's clients ask for it",
+        )
+        .body::<MessageRequest>()
+        .answer::<OutMessage>(200, "The answer; `nexus-run-id` names the run behind it")
+        .media(200, "text/event-stream")
+        .problems(&[404, 409, 413, 415, 429, 500, 504, 529]),
         post("/v1/keys", keys::create, "createKey", "Make an API key")
             .demands(Access::Manage)
             .body::<keys::NewKey>()

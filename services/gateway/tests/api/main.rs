@@ -10,6 +10,7 @@ mod chat;
 mod identity;
 mod isolation;
 mod listeners;
+mod messages;
 mod outages;
 mod resources;
 mod runs;

@@ -166,6 +166,13 @@ def errors():
 def models():
     names = [model.id for model in client().models.list()]
     assert "test-model" in names and "agent:default" in names, names
+    same(client().models.retrieve("agent:default").owned_by, "nexus")
+    try:
+        client(max_retries=0).models.retrieve("huge")
+    except openai.NotFoundError as error:
+        same(error.code, "model_not_found")
+    else:
+        raise AssertionError("no NotFoundError was raised")
     bad = client("nxk_" + "x" * 48, user=None, max_retries=0)
     try:
         bad.models.list()
