@@ -17,6 +17,7 @@ mod metrics;
 mod openai;
 mod openapi;
 mod replies;
+mod responses;
 mod routes;
 mod runs;
 mod source;

@@ -74,18 +74,45 @@ pub(crate) async fn conversation(
         previous = said.previous;
         runs.push((said.context, said.entries));
     }
-    let mut messages: Vec<Message> = (said.instructions.iter())
-        .map(|text| Message::System {
-            text: (*text).to_owned(),
-        })
-        .collect();
-    for (context, entries) in runs.into_iter().rev() {
-        messages.extend(given::list::<Message>(objects, tenant, context).await?);
+    let mut messages: Vec<Message> = vec![];
+    let newest = runs.len().saturating_sub(1);
+    for (index, (context, entries)) in runs.into_iter().rev().enumerate() {
+        let context = given::list::<Message>(objects, tenant, context).await?;
+        // Instructions hold until others come.
+        if index == newest && context.iter().any(is_system) {
+            messages.retain(|message| !is_system(message));
+        }
+        messages.extend(context);
         for entry in entries {
             messages.push(message(objects, tenant, entry).await?);
         }
     }
-    Ok(without_open_calls(messages))
+    let instructions = said.instructions.map(|text| Message::System {
+        text: text.to_owned(),
+    });
+    let messages = instructions.into_iter().chain(messages).collect();
+    Ok(without_open_calls(without_loose_results(messages)))
+}
+
+fn is_system(message: &Message) -> bool {
+    matches!(message, Message::System { .. })
+}
+
+/// A caller's result of a call that is not there, perhaps because its run is too long ago to be read
+/// back: every provider refuses one.
+fn without_loose_results(messages: Vec<Message>) -> Vec<Message> {
+    let mut asked = std::collections::HashSet::new();
+    messages
+        .into_iter()
+        .filter(|message| match message {
+            Message::Assistant { tool_calls, .. } => {
+                asked.extend(tool_calls.iter().map(|call| call.id.clone()));
+                true
+            }
+            Message::Tool { call_id, .. } => asked.contains(call_id),
+            _ => true,
+        })
+        .collect()
 }
 
 /// What the entries come to as a prompt: three bytes a token is more tokens than the tokenizers of
@@ -161,6 +188,20 @@ mod tests {
     use nexus_events::model::ToolCall;
 
     use super::*;
+
+    #[test]
+    fn a_result_without_its_call_is_not_shown() {
+        let result = Message::Tool {
+            call_id: "a".to_owned(),
+            name: "calculator".to_owned(),
+            text: "1".to_owned(),
+        };
+        let words = Message::User {
+            text: "and now?".to_owned(),
+        };
+        let kept = without_loose_results(vec![result, words.clone()]);
+        assert_eq!(kept, vec![words]);
+    }
 
     #[test]
     fn a_call_without_a_result_is_not_shown() {

@@ -149,5 +149,14 @@ async fn the_official_python_client_works_unmodified() {
         tokens(&run) > 0
     })
     .await;
+
+    for case in [
+        "responses",
+        "responses_stream",
+        "responses_tools",
+        "responses_background",
+    ] {
+        client.case(case).await;
+    }
     is_settled(&platform).await;
 }

@@ -38,7 +38,8 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     };
     response = match Tongue::of(&route) {
         Tongue::Own => response,
-        Tongue::OpenAi => crate::openai::errors::reshape(response),
+        Tongue::OpenAi => crate::openai::errors::reshape(response, false),
+        Tongue::Responses => crate::openai::errors::reshape(response, true),
         Tongue::Anthropic => crate::anthropic::errors::reshape(response, &trace),
     };
     app.denials().note(&attempt, &route, method, &response);

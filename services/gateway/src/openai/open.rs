@@ -7,11 +7,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use nexus_events::RunId;
 use nexus_events::command::StartRun;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::abandon::Abandon;
-use super::chunks::Chunks;
-use super::collect::Collected;
 use super::follow::Follow;
 use super::stream::Answering;
 use crate::app::App;
@@ -35,21 +34,19 @@ pub(crate) struct Request<'a> {
     pub(crate) streams: bool,
 }
 
-/// Starts the run of an answer that is told by the voice.
-pub(crate) async fn open<V>(
+/// Starts the run of an answer, which the teller tells: it is made with the run, and whether nobody can
+/// have begun it before.
+pub(crate) async fn open<T>(
     request: Request<'_>,
     mut command: StartRun,
-    voice: impl FnOnce(RunId) -> V,
-) -> Result<(RunId, Answering<V>), ApiError> {
+    teller: impl FnOnce(RunId, bool) -> T,
+) -> Result<(RunId, Answering<T>), ApiError> {
     let Request {
         app, caller, trace, ..
     } = request;
     take_key(&mut command, request.headers)?;
     let (run, fresh) = name(&mut command, &caller.tenant);
-    let permit = Arc::clone(app.listeners())
-        .try_acquire_owned()
-        .map_err(|_| ApiError::unavailable("overloaded", "too many answers are waited for here"))?;
-    let chunks = Chunks::new(command.client_tools.iter().map(|tool| tool.name.clone()));
+    let permit = listener(app)?;
     // First the subscription, then the command: in between nothing is missed.
     let mut follow = Follow::open(app, &caller.tenant, run, request.streams).await?;
     let mut abandon = Abandon::new(app, caller, trace, run);
@@ -68,19 +65,36 @@ pub(crate) async fn open<V>(
         false => Some(begin_of(app, &caller.tenant, run).await),
     };
     follow.begin(from);
-    let config = app.config();
-    let answering = Answering {
-        voice: voice(run),
-        follow,
-        chunks,
-        collected: Collected::default(),
-        abandon,
-        deadline: Instant::now() + Duration::from_millis(config.max_wait_ms),
-        heartbeat: Duration::from_millis(config.heartbeat_ms),
-        stall: Duration::from_millis(config.stall_timeout_ms),
-        _permit: permit,
-    };
+    let answering = Answering::new(app, teller(run, fresh), follow, abandon, permit);
     Ok((run, answering))
+}
+
+/// Room for one who waits for an answer.
+pub(crate) fn listener(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(app.listeners())
+        .try_acquire_owned()
+        .map_err(|_| ApiError::unavailable("overloaded", "too many answers are waited for here"))
+}
+
+impl<T> Answering<T> {
+    pub(crate) fn new(
+        app: &App,
+        teller: T,
+        follow: Follow,
+        abandon: Abandon,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let config = app.config();
+        Self {
+            teller,
+            follow,
+            abandon,
+            deadline: Instant::now() + Duration::from_millis(config.max_wait_ms),
+            heartbeat: Duration::from_millis(config.heartbeat_ms),
+            stall: Duration::from_millis(config.stall_timeout_ms),
+            _permit: permit,
+        }
+    }
 }
 
 /// Starts a run.

@@ -17,10 +17,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::abandon::Abandon;
 use super::answer::ChunkDelta;
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Live};
 use super::collect::{Collected, End};
 use super::errors::{of_end, refuse};
-use super::follow::{Follow, Heard};
+use super::follow::{Follow, Happened, Heard};
 use super::sent::Diverged;
 use crate::http::ApiError;
 
@@ -41,12 +41,81 @@ pub(crate) trait Voice: Send + Sync + 'static {
     fn beat(&self) -> Bytes;
 }
 
-/// An answer that is being given.
-pub(crate) struct Answering<V> {
+/// What makes frames of what is heard of a run. `whole`: nobody reads them before the end.
+pub(crate) trait Teller: Send + Sync + 'static {
+    /// The head of the response waits for the first frame.
+    const WAITS: bool;
+    /// The frames of a fragment.
+    fn live(&mut self, live: Live) -> Result<Vec<Bytes>, Diverged>;
+    /// The frames of what was recorded.
+    fn happened(&mut self, happened: &Happened, whole: bool) -> Result<Vec<Bytes>, Diverged>;
+    /// How the run ended, once it has.
+    fn end(&self) -> Option<&End>;
+    /// The frames after the end.
+    fn last(&mut self, end: &End) -> Vec<Bytes>;
+    /// The frame of what keeps the rest from being told.
+    fn error(&self, problem: &Problem) -> Bytes;
+    /// A sign of life.
+    fn beat(&self) -> Bytes;
+}
+
+/// Tells an answer piece by piece, in a protocol's words.
+pub(crate) struct Pieces<V> {
     pub(crate) voice: V,
-    pub(crate) follow: Follow,
     pub(crate) chunks: Chunks,
     pub(crate) collected: Collected,
+}
+
+impl<V: Voice> Pieces<V> {
+    fn told(&mut self, deltas: Vec<ChunkDelta>) -> Vec<Bytes> {
+        let frames = deltas.into_iter().map(|delta| self.voice.piece(delta));
+        frames.flatten().collect()
+    }
+}
+
+impl<V: Voice> Teller for Pieces<V> {
+    const WAITS: bool = true;
+
+    fn live(&mut self, live: Live) -> Result<Vec<Bytes>, Diverged> {
+        let deltas = self.chunks.live(live)?;
+        Ok(self.told(deltas))
+    }
+
+    fn happened(&mut self, happened: &Happened, whole: bool) -> Result<Vec<Bytes>, Diverged> {
+        self.collected.take(&happened.event);
+        match &happened.event {
+            RunEvent::LlmCompleted(done) if !whole => {
+                let deltas = self.chunks.recorded(done)?;
+                Ok(self.told(deltas))
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.collected.end.as_ref()
+    }
+
+    fn last(&mut self, end: &End) -> Vec<Bytes> {
+        match end {
+            End::Completed => self.voice.last(&self.collected),
+            end => vec![self.voice.error(&of_end(end))],
+        }
+    }
+
+    fn error(&self, problem: &Problem) -> Bytes {
+        self.voice.error(problem)
+    }
+
+    fn beat(&self) -> Bytes {
+        self.voice.beat()
+    }
+}
+
+/// An answer that is being given.
+pub(crate) struct Answering<T> {
+    pub(crate) teller: T,
+    pub(crate) follow: Follow,
     pub(crate) abandon: Abandon,
     pub(crate) deadline: Instant,
     pub(crate) heartbeat: Duration,
@@ -56,7 +125,7 @@ pub(crate) struct Answering<V> {
 
 /// What came of listening for a while.
 enum Step {
-    Deltas(Vec<ChunkDelta>),
+    Frames(Vec<Bytes>),
     Ended,
     Failed(Problem),
     /// The gateway stops: the request is to be sent again, to another.
@@ -64,17 +133,17 @@ enum Step {
     Silence,
 }
 
-impl<V: Voice> Answering<V> {
+impl<T: Teller> Answering<T> {
     /// The whole answer.
-    pub(crate) async fn whole(mut self) -> Result<(V, Collected), Box<Response>> {
+    pub(crate) async fn whole(mut self) -> Result<T, Box<Response>> {
         loop {
             match self.step(true).await {
-                Step::Deltas(_) | Step::Silence => {}
+                Step::Frames(_) | Step::Silence => {}
                 Step::Ended => {
                     self.abandon.disarm();
-                    return match self.collected.end.take() {
-                        Some(End::Completed) => Ok((self.voice, self.collected)),
-                        end => Err(Box::new(refuse(of_end(&end.unwrap_or(End::Completed))))),
+                    return match self.teller.end() {
+                        Some(End::Completed) => Ok(self.teller),
+                        end => Err(Box::new(refuse(of_end(end.unwrap_or(&End::Completed))))),
                     };
                 }
                 Step::Failed(problem) => return Err(Box::new(refuse(problem))),
@@ -87,15 +156,15 @@ impl<V: Voice> Answering<V> {
     pub(crate) async fn streamed(mut self) -> Response {
         let mut first = vec![];
         let mut ended = false;
-        while first.is_empty() && !ended {
+        while T::WAITS && first.is_empty() && !ended {
             match self.step(false).await {
-                Step::Deltas(deltas) => first = deltas,
+                Step::Frames(frames) => first = frames,
                 Step::Silence => {}
-                Step::Ended => match &self.collected.end {
+                Step::Ended => match self.teller.end() {
                     Some(End::Completed) => ended = true,
                     end => {
                         self.abandon.disarm();
-                        return refuse(of_end(end.as_ref().unwrap_or(&End::Completed)));
+                        return refuse(of_end(end.unwrap_or(&End::Completed)));
                     }
                 },
                 Step::Failed(problem) => return refuse(problem),
@@ -108,46 +177,44 @@ impl<V: Voice> Answering<V> {
     }
 
     /// Sends what comes until the run has ended, or its reader is gone: then the run is abandoned.
-    async fn pump(mut self, out: mpsc::Sender<Bytes>, mut deltas: Vec<ChunkDelta>, ended: bool) {
+    async fn pump(mut self, out: mpsc::Sender<Bytes>, mut frames: Vec<Bytes>, ended: bool) {
         let mut step = match ended {
             true => Step::Ended,
             false => Step::Silence,
         };
         let mut silences = 0_u32;
         loop {
-            for delta in std::mem::take(&mut deltas) {
-                for frame in self.voice.piece(delta) {
-                    if !self.send(&out, frame).await {
-                        return;
-                    }
+            for frame in std::mem::take(&mut frames) {
+                if !self.send(&out, frame).await {
+                    return;
                 }
             }
             match step {
                 Step::Ended => break,
                 Step::Failed(problem) => {
                     // Dropping what is left cancels the run, unless it has ended.
-                    self.send(&out, self.voice.error(&problem)).await;
+                    self.send(&out, self.teller.error(&problem)).await;
                     return;
                 }
                 Step::Stopping => {
                     let problem = stopping().into_problem();
-                    self.send(&out, self.voice.error(&problem)).await;
+                    self.send(&out, self.teller.error(&problem)).await;
                     return;
                 }
-                Step::Deltas(_) | Step::Silence => {}
+                Step::Frames(_) | Step::Silence => {}
             }
             step = tokio::select! {
                 () = out.closed() => return,
                 step = self.step(false) => step,
             };
             match &mut step {
-                Step::Deltas(new) => deltas = std::mem::take(new),
+                Step::Frames(new) => frames = std::mem::take(new),
                 Step::Silence => {
                     silences = silences.wrapping_add(1);
                     if silences.is_multiple_of(LOOK_AGAIN_EVERY) {
                         self.follow.look_again();
                     }
-                    if !self.send(&out, self.voice.beat()).await {
+                    if !self.send(&out, self.teller.beat()).await {
                         return;
                     }
                 }
@@ -159,16 +226,8 @@ impl<V: Voice> Answering<V> {
     }
 
     async fn last_words(&mut self, out: &mpsc::Sender<Bytes>) {
-        if let Some(end) = self
-            .collected
-            .end
-            .take()
-            .filter(|end| *end != End::Completed)
-        {
-            self.send(out, self.voice.error(&of_end(&end))).await;
-            return;
-        }
-        for frame in self.voice.last(&self.collected) {
+        let end = self.teller.end().cloned().unwrap_or(End::Completed);
+        for frame in self.teller.last(&end) {
             if !self.send(out, frame).await {
                 return;
             }
@@ -184,34 +243,31 @@ impl<V: Voice> Answering<V> {
             beat.min(self.deadline)
         };
         let heard = match timeout_at(until, self.follow.next()).await {
-            Err(_) if Instant::now() >= self.deadline => return Step::Failed(too_late()),
+            Err(_) if Instant::now() >= self.deadline => {
+                return Step::Failed(too_late(self.abandon.is_armed()));
+            }
             Err(_) => return Step::Silence,
             Ok(Err(error)) => return Step::Failed(error.into_problem()),
             Ok(Ok(heard)) => heard,
         };
-        let deltas = match heard {
+        let frames = match heard {
             Heard::End => return Step::Ended,
             Heard::Stopping => return Step::Stopping,
-            Heard::Live(live) => self.chunks.live(live),
-            Heard::Events(events) => self.events(events, patient),
+            Heard::Live(live) => self.teller.live(live),
+            Heard::Events(events) => self.events(&events, patient),
         };
-        match deltas {
-            Ok(deltas) => Step::Deltas(deltas),
+        match frames {
+            Ok(frames) => Step::Frames(frames),
             Err(Diverged) => Step::Failed(diverged()),
         }
     }
 
-    fn events(&mut self, events: Vec<RunEvent>, whole: bool) -> Result<Vec<ChunkDelta>, Diverged> {
-        let mut deltas = vec![];
-        for event in events {
-            self.collected.take(&event);
-            if let RunEvent::LlmCompleted(done) = &event
-                && !whole
-            {
-                deltas.extend(self.chunks.recorded(done)?);
-            }
+    fn events(&mut self, events: &[Happened], whole: bool) -> Result<Vec<Bytes>, Diverged> {
+        let mut frames = vec![];
+        for happened in events {
+            frames.extend(self.teller.happened(happened, whole)?);
         }
-        Ok(deltas)
+        Ok(frames)
     }
 
     /// False when the reader is gone, or takes nothing.
@@ -237,9 +293,16 @@ fn frames_of(frames: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, 
     })
 }
 
-fn too_late() -> Problem {
-    let detail = "the run did not end in the time that this gateway waits for one, and is cancelled; \
-                  POST /v1/runs starts runs that may take longer";
+fn too_late(cancels: bool) -> Problem {
+    let detail = match cancels {
+        true => {
+            "the run did not end in the time that this gateway waits for one, and is cancelled; POST \
+             /v1/runs starts runs that may take longer"
+        }
+        false => {
+            "the run did not end in the time that this gateway waits for one, and goes on; ask again"
+        }
+    };
     Problem::new(504, "timeout", detail)
 }
 

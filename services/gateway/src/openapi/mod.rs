@@ -195,7 +195,7 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
     let known = (route.access != Access::Public).then_some(&401);
     let (media, shape) = match Tongue::of(route.path) {
         Tongue::Own => (PROBLEM, problem.clone()),
-        Tongue::OpenAi => {
+        Tongue::OpenAi | Tongue::Responses => {
             let shape = schemas.subschema_for::<OpenAiError>();
             ("application/json", shape.to_value())
         }

@@ -12,8 +12,11 @@ use crate::http::trace::Trace;
 use crate::http::{ApiError, JsonBody};
 use crate::identity::Caller;
 use crate::openai::answer::{ChatCompletion, Head};
+use crate::openai::chunks::Chunks;
+use crate::openai::collect::Collected;
 use crate::openai::open::{Request, naming, open};
 use crate::openai::request::ChatRequest;
+use crate::openai::stream::Pieces;
 use crate::openai::voice::Chat;
 
 /// Answers a conversation: whole, or as a stream.
@@ -34,22 +37,25 @@ pub(crate) async fn complete(
         headers: &headers,
         streams,
     };
-    let voice = |run| {
+    let chunks = Chunks::new(command.client_tools.iter().map(|tool| tool.name.clone()));
+    let teller = |run, _| {
         let created = now();
         let head = Head {
             run,
             model,
             created,
         };
-        Chat::new(head, includes_usage)
+        Pieces {
+            voice: Chat::new(head, includes_usage),
+            chunks,
+            collected: Collected::default(),
+        }
     };
-    let (run, answering) = open(asked, command, voice).await?;
+    let (run, answering) = open(asked, command, teller).await?;
     let response = match streams {
         true => answering.streamed().await,
         false => match answering.whole().await {
-            Ok((voice, collected)) => {
-                Json(ChatCompletion::new(&voice.head, collected)).into_response()
-            }
+            Ok(told) => Json(ChatCompletion::new(&told.voice.head, told.collected)).into_response(),
             Err(refused) => *refused,
         },
     };

@@ -13,7 +13,10 @@ use crate::app::App;
 use crate::http::trace::Trace;
 use crate::http::{ApiError, JsonBody};
 use crate::identity::Caller;
+use crate::openai::chunks::Chunks;
+use crate::openai::collect::Collected;
 use crate::openai::open::{Request, naming, open};
+use crate::openai::stream::Pieces;
 
 /// Answers a conversation: whole, or as a stream.
 pub(crate) async fn create(
@@ -32,13 +35,18 @@ pub(crate) async fn create(
         headers: &headers,
         streams,
     };
-    let voice = |run| Told::new(run, model, request_id(&trace));
-    let (run, answering) = open(asked, command, voice).await?;
+    let chunks = Chunks::new(command.client_tools.iter().map(|tool| tool.name.clone()));
+    let teller = |run, _| Pieces {
+        voice: Told::new(run, model, request_id(&trace)),
+        chunks,
+        collected: Collected::default(),
+    };
+    let (run, answering) = open(asked, command, teller).await?;
     let response = match streams {
         true => answering.streamed().await,
         false => match answering.whole().await {
-            Ok((voice, collected)) => {
-                Json(OutMessage::whole(run, &voice.model, collected)).into_response()
+            Ok(told) => {
+                Json(OutMessage::whole(run, &told.voice.model, told.collected)).into_response()
             }
             Err(refused) => *refused,
         },

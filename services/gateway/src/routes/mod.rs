@@ -14,6 +14,7 @@ mod lists;
 mod messages;
 mod policies;
 mod reservations;
+mod responses;
 mod route;
 pub(crate) mod runs;
 mod sessions;
@@ -44,6 +45,8 @@ use crate::http::observe::observe;
 use crate::identity::{Access, authorize};
 use crate::openai::answer::ChatCompletion;
 use crate::openai::request::ChatRequest;
+use crate::responses::object::ResponseObject;
+use crate::responses::request::ResponseRequest;
 use crate::runs::view::RunView;
 use control::{Reason, Signal};
 pub(crate) use route::{Content, Route};
@@ -585,6 +588,34 @@ pub(crate) fn all() -> Vec<Route> {
         .answer::<OutMessage>(200, "The answer; `nexus-run-id` names the run behind it")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 504, 529]),
+        post(
+            tongue::RESPONSES,
+            responses::create,
+            "createResponse",
+            "Answer by a run, whole, as a stream or later, as OpenAI's clients ask for it",
+        )
+        .body::<ResponseRequest>()
+        .answer::<ResponseObject>(200, "The response; with `background`, as far as it is")
+        .media(200, "text/event-stream")
+        .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
+        get(
+            tongue::RESPONSE,
+            responses::get,
+            "getResponse",
+            "A response as it is, or what comes of it",
+        )
+        .query::<responses::GetQuery>()
+        .answer::<ResponseObject>(200, "The response")
+        .media(200, "text/event-stream")
+        .problems(&[404, 503]),
+        post(
+            tongue::CANCEL,
+            responses::cancel,
+            "cancelResponse",
+            "Stop a response",
+        )
+        .answer::<ResponseObject>(200, "The response as it is then")
+        .problems(&[404, 503]),
         post("/v1/keys", keys::create, "createKey", "Make an API key")
             .demands(Access::Manage)
             .body::<keys::NewKey>()

@@ -13,6 +13,7 @@ mod listeners;
 mod messages;
 mod outages;
 mod resources;
+mod responses;
 mod runs;
 mod sse;
 mod streams;
