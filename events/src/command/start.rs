@@ -75,8 +75,9 @@ pub struct StartRun {
     /// What this run may spend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// What was said before, oldest first, where the caller keeps the conversation (then without
-    /// `session_id`, perhaps without input). Its instructions replace the default agent's.
+    /// What was said before, oldest first, where the caller keeps the conversation; perhaps without
+    /// input. Its instructions replace the default agent's. With `session_id`, only what the session
+    /// cannot know: instructions, words, and results of tools that the caller executed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<Message>,
     /// Tools that the caller executes: a turn in which the model calls one ends the run.

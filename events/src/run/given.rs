@@ -108,13 +108,18 @@ fn check_context(command: &StartRun) -> Result<(), DomainError> {
     if messages.len() > MOST_MESSAGES {
         return refuse("it has more than 2048 messages");
     }
-    if !messages.is_empty() && command.session_id.is_some() {
-        return refuse("a session keeps its own conversation; leave session_id or context out");
-    }
+    // What was said before is the session's to know, but for results that it waits for.
+    let in_session = command.session_id.is_some();
     let mut asked = BTreeSet::new();
     for message in messages {
         match message {
             Message::System { .. } | Message::User { .. } => {}
+            Message::Assistant { .. } if in_session => {
+                return refuse(
+                    "a session keeps its own conversation: with session_id, only instructions, words \
+                     and results of tools are taken",
+                );
+            }
             Message::Assistant { tool_calls, .. } => {
                 if tool_calls.len() > MOST_CALLS {
                     return refuse("a message has more than 128 tool calls");
@@ -130,11 +135,13 @@ fn check_context(command: &StartRun) -> Result<(), DomainError> {
                 }
             }
             Message::Tool { call_id, name, .. } => {
-                if !asked.contains(call_id.as_str()) {
+                if !in_session && !asked.contains(call_id.as_str()) {
                     return refuse("a tool's result answers no call of a message before it");
                 }
-                if !is_name(name) {
-                    return refuse("a tool's name has 1 to 128 visible characters");
+                if !is_name(call_id) || !is_name(name) {
+                    return refuse(
+                        "a tool's name and the id of its call have 1 to 128 visible characters",
+                    );
                 }
             }
         }

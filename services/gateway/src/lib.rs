@@ -4,6 +4,7 @@
 //!
 //! [`routes`] lists every route in one place; the OpenAPI document is made from that list.
 
+mod anthropic;
 mod app;
 mod commands;
 mod config;
@@ -17,6 +18,7 @@ mod metrics;
 mod openai;
 mod openapi;
 mod replies;
+mod responses;
 mod routes;
 mod runs;
 mod source;

@@ -93,7 +93,8 @@ pub(crate) async fn task(
         sizes.push(size(&unit.message, tokenizers).await);
     }
     let tools = serde_json::to_string(tools).unwrap_or_default();
-    let texts = [history.instructions.unwrap_or_default(), &tools];
+    let mut texts = vec![history.instructions.unwrap_or_default(), &tools];
+    texts.extend(history.callers.iter().map(text_of));
     let beside = size_of(&texts, tokenizers).await;
     let beside = Size {
         likely: beside.likely + TEMPLATE,
@@ -278,6 +279,15 @@ fn ends_of(text: &str, bytes: usize) -> String {
         .unwrap_or_default();
     let left_out = rest.len() - tail.len();
     format!("{head}\n[{left_out} bytes are left out here]\n{tail}")
+}
+
+fn text_of(message: &Message) -> &str {
+    match message {
+        Message::System { text }
+        | Message::User { text }
+        | Message::Assistant { text, .. }
+        | Message::Tool { text, .. } => text,
+    }
 }
 
 async fn size(message: &Message, tokenizers: &[Tokenizer]) -> Size {

@@ -67,6 +67,8 @@ pub(crate) struct Unit {
 /// A conversation, oldest first.
 pub(crate) struct History {
     pub(crate) instructions: Option<&'static str>,
+    /// What the caller instructs.
+    pub(crate) callers: Vec<Message>,
     /// What stands for all that was said before `units`.
     pub(crate) summary: Option<String>,
     pub(crate) units: Vec<Unit>,
@@ -104,14 +106,23 @@ impl History {
             summary = summary.or_else(|| said.summary.clone());
             runs.push(said);
         }
-        let mut units = vec![];
+        let (mut units, mut callers) = (vec![], vec![]);
         for said in runs.into_iter().rev() {
             let run_id = said.run_id.unwrap_or_else(|| RunId::derive(&["unborn"]));
             let mut messages = given::list::<Message>(objects, tenant, said.context).await?;
+            let first = messages
+                .iter()
+                .take_while(|message| is_system(message))
+                .count();
+            if first > 0 {
+                // Instructions hold until others come.
+                callers = messages.drain(..first).collect();
+            }
             for entry in said.entries {
                 messages.push(message(objects, tenant, entry).await?);
             }
-            for (message, messages) in messages.into_iter().zip(1..) {
+            let first = u32::try_from(first).unwrap_or(u32::MAX);
+            for (message, messages) in messages.into_iter().zip(first.saturating_add(1)..) {
                 let upto = Upto { run_id, messages };
                 units.push(Unit { message, upto });
             }
@@ -128,6 +139,7 @@ impl History {
         };
         Ok(Self {
             instructions,
+            callers,
             summary,
             units,
         })
@@ -140,9 +152,10 @@ impl History {
         });
         let summary = self.summary.as_deref().map(told);
         let said = self.units.into_iter().map(|unit| unit.message).collect();
-        let said = without_open_calls(said);
+        let said = without_open_calls(without_loose_results(said));
         instructions
             .into_iter()
+            .chain(self.callers)
             .chain(summary)
             .chain(said)
             .collect()
@@ -155,6 +168,27 @@ pub(crate) fn told(summary: &str) -> Message {
     Message::User {
         text: format!("[What was said before, summarised:]\n{summary}"),
     }
+}
+
+fn is_system(message: &Message) -> bool {
+    matches!(message, Message::System { .. })
+}
+
+/// A caller's result of a call that is not there, perhaps because its run is too long ago to be read
+/// back: every provider refuses one.
+fn without_loose_results(messages: Vec<Message>) -> Vec<Message> {
+    let mut asked = std::collections::HashSet::new();
+    messages
+        .into_iter()
+        .filter(|message| match message {
+            Message::Assistant { tool_calls, .. } => {
+                asked.extend(tool_calls.iter().map(|call| call.id.clone()));
+                true
+            }
+            Message::Tool { call_id, .. } => asked.contains(call_id),
+            _ => true,
+        })
+        .collect()
 }
 
 /// Whether what was read reaches back to where the summary begins.
@@ -230,6 +264,20 @@ mod tests {
     use nexus_events::model::ToolCall;
 
     use super::*;
+
+    #[test]
+    fn a_result_without_its_call_is_not_shown() {
+        let result = Message::Tool {
+            call_id: "a".to_owned(),
+            name: "calculator".to_owned(),
+            text: "1".to_owned(),
+        };
+        let words = Message::User {
+            text: "and now?".to_owned(),
+        };
+        let kept = without_loose_results(vec![result, words.clone()]);
+        assert_eq!(kept, vec![words]);
+    }
 
     #[test]
     fn a_call_without_a_result_is_not_shown() {

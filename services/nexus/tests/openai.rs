@@ -1,17 +1,16 @@
 //! The official Python client of OpenAI, unmodified, against the platform as it is started. The cases
-//! are in `openai/client.py`, run by the interpreter that `NEXUS_TEST_PYTHON` names (it needs the
-//! package `openai`); without one there is nothing to run, and the test says so.
+//! are in `openai/client.py`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
 
+#[path = "support/python.rs"]
+mod python;
 mod support;
-
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use nexus_modelserver::{Fault, Options, Reply, Rule, Script};
 use serde_json::{Value, json};
 
+use python::{Client, interpreter};
 use support::{Platform, list, until};
 
 const NOBODY_NAMED_MALLORY: &str = r#"package nexus.authz
@@ -59,29 +58,6 @@ fn model() -> Options {
     }
 }
 
-struct Client<'a> {
-    python: String,
-    platform: &'a Platform,
-}
-
-impl Client<'_> {
-    /// Runs a case; gives the words that it prints.
-    async fn case(&self, name: &str) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openai/client.py");
-        let mut command = Command::new(&self.python);
-        command
-            .arg(script)
-            .args([&self.platform.url(""), name])
-            .stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output());
-        let output = output.await.unwrap().expect("python runs");
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}: {said}{complaint}");
-        said
-    }
-}
-
 /// Nothing is held for any call.
 async fn is_settled(platform: &Platform) {
     until("all is settled", || async {
@@ -103,14 +79,14 @@ async fn asked_by(platform: &Platform, user: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_python_client_works_unmodified() {
-    let Ok(python) = std::env::var("NEXUS_TEST_PYTHON") else {
-        eprintln!("skipped: NEXUS_TEST_PYTHON does not name a Python with the package openai");
+    let Some(python) = interpreter("openai") else {
         return;
     };
     let platform = Platform::start(model()).await;
     let client = Client {
         python,
         platform: &platform,
+        script: "openai/client.py",
     };
 
     let run_id = client.case("plain").await;
@@ -173,5 +149,14 @@ async fn the_official_python_client_works_unmodified() {
         tokens(&run) > 0
     })
     .await;
+
+    for case in [
+        "responses",
+        "responses_stream",
+        "responses_tools",
+        "responses_background",
+    ] {
+        client.case(case).await;
+    }
     is_settled(&platform).await;
 }

@@ -176,6 +176,17 @@ fn a_conversation_may_end_with_a_tools_result() {
 }
 
 #[test]
+fn a_session_takes_the_results_that_it_waits_for() {
+    let command = StartRun {
+        input: String::new(),
+        session_id: Some(run_id().own_session()),
+        context: vec![system(), result_for("c1")],
+        ..hello()
+    };
+    validate(&command, &catalog(), LIMITS).expect("it is valid");
+}
+
+#[test]
 fn what_a_caller_brings_is_bounded() {
     let check = |command: StartRun| match validate(&command, &catalog(), LIMITS) {
         Err(crate::error::DomainError::Invalid { field, .. }) => field,
@@ -207,7 +218,7 @@ fn what_a_caller_brings_is_bounded() {
             "context",
             StartRun {
                 session_id: Some(run_id().own_session()),
-                ..context(vec![user("a")])
+                ..context(vec![asked("c1"), result_for("c1")])
             },
         ),
         ("client_tools", tools(vec![weather(), weather()])),

@@ -15,8 +15,7 @@ use super::ApiError;
 use super::trace::Trace;
 use crate::app::App;
 use crate::metrics::{ByRoute, Request as Counted};
-use crate::openai::errors::reshape;
-use crate::routes::chat::{CHAT, speaks_openai};
+use crate::routes::tongue::{Tongue, waits};
 use crate::source::Attempt;
 
 /// The route label of what matched none.
@@ -39,9 +38,12 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         Ok(()) => limited(&app, request, next, &route, trace).await,
         Err(refused) => refused.into_response(),
     };
-    if speaks_openai(&route) {
-        response = reshape(response);
-    }
+    response = match Tongue::of(&route) {
+        Tongue::Own => response,
+        Tongue::OpenAi => crate::openai::errors::reshape(response, false),
+        Tongue::Responses => crate::openai::errors::reshape(response, true),
+        Tongue::Anthropic => crate::anthropic::errors::reshape(response, &trace),
+    };
     app.denials().note(&attempt, &route, method, &response);
     if let Some(header) = trace.header() {
         response.headers_mut().insert(TRACEPARENT, header);
@@ -80,7 +82,7 @@ async fn limited(app: &App, request: Request, next: Next, route: &str, trace: Tr
     // What waits on purpose bounds itself, by `max_wait_ms`.
     let config = app.config();
     let asks = request.uri().query();
-    let waits = route == CHAT || asks.is_some_and(|query| query.contains("wait="));
+    let waits = waits(route) || asks.is_some_and(|query| query.contains("wait="));
     let most_ms = config.request_timeout_ms + if waits { config.max_wait_ms } else { 0 };
     let answer = next.run(request).instrument(span);
     match tokio::time::timeout(Duration::from_millis(most_ms), answer).await {

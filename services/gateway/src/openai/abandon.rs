@@ -31,6 +31,11 @@ impl Abandon {
         }))
     }
 
+    /// Whether the run ends with it.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The run has ended, or goes on without its client.
     pub(crate) fn disarm(&mut self) {
         self.0 = None;

@@ -47,7 +47,6 @@ pub(crate) struct Chunks {
     places: BTreeMap<usize, usize>,
     /// Arguments that came before their tool's name.
     nameless: BTreeMap<usize, String>,
-    began: bool,
 }
 
 /// A call for the client, as far as it was sent.
@@ -63,11 +62,6 @@ impl Chunks {
             client_tools: client_tools.into_iter().collect(),
             ..Self::default()
         }
-    }
-
-    /// Whether anything was sent.
-    pub(crate) fn began(&self) -> bool {
-        self.began
     }
 
     /// The chunks of a fragment.
@@ -134,7 +128,7 @@ impl Chunks {
         turn == self.turn
     }
 
-    fn say(&mut self, first: bool, new: &str, out: &mut Vec<ChunkDelta>) {
+    fn say(&self, first: bool, new: &str, out: &mut Vec<ChunkDelta>) {
         if new.is_empty() {
             return;
         }
@@ -142,13 +136,10 @@ impl Chunks {
             true => format!("{BETWEEN_TURNS}{new}"),
             false => new.to_owned(),
         };
-        self.push(
-            ChunkDelta {
-                content: Some(content),
-                ..ChunkDelta::default()
-            },
-            out,
-        );
+        out.push(ChunkDelta {
+            content: Some(content),
+            ..ChunkDelta::default()
+        });
     }
 
     fn call(
@@ -206,7 +197,7 @@ impl Chunks {
                 arguments: String::new(),
             },
         };
-        self.push_call(call, out);
+        push_call(call, out);
         Ok(())
     }
 
@@ -220,7 +211,7 @@ impl Chunks {
             return Ok(());
         };
         let new = call.arguments.piece(piece)?.to_owned();
-        self.push_arguments(place, new, out);
+        Self::push_arguments(place, new, out);
         Ok(())
     }
 
@@ -241,11 +232,11 @@ impl Chunks {
         }
         let whole = arguments(&call.arguments);
         let new = known.arguments.whole(&whole)?.to_owned();
-        self.push_arguments(place, new, out);
+        Self::push_arguments(place, new, out);
         Ok(())
     }
 
-    fn push_arguments(&mut self, index: usize, arguments: String, out: &mut Vec<ChunkDelta>) {
+    fn push_arguments(index: usize, arguments: String, out: &mut Vec<ChunkDelta>) {
         if arguments.is_empty() {
             return;
         }
@@ -257,26 +248,16 @@ impl Chunks {
             },
             ..CallDelta::default()
         };
-        self.push_call(call, out);
+        push_call(call, out);
     }
+}
 
-    fn push_call(&mut self, call: CallDelta, out: &mut Vec<ChunkDelta>) {
-        let tool_calls = vec![call];
-        self.push(
-            ChunkDelta {
-                tool_calls,
-                ..ChunkDelta::default()
-            },
-            out,
-        );
-    }
-
-    fn push(&mut self, mut delta: ChunkDelta, out: &mut Vec<ChunkDelta>) {
-        if !std::mem::replace(&mut self.began, true) {
-            delta.role = Some("assistant");
-        }
-        out.push(delta);
-    }
+fn push_call(call: CallDelta, out: &mut Vec<ChunkDelta>) {
+    let tool_calls = vec![call];
+    out.push(ChunkDelta {
+        tool_calls,
+        ..ChunkDelta::default()
+    });
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub(crate) const BETWEEN_TURNS: &str = "\n\n";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Collected {
     /// What the model said in each turn that has its answer.
-    texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
     /// The calls of the last of them; once the run has ended, those for the client.
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) finish: Option<FinishReason>,
@@ -83,5 +83,6 @@ impl Collected {
         sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
         sum.cached_input_tokens =
             (sum.cached_input_tokens).saturating_add(usage.cached_input_tokens);
+        sum.cache_write_tokens = (sum.cache_write_tokens).saturating_add(usage.cache_write_tokens);
     }
 }

@@ -60,6 +60,13 @@ impl OpenAiError {
     }
 }
 
+impl ErrorBody {
+    /// The code and the words.
+    pub(crate) fn told(self) -> (String, String) {
+        (self.code, self.message)
+    }
+}
+
 /// A field of a run's command as the request has it.
 fn param(field: &str) -> String {
     let named = match field {
@@ -73,12 +80,25 @@ fn param(field: &str) -> String {
     named.to_owned()
 }
 
-/// Puts a refusal into OpenAI's shape; other answers pass.
-pub(crate) fn reshape(mut response: Response) -> Response {
+/// The same field in a request for a response.
+fn param_of_response(field: &str) -> String {
+    match field {
+        "input" | "context" | "messages" => "input".to_owned(),
+        "sampling.max_output_tokens" => "max_output_tokens".to_owned(),
+        "sampling.response_schema" => "text.format".to_owned(),
+        other => param(other),
+    }
+}
+
+/// Puts a refusal into OpenAI's shape; other answers pass. `of_responses`: the request was for one.
+pub(crate) fn reshape(mut response: Response, of_responses: bool) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() else {
         return response;
     };
-    let body = OpenAiError::of(&problem);
+    let mut body = OpenAiError::of(&problem);
+    if of_responses {
+        body.error.param = problem.field.as_deref().map(param_of_response);
+    }
     // An error is strings: it always encodes.
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let (mut parts, _) = response.into_parts();
@@ -128,7 +148,7 @@ mod tests {
     use super::*;
 
     async fn reshaped(problem: Problem) -> (u16, serde_json::Value) {
-        let response = reshape(ApiError::from(problem).into_response());
+        let response = reshape(ApiError::from(problem).into_response(), false);
         let status = response.status().as_u16();
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         let body = axum::body::to_bytes(response.into_body(), 65_536).await;
@@ -192,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_answers_pass() {
-        let response = reshape((StatusCode::OK, "text").into_response());
+        let response = reshape((StatusCode::OK, "text").into_response(), false);
         let body = axum::body::to_bytes(response.into_body(), 99).await;
         assert_eq!(body.unwrap(), "text");
     }

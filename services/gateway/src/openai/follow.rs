@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use nexus_events::Body;
 use nexus_events::aggregate::Event;
-use nexus_events::run::{LlmCompleted, RunEvent};
-use nexus_events::{RunId, Tenant};
+use nexus_events::run::RunEvent;
+use nexus_events::{RunId, Tenant, Timestamp};
 use serde::Deserialize;
 
 use super::chunks::Live;
@@ -19,11 +20,18 @@ use crate::stream::merge::{Input, Merge, Output};
 use crate::stream::record;
 use crate::stream::subscribed::{Subscribed, next_delta};
 
+/// An event of a run; texts are inline.
+#[derive(Debug)]
+pub(crate) struct Happened {
+    pub(crate) at: Timestamp,
+    pub(crate) event: RunEvent,
+}
+
 /// What is heard of a run.
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// A commit, as far as an answer is made of it; texts are inline.
-    Events(Vec<RunEvent>),
+    Events(Vec<Happened>),
     /// A fragment of an answer.
     Live(Live),
     /// The run has ended, and all of it was given.
@@ -141,7 +149,7 @@ impl Follow {
                 Some(Output::End) => Some(Heard::End),
                 Some(Output::Delta(body)) => serde_json::from_slice(body).ok().map(Heard::Live),
                 Some(Output::Commit(item)) => {
-                    let events = self.events(item.seq, item.body.clone()).await?;
+                    let events = happened(&self.app, &self.tenant, item.seq, &item.body).await?;
                     Some(Heard::Events(events))
                 }
             };
@@ -151,23 +159,38 @@ impl Follow {
             }
         }
     }
+}
 
-    async fn events(&self, seq: u64, body: Bytes) -> Result<Vec<RunEvent>, ApiError> {
-        let mut events = vec![];
-        for record in record::events(seq, &body).map_err(|error| internal(&error))? {
-            if !matters(&record.type_name) {
-                continue;
-            }
-            let event = RunEvent::decode(&record.type_name, &record.data);
-            let mut event = event.map_err(|error| internal(&error))?;
-            if let RunEvent::LlmCompleted(LlmCompleted { text, .. }) = &mut event {
-                let objects = self.app.objects();
-                let whole = objects.resolve(&self.tenant, text).await;
-                *text = whole.map_err(|error| internal(&error))?.into();
-            }
-            events.push(event);
+/// What of a commit an answer is made of.
+pub(crate) async fn happened(
+    app: &App,
+    tenant: &Tenant,
+    seq: u64,
+    body: &[u8],
+) -> Result<Vec<Happened>, ApiError> {
+    let mut events = vec![];
+    for record in record::events(seq, body).map_err(|error| internal(&error))? {
+        if !matters(&record.type_name) {
+            continue;
         }
-        Ok(events)
+        let event = RunEvent::decode(&record.type_name, &record.data);
+        let mut event = event.map_err(|error| internal(&error))?;
+        if let Some(text) = text_of(&mut event) {
+            let whole = app.objects().resolve(tenant, text).await;
+            *text = whole.map_err(|error| internal(&error))?.into();
+        }
+        let at = record.time;
+        events.push(Happened { at, event });
+    }
+    Ok(events)
+}
+
+/// The text of an event that an answer needs.
+fn text_of(event: &mut RunEvent) -> Option<&mut Body> {
+    match event {
+        RunEvent::LlmCompleted(done) => Some(&mut done.text),
+        RunEvent::RunStarted(started) => started.given.as_mut()?.client_tool_specs.as_mut(),
+        _ => None,
     }
 }
 
@@ -175,7 +198,8 @@ impl Follow {
 fn matters(type_name: &str) -> bool {
     matches!(
         type_name,
-        "nexus.run.llm-completed.v1"
+        "nexus.run.started.v1"
+            | "nexus.run.llm-completed.v1"
             | "nexus.run.llm-failed.v1"
             | "nexus.run.llm-aborted.v1"
             | "nexus.run.context-summarised.v1"
@@ -215,6 +239,6 @@ mod tests {
     #[test]
     fn what_matters_exists() {
         let known = RunEvent::type_names().iter();
-        assert_eq!(known.filter(|name| matters(name)).count(), 6);
+        assert_eq!(known.filter(|name| matters(name)).count(), 7);
     }
 }

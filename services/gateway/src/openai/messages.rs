@@ -90,6 +90,11 @@ pub(crate) fn conversation(messages: Vec<ChatMessage>) -> Result<(Vec<Message>, 
     for (message, index) in messages.into_iter().zip(0..) {
         context.push(one(message, index, &mut names)?);
     }
+    said_last(context)
+}
+
+/// A conversation and its input: what the person says last.
+pub(crate) fn said_last(mut context: Vec<Message>) -> Result<(Vec<Message>, String), ApiError> {
     match context.pop() {
         Some(Message::User { text }) => Ok((context, text)),
         Some(last) => {

@@ -16,9 +16,9 @@ use crate::http::ApiError;
 /// What the name of an agent begins with where a model is named.
 pub(crate) const AGENT: &str = "agent:";
 /// Label of a request that names tools of the platform, separated by commas.
-const TOOLS_LABEL: &str = "nexus_tools";
+pub(crate) const TOOLS_LABEL: &str = "nexus_tools";
 /// Label that `user` becomes.
-const USER_LABEL: &str = "user";
+pub(crate) const USER_LABEL: &str = "user";
 
 /// A chat completion that is asked for. Fields that are not listed are accepted and ignored.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -214,7 +214,10 @@ impl ChatRequest {
 }
 
 /// The agent or the model that is meant.
-fn named(name: &str, catalog: &Catalog) -> Result<(Option<String>, Option<String>), ApiError> {
+pub(crate) fn named(
+    name: &str,
+    catalog: &Catalog,
+) -> Result<(Option<String>, Option<String>), ApiError> {
     if let Some(agent) = name.strip_prefix(AGENT)
         && agent::newest(agent).is_some()
     {
@@ -232,7 +235,10 @@ fn named(name: &str, catalog: &Catalog) -> Result<(Option<String>, Option<String
 
 /// Tools of the platform: those that the request names; else an agent brings its own, and a model,
 /// as at OpenAI, has none.
-fn platform_tools(metadata: &BTreeMap<String, String>, agents_own: bool) -> Option<Vec<String>> {
+pub(crate) fn platform_tools(
+    metadata: &BTreeMap<String, String>,
+    agents_own: bool,
+) -> Option<Vec<String>> {
     match metadata.get(TOOLS_LABEL) {
         Some(names) => Some(
             (names.split(',').map(str::trim))

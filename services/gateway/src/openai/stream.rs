@@ -1,5 +1,6 @@
-//! A chat completion as server-sent events. The head of the response waits for the first chunk, so
-//! that a run which is refused before the model says anything is refused by its status.
+//! An answer as server-sent events, in the words of any protocol that has it in pieces. The head of
+//! the response waits for the first piece, so that a run which is refused before the model says
+//! anything is refused by its status.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,32 +12,110 @@ use bytes::Bytes;
 use futures_util::Stream;
 use nexus_events::Problem;
 use nexus_events::run::RunEvent;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::abandon::Abandon;
-use super::answer::{Chunk, ChunkChoice, ChunkDelta, Head, finish};
-use super::chunks::Chunks;
+use super::answer::ChunkDelta;
+use super::chunks::{Chunks, Live};
 use super::collect::{Collected, End};
-use super::errors::{OpenAiError, of_end, refuse};
-use super::follow::{Follow, Heard};
+use super::errors::{of_end, refuse};
+use super::follow::{Follow, Happened, Heard};
 use super::sent::Diverged;
 use crate::http::ApiError;
-use crate::stream::sse::HEARTBEAT;
 
 /// Frames on their way to the connection.
 const CHANNEL: usize = 16;
 /// Signs of life after which the log is looked at even though nothing seems to be missing.
 const LOOK_AGAIN_EVERY: u32 = 20;
 
-/// An answer that is being given.
-pub(crate) struct Answering {
-    pub(crate) head: Head,
-    pub(crate) follow: Follow,
+/// How a protocol tells an answer in pieces.
+pub(crate) trait Voice: Send + Sync + 'static {
+    /// The next piece.
+    fn piece(&mut self, delta: ChunkDelta) -> Vec<Bytes>;
+    /// The end of an answer that is whole.
+    fn last(&mut self, collected: &Collected) -> Vec<Bytes>;
+    /// The end of one that is not.
+    fn error(&self, problem: &Problem) -> Bytes;
+    /// A sign of life.
+    fn beat(&self) -> Bytes;
+}
+
+/// What makes frames of what is heard of a run. `whole`: nobody reads them before the end.
+pub(crate) trait Teller: Send + Sync + 'static {
+    /// The head of the response waits for the first frame.
+    const WAITS: bool;
+    /// The frames of a fragment.
+    fn live(&mut self, live: Live) -> Result<Vec<Bytes>, Diverged>;
+    /// The frames of what was recorded.
+    fn happened(&mut self, happened: &Happened, whole: bool) -> Result<Vec<Bytes>, Diverged>;
+    /// How the run ended, once it has.
+    fn end(&self) -> Option<&End>;
+    /// The frames after the end.
+    fn last(&mut self, end: &End) -> Vec<Bytes>;
+    /// The frame of what keeps the rest from being told.
+    fn error(&self, problem: &Problem) -> Bytes;
+    /// A sign of life.
+    fn beat(&self) -> Bytes;
+}
+
+/// Tells an answer piece by piece, in a protocol's words.
+pub(crate) struct Pieces<V> {
+    pub(crate) voice: V,
     pub(crate) chunks: Chunks,
     pub(crate) collected: Collected,
-    pub(crate) includes_usage: bool,
+}
+
+impl<V: Voice> Pieces<V> {
+    fn told(&mut self, deltas: Vec<ChunkDelta>) -> Vec<Bytes> {
+        let frames = deltas.into_iter().map(|delta| self.voice.piece(delta));
+        frames.flatten().collect()
+    }
+}
+
+impl<V: Voice> Teller for Pieces<V> {
+    const WAITS: bool = true;
+
+    fn live(&mut self, live: Live) -> Result<Vec<Bytes>, Diverged> {
+        let deltas = self.chunks.live(live)?;
+        Ok(self.told(deltas))
+    }
+
+    fn happened(&mut self, happened: &Happened, whole: bool) -> Result<Vec<Bytes>, Diverged> {
+        self.collected.take(&happened.event);
+        match &happened.event {
+            RunEvent::LlmCompleted(done) if !whole => {
+                let deltas = self.chunks.recorded(done)?;
+                Ok(self.told(deltas))
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.collected.end.as_ref()
+    }
+
+    fn last(&mut self, end: &End) -> Vec<Bytes> {
+        match end {
+            End::Completed => self.voice.last(&self.collected),
+            end => vec![self.voice.error(&of_end(end))],
+        }
+    }
+
+    fn error(&self, problem: &Problem) -> Bytes {
+        self.voice.error(problem)
+    }
+
+    fn beat(&self) -> Bytes {
+        self.voice.beat()
+    }
+}
+
+/// An answer that is being given.
+pub(crate) struct Answering<T> {
+    pub(crate) teller: T,
+    pub(crate) follow: Follow,
     pub(crate) abandon: Abandon,
     pub(crate) deadline: Instant,
     pub(crate) heartbeat: Duration,
@@ -46,7 +125,7 @@ pub(crate) struct Answering {
 
 /// What came of listening for a while.
 enum Step {
-    Deltas(Vec<ChunkDelta>),
+    Frames(Vec<Bytes>),
     Ended,
     Failed(Problem),
     /// The gateway stops: the request is to be sent again, to another.
@@ -54,17 +133,17 @@ enum Step {
     Silence,
 }
 
-impl Answering {
+impl<T: Teller> Answering<T> {
     /// The whole answer.
-    pub(crate) async fn whole(mut self) -> Result<(Head, Collected), Box<Response>> {
+    pub(crate) async fn whole(mut self) -> Result<T, Box<Response>> {
         loop {
             match self.step(true).await {
-                Step::Deltas(_) | Step::Silence => {}
+                Step::Frames(_) | Step::Silence => {}
                 Step::Ended => {
                     self.abandon.disarm();
-                    return match self.collected.end.take() {
-                        Some(End::Completed) => Ok((self.head, self.collected)),
-                        end => Err(Box::new(refuse(of_end(&end.unwrap_or(End::Completed))))),
+                    return match self.teller.end() {
+                        Some(End::Completed) => Ok(self.teller),
+                        end => Err(Box::new(refuse(of_end(end.unwrap_or(&End::Completed))))),
                     };
                 }
                 Step::Failed(problem) => return Err(Box::new(refuse(problem))),
@@ -77,15 +156,15 @@ impl Answering {
     pub(crate) async fn streamed(mut self) -> Response {
         let mut first = vec![];
         let mut ended = false;
-        while first.is_empty() && !ended {
+        while T::WAITS && first.is_empty() && !ended {
             match self.step(false).await {
-                Step::Deltas(deltas) => first = deltas,
+                Step::Frames(frames) => first = frames,
                 Step::Silence => {}
-                Step::Ended => match &self.collected.end {
+                Step::Ended => match self.teller.end() {
                     Some(End::Completed) => ended = true,
                     end => {
                         self.abandon.disarm();
-                        return refuse(of_end(end.as_ref().unwrap_or(&End::Completed)));
+                        return refuse(of_end(end.unwrap_or(&End::Completed)));
                     }
                 },
                 Step::Failed(problem) => return refuse(problem),
@@ -94,24 +173,19 @@ impl Answering {
         }
         let (out, frames) = mpsc::channel(CHANNEL);
         tokio::spawn(self.pump(out, first, ended));
-        let headers = [
-            (CONTENT_TYPE.as_str(), "text/event-stream"),
-            (CACHE_CONTROL.as_str(), "no-store"),
-            ("X-Accel-Buffering", "no"),
-        ];
-        (headers, Body::from_stream(frames_of(frames))).into_response()
+        event_stream(frames)
     }
 
     /// Sends what comes until the run has ended, or its reader is gone: then the run is abandoned.
-    async fn pump(mut self, out: mpsc::Sender<Bytes>, mut deltas: Vec<ChunkDelta>, ended: bool) {
+    async fn pump(mut self, out: mpsc::Sender<Bytes>, mut frames: Vec<Bytes>, ended: bool) {
         let mut step = match ended {
             true => Step::Ended,
             false => Step::Silence,
         };
         let mut silences = 0_u32;
         loop {
-            for delta in std::mem::take(&mut deltas) {
-                if !self.send(&out, self.chunk(delta, None)).await {
+            for frame in std::mem::take(&mut frames) {
+                if !self.send(&out, frame).await {
                     return;
                 }
             }
@@ -119,31 +193,28 @@ impl Answering {
                 Step::Ended => break,
                 Step::Failed(problem) => {
                     // Dropping what is left cancels the run, unless it has ended.
-                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    self.send(&out, self.teller.error(&problem)).await;
                     return;
                 }
                 Step::Stopping => {
                     let problem = stopping().into_problem();
-                    self.send(&out, frame(&OpenAiError::of(&problem))).await;
+                    self.send(&out, self.teller.error(&problem)).await;
                     return;
                 }
-                Step::Deltas(_) | Step::Silence => {}
+                Step::Frames(_) | Step::Silence => {}
             }
             step = tokio::select! {
                 () = out.closed() => return,
                 step = self.step(false) => step,
             };
             match &mut step {
-                Step::Deltas(new) => deltas = std::mem::take(new),
+                Step::Frames(new) => frames = std::mem::take(new),
                 Step::Silence => {
                     silences = silences.wrapping_add(1);
                     if silences.is_multiple_of(LOOK_AGAIN_EVERY) {
                         self.follow.look_again();
                     }
-                    if !self
-                        .send(&out, Bytes::from_static(HEARTBEAT.as_bytes()))
-                        .await
-                    {
+                    if !self.send(&out, self.teller.beat()).await {
                         return;
                     }
                 }
@@ -155,29 +226,8 @@ impl Answering {
     }
 
     async fn last_words(&mut self, out: &mpsc::Sender<Bytes>) {
-        if let Some(end) = self
-            .collected
-            .end
-            .take()
-            .filter(|end| *end != End::Completed)
-        {
-            self.send(out, frame(&OpenAiError::of(&of_end(&end)))).await;
-            return;
-        }
-        let delta = ChunkDelta {
-            role: (!self.chunks.began()).then_some("assistant"),
-            ..ChunkDelta::default()
-        };
-        let last = self.chunk(delta, Some(finish(&self.collected)));
-        let mut frames = vec![last];
-        if self.includes_usage {
-            frames.push(frame(&Chunk {
-                usage: Some(Some(self.collected.usage.into())),
-                ..self.empty(&self.head.id())
-            }));
-        }
-        frames.push(Bytes::from_static(b"data: [DONE]\n\n"));
-        for frame in frames {
+        let end = self.teller.end().cloned().unwrap_or(End::Completed);
+        for frame in self.teller.last(&end) {
             if !self.send(out, frame).await {
                 return;
             }
@@ -193,70 +243,47 @@ impl Answering {
             beat.min(self.deadline)
         };
         let heard = match timeout_at(until, self.follow.next()).await {
-            Err(_) if Instant::now() >= self.deadline => return Step::Failed(too_late()),
+            Err(_) if Instant::now() >= self.deadline => {
+                return Step::Failed(too_late(self.abandon.is_armed()));
+            }
             Err(_) => return Step::Silence,
             Ok(Err(error)) => return Step::Failed(error.into_problem()),
             Ok(Ok(heard)) => heard,
         };
-        let deltas = match heard {
+        let frames = match heard {
             Heard::End => return Step::Ended,
             Heard::Stopping => return Step::Stopping,
-            Heard::Live(live) => self.chunks.live(live),
-            Heard::Events(events) => self.events(events, patient),
+            Heard::Live(live) => self.teller.live(live),
+            Heard::Events(events) => self.events(&events, patient),
         };
-        match deltas {
-            Ok(deltas) => Step::Deltas(deltas),
+        match frames {
+            Ok(frames) => Step::Frames(frames),
             Err(Diverged) => Step::Failed(diverged()),
         }
     }
 
-    fn events(&mut self, events: Vec<RunEvent>, whole: bool) -> Result<Vec<ChunkDelta>, Diverged> {
-        let mut deltas = vec![];
-        for event in events {
-            self.collected.take(&event);
-            if let RunEvent::LlmCompleted(done) = &event
-                && !whole
-            {
-                deltas.extend(self.chunks.recorded(done)?);
-            }
+    fn events(&mut self, events: &[Happened], whole: bool) -> Result<Vec<Bytes>, Diverged> {
+        let mut frames = vec![];
+        for happened in events {
+            frames.extend(self.teller.happened(happened, whole)?);
         }
-        Ok(deltas)
+        Ok(frames)
     }
 
     /// False when the reader is gone, or takes nothing.
     async fn send(&self, out: &mpsc::Sender<Bytes>, frame: Bytes) -> bool {
         matches!(timeout(self.stall, out.send(frame)).await, Ok(Ok(())))
     }
-
-    fn chunk(&self, delta: ChunkDelta, finish_reason: Option<&'static str>) -> Bytes {
-        let choice = ChunkChoice {
-            index: 0,
-            delta,
-            logprobs: None,
-            finish_reason,
-        };
-        frame(&Chunk {
-            choices: vec![choice],
-            ..self.empty(&self.head.id())
-        })
-    }
-
-    fn empty<'a>(&'a self, id: &'a str) -> Chunk<'a> {
-        Chunk {
-            id,
-            object: "chat.completion.chunk",
-            created: self.head.created,
-            model: &self.head.model,
-            choices: vec![],
-            usage: self.includes_usage.then_some(None),
-        }
-    }
 }
 
-fn frame<T: Serialize>(value: &T) -> Bytes {
-    // Strings and numbers: it always encodes, and JSON in one line has no line break.
-    let json = serde_json::to_string(value).unwrap_or_default();
-    format!("data: {json}\n\n").into()
+/// Frames as they come, as a response.
+pub(crate) fn event_stream(frames: mpsc::Receiver<Bytes>) -> Response {
+    let headers = [
+        (CONTENT_TYPE.as_str(), "text/event-stream"),
+        (CACHE_CONTROL.as_str(), "no-store"),
+        ("X-Accel-Buffering", "no"),
+    ];
+    (headers, Body::from_stream(frames_of(frames))).into_response()
 }
 
 fn frames_of(frames: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
@@ -266,9 +293,16 @@ fn frames_of(frames: mpsc::Receiver<Bytes>) -> impl Stream<Item = Result<Bytes, 
     })
 }
 
-fn too_late() -> Problem {
-    let detail = "the run did not end in the time that this gateway waits for one, and is cancelled; \
-                  POST /v1/runs starts runs that may take longer";
+fn too_late(cancels: bool) -> Problem {
+    let detail = match cancels {
+        true => {
+            "the run did not end in the time that this gateway waits for one, and is cancelled; POST \
+             /v1/runs starts runs that may take longer"
+        }
+        false => {
+            "the run did not end in the time that this gateway waits for one, and goes on; ask again"
+        }
+    };
     Problem::new(504, "timeout", detail)
 }
 

@@ -8,10 +8,11 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::anthropic::errors::AnthropicError;
 use crate::http::problem::PROBLEM;
 use crate::identity::{Access, GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
 use crate::openai::errors::OpenAiError;
-use crate::routes::chat::speaks_openai;
+use crate::routes::tongue::Tongue;
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
@@ -196,12 +197,16 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
         Access::Operate => &[401],
         _ => &[401, 429, 503],
     };
-    let (media, shape) = match speaks_openai(route.path) {
-        true => {
+    let (media, shape) = match Tongue::of(route.path) {
+        Tongue::Own => (PROBLEM, problem.clone()),
+        Tongue::OpenAi | Tongue::Responses => {
             let shape = schemas.subschema_for::<OpenAiError>();
             ("application/json", shape.to_value())
         }
-        false => (PROBLEM, problem.clone()),
+        Tongue::Anthropic => {
+            let shape = schemas.subschema_for::<AnthropicError>();
+            ("application/json", shape.to_value())
+        }
     };
     for status in ALWAYS.iter().chain(known).chain(route.problems) {
         let refused = json!({

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use nexus_events::agent;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::openai::request::AGENT;
+use crate::http::ApiError;
+use crate::openai::request::{AGENT, named};
 
 /// Agents.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -69,8 +70,27 @@ pub(crate) struct Model {
     owned_by: String,
 }
 
+/// One model or agent.
+pub(crate) async fn model(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Model>, ApiError> {
+    // Says what is wrong in the same words as where it is asked for an answer.
+    named(&name, app.catalog())?;
+    let found = all(&app).into_iter().find(|model| model.id == name);
+    let found = found.ok_or_else(|| ApiError::not_found("model", &name));
+    found.map(Json)
+}
+
 /// The models, the default one first, and the agents.
 pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
+    Json(Models {
+        object: "list",
+        data: all(&app),
+    })
+}
+
+fn all(app: &App) -> Vec<Model> {
     let catalog = app.catalog();
     let mut data: Vec<Model> = (catalog.models.iter())
         .map(|(name, info)| Model {
@@ -93,8 +113,5 @@ pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
                 owned_by: "nexus".to_owned(),
             }),
     );
-    Json(Models {
-        object: "list",
-        data,
-    })
+    data
 }

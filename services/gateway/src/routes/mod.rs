@@ -5,19 +5,22 @@ mod approvals;
 mod audit;
 mod budgets;
 mod catalog;
-pub(crate) mod chat;
+mod chat;
 mod control;
 mod events;
 mod index;
 mod keys;
 mod lists;
+mod messages;
 mod policies;
 mod reservations;
+mod responses;
 mod route;
-mod runs;
+pub(crate) mod runs;
 mod sessions;
 mod spend;
 mod system;
+pub(crate) mod tongue;
 mod tools;
 mod wide;
 
@@ -34,6 +37,8 @@ use nexus_projections::query::{
     SessionRow, SpendPage, ToolRow,
 };
 
+use crate::anthropic::answer::OutMessage;
+use crate::anthropic::request::MessageRequest;
 use crate::app::App;
 use crate::commands::RunDone;
 use crate::http::ApiError;
@@ -42,6 +47,8 @@ use crate::http::{compression, cors};
 use crate::identity::{Access, authorize};
 use crate::openai::answer::ChatCompletion;
 use crate::openai::request::ChatRequest;
+use crate::responses::object::ResponseObject;
+use crate::responses::request::ResponseRequest;
 use crate::runs::view::RunView;
 use control::{Reason, Signal};
 pub(crate) use route::{Content, Route};
@@ -573,7 +580,7 @@ pub(crate) fn all() -> Vec<Route> {
         )
         .answer::<catalog::Agents>(200, "All of them"),
         post(
-            chat::CHAT,
+            tongue::CHAT,
             chat::complete,
             "createChatCompletion",
             "Answer a conversation by a run, as OpenAI's clients ask for it",
@@ -583,12 +590,53 @@ pub(crate) fn all() -> Vec<Route> {
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
         get(
-            chat::MODELS,
+            tongue::MODELS,
             catalog::models,
             "listModels",
             "Models and agents that a chat completion may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
+        get(tongue::MODEL, catalog::model, "getModel", "One of them")
+            .answer::<catalog::Model>(200, "The model or agent")
+            .problems(&[404]),
+        post(
+            tongue::MESSAGES,
+            messages::create,
+            "createMessage",
+            "Answer a conversation by a run, as Anthropic's clients ask for it",
+        )
+        .body::<MessageRequest>()
+        .answer::<OutMessage>(200, "The answer; `nexus-run-id` names the run behind it")
+        .media(200, "text/event-stream")
+        .problems(&[404, 409, 413, 415, 429, 500, 504, 529]),
+        post(
+            tongue::RESPONSES,
+            responses::create,
+            "createResponse",
+            "Answer by a run, whole, as a stream or later, as OpenAI's clients ask for it",
+        )
+        .body::<ResponseRequest>()
+        .answer::<ResponseObject>(200, "The response; with `background`, as far as it is")
+        .media(200, "text/event-stream")
+        .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
+        get(
+            tongue::RESPONSE,
+            responses::get,
+            "getResponse",
+            "A response as it is, or what comes of it",
+        )
+        .query::<responses::GetQuery>()
+        .answer::<ResponseObject>(200, "The response")
+        .media(200, "text/event-stream")
+        .problems(&[404, 503]),
+        post(
+            tongue::CANCEL,
+            responses::cancel,
+            "cancelResponse",
+            "Stop a response",
+        )
+        .answer::<ResponseObject>(200, "The response as it is then")
+        .problems(&[404, 503]),
         post("/v1/keys", keys::create, "createKey", "Make an API key")
             .demands(Access::Manage)
             .body::<keys::NewKey>()

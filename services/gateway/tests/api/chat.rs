@@ -31,7 +31,7 @@ fn streams(body: &mut Value) {
 }
 
 /// The tenant's one run, once the read models have it.
-async fn begun(api: &Api) -> RunId {
+pub(crate) async fn begun(api: &Api) -> RunId {
     loop {
         let runs = api.get("/v1/runs").await.ok(200);
         if let Some(id) = runs["items"][0]["id"].as_str() {
@@ -41,7 +41,7 @@ async fn begun(api: &Api) -> RunId {
     }
 }
 
-async fn becomes(api: &Api, run: RunId, status: &str) {
+pub(crate) async fn becomes(api: &Api, run: RunId, status: &str) {
     loop {
         let found = api.get(&format!("/v1/runs/{run}")).await.ok(200);
         if found["status"] == status {
@@ -84,7 +84,7 @@ fn said(text: &str, calls: &[&str]) -> LlmCompleted {
 }
 
 /// What the role records of an answer.
-fn done(text: &str, calls: &[&str]) -> Vec<RunEvent> {
+pub(crate) fn done(text: &str, calls: &[&str]) -> Vec<RunEvent> {
     let handed = calls.iter().map(|id| EarlierCall {
         turn: 1,
         call_id: (*id).to_owned(),

@@ -342,11 +342,11 @@ fn table() -> BTreeMap<&'static str, &'static str> {
             "listRuns getRun listEvents listSessions getSession streamSessionEvents listMessages listSessionRuns \
              listBudgets listBudgetAlerts getTenantBudget getBudget listReservations getReservation \
              getSpend listApprovals getApproval listPolicies evaluatePolicy explainPolicy \
-             backtestPolicy listTools getTool getToolVersion listToolCalls listAgents listModels",
+             backtestPolicy listTools getTool getToolVersion listToolCalls listAgents listModels getModel getResponse",
         ),
         (
             "use",
-            "startRun createChatCompletion cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
+            "startRun createChatCompletion createMessage createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall invokeTool",
         ),
         ("audit", "listAudit exportAudit streamEvents"),

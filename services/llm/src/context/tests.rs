@@ -40,6 +40,7 @@ fn history(messages: Vec<Message>, summary: Option<&str>) -> History {
     };
     History {
         instructions: Some("Be kind."),
+        callers: vec![],
         summary: summary.map(str::to_owned),
         units: messages.into_iter().zip(1..).map(unit).collect(),
     }

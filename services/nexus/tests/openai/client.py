@@ -6,6 +6,7 @@ told, calls tools that are asked for by name, and knows the words that the test'
 
 import json
 import sys
+import time
 
 import openai
 
@@ -166,6 +167,13 @@ def errors():
 def models():
     names = [model.id for model in client().models.list()]
     assert "test-model" in names and "agent:default" in names, names
+    same(client().models.retrieve("agent:default").owned_by, "nexus")
+    try:
+        client(max_retries=0).models.retrieve("huge")
+    except openai.NotFoundError as error:
+        same(error.code, "model_not_found")
+    else:
+        raise AssertionError("no NotFoundError was raised")
     bad = client("nxk_" + "x" * 48, user=None, max_retries=0)
     try:
         bad.models.list()
@@ -209,6 +217,106 @@ def again():
     same("".join(c.choices[0].delta.content or "" for c in chunks), "You said: hello there")
     ids.add(chunks[0].id)
     same(len(ids), 1)
+
+
+def respond(**fields):
+    return client().responses.create(**({"model": "test-model", "input": "hello there"} | fields))
+
+
+def responses():
+    first = respond(max_output_tokens=100, metadata={"a": "b"}, store=True)
+    same((first.object, first.status), ("response", "completed"))
+    same((first.output_text, first.metadata), ("You said: hello there", {"a": "b"}))
+    assert first.usage.input_tokens > 0 and first.usage.output_tokens > 0
+    same(client().responses.retrieve(first.id), first)
+    items = [says("first words"), says("first answer", "assistant"), says("second words")]
+    same(respond(input=items, instructions="Be brief.").output_text, "You said: second words")
+    next_one = respond(input="and now", previous_response_id=first.id)
+    same((next_one.previous_response_id, next_one.output_text), (first.id, "You said: and now"))
+    assert next_one.usage.input_tokens > first.usage.input_tokens, "it has the conversation"
+    short = respond(max_output_tokens=2)
+    same((short.status, short.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+    for kind, fields in [
+        (openai.NotFoundError, {"model": "huge"}),
+        (openai.BadRequestError, {"previous_response_id": "resp_x"}),
+        (openai.ConflictError, {"previous_response_id": first.id}),
+    ]:
+        try:
+            client(max_retries=0).responses.create(**({"model": "test-model", "input": "x"} | fields))
+        except kind:
+            continue
+        raise AssertionError(f"no {kind} was raised")
+
+
+def numbers(events):
+    return [event.sequence_number for event in events]
+
+
+def responses_stream():
+    events = list(respond(stream=True))
+    same((events[0].type, events[-1].type), ("response.created", "response.completed"))
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    same("".join(deltas), "You said: hello there")
+    assert len(deltas) > 2, "it comes in pieces"
+    same(numbers(events), sorted(set(numbers(events))))
+    final = events[-1].response
+    same(final.output_text, "You said: hello there")
+    # From anywhere on, the same.
+    for place, event in enumerate(events[:-1]):
+        rest = client().responses.retrieve(
+            final.id, stream=True, starting_after=event.sequence_number
+        )
+        rest = list(rest)
+        text = "".join(e.delta for e in rest if e.type == "response.output_text.delta")
+        had = [e.delta for e in events[: place + 1] if e.type == "response.output_text.delta"]
+        same("".join(had) + text, "You said: hello there")
+        same(rest[-1], events[-1])
+    with client().responses.stream(model="test-model", input="hello there") as stream:
+        for _ in stream:
+            pass
+        same(stream.get_final_response().output_text, "You said: hello there")
+
+
+BOOKING = {"type": "function", **BOOK["function"], "strict": False}
+
+
+def responses_tools():
+    asked = respond(input=ASK_TO_BOOK, tools=[BOOKING])
+    call = asked.output[-1]
+    same((call.type, call.name, json.loads(call.arguments)), ("function_call", "book_room", {"room": "blue"}))
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "booking 7"}
+    answer = respond(input=[result], previous_response_id=asked.id, tools=[BOOKING])
+    same(answer.output_text, "The result is booking 7.")
+    # The same with the conversation in the request.
+    items = [says(ASK_TO_BOOK), *[item.model_dump(exclude_none=True) for item in asked.output], result]
+    same(respond(input=items, tools=[BOOKING]).output_text, "The result is booking 7.")
+    events = list(respond(input=ASK_TO_BOOK, tools=[BOOKING], stream=True))
+    done = [e for e in events if e.type == "response.function_call_arguments.done"]
+    same([json.loads(event.arguments) for event in done], [{"room": "blue"}])
+
+
+def polled(response):
+    deadline = time.monotonic() + 30
+    while response.status in ("queued", "in_progress"):
+        assert time.monotonic() < deadline, response
+        time.sleep(0.05)
+        response = client().responses.retrieve(response.id)
+    return response
+
+
+def responses_background():
+    answer = polled(respond(background=True))
+    same((answer.status, answer.output_text), ("completed", "You said: hello there"))
+    slow = respond(input="slowly please", background=True)
+    assert slow.status in ("queued", "in_progress"), slow
+    same(client().responses.cancel(slow.id).status, "cancelled")
+    same(polled(slow).status, "cancelled")
+    # A reader of a response in the background goes away, and it goes on; then it is stopped.
+    events = respond(input="slowly please", background=True, stream=True)
+    first = next(iter(events))
+    events.close()
+    same(client().responses.retrieve(first.response.id).status, "in_progress")
+    same(client().responses.cancel(first.response.id).status, "cancelled")
 
 
 globals()[sys.argv[2]]()

@@ -75,20 +75,6 @@ impl Client {
 }
 
 #[test]
-fn the_first_chunk_says_whose_it_is() {
-    let mut chunks = chunks();
-    assert!(!chunks.began());
-    let first = chunks.live(text(1, "He")).unwrap();
-    assert_eq!(first[0].role, Some("assistant"));
-    let next = chunks.live(text(1, "llo")).unwrap();
-    assert_eq!(
-        (next[0].role, next[0].content.as_deref()),
-        (None, Some("llo"))
-    );
-    assert!(chunks.recorded(&done(1, "Hello", &[])).unwrap().is_empty());
-}
-
-#[test]
 fn whatever_of_the_fragments_comes_the_client_has_the_answer() {
     let fragments = ["He", "llo", " you"];
     for heard in 0..=fragments.len() {
