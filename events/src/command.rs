@@ -1,6 +1,7 @@
 //! Every command, in one list: its subject, its versioned type and its body. Commands of a run
 //! carry references and sequences, never history.
 
+mod open;
 mod start;
 
 use std::collections::BTreeMap;

@@ -52,6 +52,34 @@ pub fn log_of_kind(kind: AggregateKind) -> String {
     format!("nexus.*.log.{}.*", kind.as_str())
 }
 
+/// Every stored commit of a tenant.
+pub fn events_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.evt.>")
+}
+
+/// Every accepted commit of a tenant.
+pub fn log_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.log.>")
+}
+
+/// Everything that a tenant hears while it happens.
+pub fn live_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.live.>")
+}
+
+/// Every chunk of a tenant's stored bodies.
+pub fn objects_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.obj.>")
+}
+
+/// Where a tenant's workers are called, and hear of calls that are over.
+pub fn tools_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.tool.>")
+}
+
+/// The ledgers of all tenants: each that has ever done anything has one.
+pub const ALL_LEDGERS: &str = "nexus.*.evt.ledger.*";
+
 /// Token deltas and progress of a run, for whoever listens now.
 pub fn live_run(tenant: &Tenant, run: RunId) -> String {
     format!("nexus.{tenant}.live.run.{run}")
