@@ -4,11 +4,13 @@ Needs only `pip install nats-py`. Usage:
 
     python client.py nats://user:password@127.0.0.1:4222 "What is 6*7?" [tenant]
 
-`nexus endpoints` prints the address of the NATS server that `nexus up` started.
+`nexus endpoints` prints the address of the NATS server that `nexus up` started. A tenant that has an
+account of its own there sets NEXUS_NKEY_FILE to the file with its seed (`pip install nats-py[nkeys]`).
 """
 
 import asyncio
 import json
+import os
 import sys
 import uuid
 
@@ -18,7 +20,7 @@ TERMINAL = {"nexus.run.completed.v1", "nexus.run.failed.v1", "nexus.run.cancelle
 
 
 async def main(url: str, text: str, tenant: str = "default") -> int:
-    nc = await nats.connect(url)
+    nc = await nats.connect(url, nkeys_seed=os.environ.get("NEXUS_NKEY_FILE"))
     run_id = str(uuid.uuid4())
     ended = asyncio.get_running_loop().create_future()
 
@@ -33,7 +35,7 @@ async def main(url: str, text: str, tenant: str = "default") -> int:
     async def on_delta(msg):
         print(json.dumps({"delta": json.loads(msg.data)}), flush=True)
 
-    reply_to = nc.new_inbox()
+    reply_to = f"nexus.{tenant}.reply.{uuid.uuid4().hex}"
     replies = await nc.subscribe(reply_to)
     await nc.subscribe(f"nexus.{tenant}.log.run.{run_id}", cb=on_commit)
     await nc.subscribe(f"nexus.{tenant}.live.run.{run_id}", cb=on_delta)

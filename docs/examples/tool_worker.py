@@ -10,6 +10,7 @@ Start more of them: each call goes to one. `nexus endpoints` prints the address 
 
 import asyncio
 import json
+import os
 import sys
 
 import nats
@@ -20,7 +21,7 @@ def word_count(arguments: dict) -> dict:
 
 
 async def main(url: str, tool: str, tenant: str = "default") -> None:
-    nc = await nats.connect(url)
+    nc = await nats.connect(url, nkeys_seed=os.environ.get("NEXUS_NKEY_FILE"))
 
     async def on_call(msg):
         # A tool that changes something remembers `idempotency-key`: the same call comes with the

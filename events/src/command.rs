@@ -1,6 +1,7 @@
 //! Every command, in one list: its subject, its versioned type and its body. Commands of a run
 //! carry references and sequences, never history.
 
+mod open;
 mod start;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::keys::{CreateKey, RevokeKey, RotateKey};
 use crate::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
 pub use crate::model::charged;
 use crate::run::Resolution;
+use crate::session::OnBusy;
 use crate::time::Timestamp;
 pub use crate::tool::ImportTools;
 use crate::tool::ToolDefinition;
@@ -98,6 +100,9 @@ pub struct OpenSession {
     /// What policy is told of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_context: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What a run gets that is started while another of it goes on; it is refused when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<OnBusy>,
     /// The caller's own labels: at most 32 keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

@@ -87,6 +87,24 @@ pub fn aggregate_of(stored: &str) -> Option<String> {
     }
 }
 
+/// Everything that a tenant hears while it happens.
+pub fn live_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.live.>")
+}
+
+/// Every chunk of a tenant's stored bodies.
+pub fn objects_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.obj.>")
+}
+
+/// Where a tenant's workers are called, and hear of calls that are over.
+pub fn tools_of(tenant: &Tenant) -> String {
+    format!("nexus.{tenant}.tool.>")
+}
+
+/// The ledgers of all tenants: each that has ever done anything has one.
+pub const ALL_LEDGERS: &str = "nexus.*.evt.ledger.*";
+
 /// Token deltas and progress of a run, for whoever listens now.
 pub fn live_run(tenant: &Tenant, run: RunId) -> String {
     format!("nexus.{tenant}.live.run.{run}")

@@ -12,6 +12,8 @@ use nexus_events::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::seal::Seals;
+
 /// How a process reaches the bus.
 #[derive(Clone)]
 pub struct BusConfig {
@@ -32,6 +34,8 @@ pub struct BusConfig {
     /// Nodes in the cluster that hold each stream, 1 or 3. With more than one, a decisive read asks
     /// the leader, as another node may be behind.
     pub replicas: usize,
+    /// How commands show who they are from.
+    pub seals: Seals,
 }
 
 impl BusConfig {
@@ -45,6 +49,7 @@ impl BusConfig {
             request_timeout: Duration::from_secs(3),
             retry_for: Duration::from_secs(45),
             replicas: 1,
+            seals: Seals::default(),
         }
     }
 }
@@ -130,6 +135,7 @@ struct Inner {
     request_timeout: Duration,
     retry_for: Duration,
     replicas: usize,
+    seals: Seals,
 }
 
 /// Whether there is a connection, and the how manieth it is.
@@ -196,6 +202,7 @@ impl Bus {
             request_timeout: config.request_timeout,
             retry_for: config.retry_for,
             replicas: config.replicas,
+            seals: config.seals,
         })))
     }
 
@@ -248,6 +255,10 @@ impl Bus {
 
     pub(crate) fn replicas(&self) -> usize {
         self.0.replicas
+    }
+
+    pub(crate) fn seals(&self) -> &Seals {
+        &self.0.seals
     }
 
     pub(crate) fn link(&self) -> watch::Receiver<Link> {

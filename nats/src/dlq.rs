@@ -251,7 +251,19 @@ const NO_SUCH_SEQUENCE: u16 = 10057;
 /// # Errors
 /// [`DlqError`].
 pub async fn counts(bus: &Bus, tenant: Option<&Tenant>) -> Result<BTreeMap<String, u64>, DlqError> {
-    let info = info(bus, &json!({ "subjects_filter": filter(tenant) })).await?;
+    counts_of(bus, DEAD_LETTERS, &filter(tenant)).await
+}
+
+/// How many messages a stream has on each subject that fits: for filters that few subjects fit.
+///
+/// # Errors
+/// [`DlqError`].
+pub async fn counts_of(
+    bus: &Bus,
+    stream: &str,
+    filter: &str,
+) -> Result<BTreeMap<String, u64>, DlqError> {
+    let info = info(bus, stream, &json!({ "subjects_filter": filter })).await?;
     let subjects = info.pointer("/state/subjects").and_then(Value::as_object);
     let count = |(subject, n): (&String, &Value)| Some((subject.clone(), n.as_u64()?));
     Ok(subjects.into_iter().flatten().filter_map(count).collect())
@@ -264,8 +276,8 @@ fn filter(tenant: Option<&Tenant>) -> String {
     }
 }
 
-async fn info(bus: &Bus, query: &Value) -> Result<Value, DlqError> {
-    let asked = js::api(bus, &format!("STREAM.INFO.{DEAD_LETTERS}"), query).await;
+async fn info(bus: &Bus, stream: &str, query: &Value) -> Result<Value, DlqError> {
+    let asked = js::api(bus, &format!("STREAM.INFO.{stream}"), query).await;
     asked.map_err(|source| DlqError::Api {
         action: "counted",
         source,
@@ -273,7 +285,7 @@ async fn info(bus: &Bus, query: &Value) -> Result<Value, DlqError> {
 }
 
 async fn bounds(bus: &Bus) -> Result<(u64, u64), DlqError> {
-    let info = info(bus, &Value::Null).await?;
+    let info = info(bus, DEAD_LETTERS, &Value::Null).await?;
     let number = |field: &str| info.pointer(field).and_then(Value::as_u64).unwrap_or(0);
     Ok((number("/state/first_seq").max(1), number("/state/last_seq")))
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures_util::future::join_all;
-use nexus_events::{Actor, Command, CommandId, Due, RunId, Tenant, Timestamp, envelope, subject};
+use nexus_events::{Actor, Command, CommandId, Due, RunId, Tenant, envelope, subject};
 use serde::Serialize;
 
 use crate::connect::Bus;
 use crate::js::{self, ApiError};
+use crate::seal::{SEAL, Sealed};
 use crate::trace;
 
 /// What goes with a command.
@@ -136,7 +137,7 @@ pub async fn publish_command(
     };
     let body = command.encode().map_err(encode)?;
     let bytes = body.len();
-    let headers = headers(tenant, command, meta, bus.now());
+    let headers = headers(bus, tenant, (command, &body), meta);
     match js::publish(bus, &subject, headers, body.into()).await {
         Ok(ack) => Ok(Published {
             seq: ack.seq,
@@ -213,25 +214,22 @@ pub async fn reply(bus: &Bus, reply_to: &str, answer: &impl Serialize) {
     }
 }
 
-/// The message id of a command.
-pub(crate) fn message_id(tenant: &Tenant, id: &CommandId) -> String {
-    format!("{tenant}/{id}")
-}
-
+/// The headers of a command, sealed where this installation has a key.
 pub(crate) fn headers(
+    bus: &Bus,
     tenant: &Tenant,
-    command: &Command,
+    (command, body): (&Command, &[u8]),
     meta: &CommandMeta,
-    now: Timestamp,
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set = |name: &'static str, value: String| set_header(&mut headers, name, value);
-    set("Nats-Msg-Id", message_id(tenant, &meta.id));
+    let message_id = bus.seals().message_id(tenant.as_str(), meta.id.as_str());
+    set("Nats-Msg-Id", message_id);
     set(envelope::CE_SPECVERSION, "1.0".to_owned());
     set(envelope::CE_ID, meta.id.to_string());
     set(envelope::CE_TYPE, command.type_name().to_owned());
     set(envelope::CE_SOURCE, meta.source.to_owned());
-    set(envelope::CE_TIME, now.to_string());
+    set(envelope::CE_TIME, bus.now().to_string());
     set(envelope::CONTENT_TYPE, "application/json".to_owned());
     let mut optional = |name, value: Option<String>| value.into_iter().for_each(|v| set(name, v));
     optional(
@@ -248,7 +246,16 @@ pub(crate) fn headers(
         .actor
         .as_ref()
         .and_then(|actor| serde_json::to_string(actor).ok());
+    let seal = bus.seals().seal(Sealed {
+        tenant,
+        role: command.role(),
+        verb: command.verb(),
+        id: &meta.id,
+        actor: actor.as_deref().unwrap_or_default(),
+        body,
+    });
     optional(envelope::ACTOR, actor);
+    optional(SEAL, seal);
     headers
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
+use nexus_events::envelope::ACTOR;
 use nexus_events::{CommandEnvelope, Problem, Timestamp, subject};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -11,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use crate::backoff::Backoff;
 use crate::connect::Bus;
 use crate::inbound::{self, Delivery, Origin, Undecodable};
+use crate::seal::{SEAL, Unsealed};
 use crate::worker::{Failure, RoleSpec};
 use crate::{dlq, metrics, publish};
 
@@ -61,6 +63,8 @@ pub(crate) enum Settled {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     Undecodable(Undecodable),
+    /// It is not for its sender, who is told there.
+    Unsealed(Unsealed, Option<String>),
     Exhausted,
 }
 
@@ -98,8 +102,18 @@ impl Desk {
             stream_seq: taken.stream_seq,
             published_at: taken.published_at,
         };
-        let (envelope, command) =
-            inbound::decode(origin, &taken.message.payload).map_err(Refusal::Undecodable)?;
+        let body = &taken.message.payload;
+        let (mut envelope, command) =
+            inbound::decode(origin, body).map_err(Refusal::Undecodable)?;
+        let text = |name: &str| taken.headers().get(name).map(|value| value.as_str());
+        let admitted =
+            self.bus
+                .seals()
+                .admit((text(SEAL), text(ACTOR)), &command, body, &mut envelope);
+        if let Err(unsealed) = admitted {
+            let reply_to = envelope.reply_to;
+            return Err(Refusal::Unsealed(unsealed, reply_to));
+        }
         Ok(Delivery {
             envelope,
             command,
@@ -113,6 +127,9 @@ impl Desk {
     /// Lays aside what does not reach the handler.
     pub(crate) async fn refuse(&self, taken: &Taken, refusal: &Refusal) -> Settled {
         let (reason, problem) = match refusal {
+            Refusal::Unsealed(unsealed, reply_to) => {
+                return self.turn_away(taken, unsealed, reply_to.as_deref()).await;
+            }
             Refusal::Undecodable(error) => (error.to_string(), error.problem()),
             Refusal::Exhausted => {
                 let reason = format!("delivered {} times without an outcome", taken.delivered);
@@ -127,6 +144,19 @@ impl Desk {
         // The subject is the sender's; a label made of it would be theirs to multiply.
         metrics::bus().settled(self.spec.name, "unknown", outcome);
         self.lay_aside(taken, None, &reason, &problem).await
+    }
+
+    /// Answers who asked for what is not theirs. No dead letter is made of it: nobody could redrive
+    /// it to any effect, and strangers would fill them.
+    async fn turn_away(&self, taken: &Taken, why: &Unsealed, reply_to: Option<&str>) -> Settled {
+        metrics::bus().settled(self.spec.name, "unknown", "refused");
+        warn!(subject = %taken.message.subject, %why, "command refused");
+        if let Some(reply_to) = reply_to {
+            let problem = Problem::new(403, "forbidden", why.to_string());
+            publish::reply(&self.bus, reply_to, &problem).await;
+        }
+        self.acknowledge(taken).await;
+        Settled::Done
     }
 
     /// Does what the outcome asks for.
@@ -217,7 +247,12 @@ impl Desk {
         metrics::bus().dead_letters.get_or_create(&labels).inc();
         error!(subject = %taken.message.subject, reason, "command laid aside as a dead letter");
         let tenant = subject::tenant_of(&taken.message.subject);
-        let reply_to = tenant.and_then(|tenant| inbound::reply_to(taken.headers(), &tenant));
+        let reply_to = tenant.and_then(|tenant| {
+            let own = subject::reply_prefix(&tenant);
+            let reply_to = inbound::reply_to(taken.headers(), &tenant);
+            // What could not be read has no seal to look at.
+            reply_to.filter(|to| !self.bus.seals().required || to.starts_with(&own))
+        });
         if let Some(reply_to) = reply_to {
             publish::reply(&self.bus, &reply_to, problem).await;
         }

@@ -63,7 +63,7 @@ pub async fn schedule(
     };
     let body = command.encode().map_err(encode)?;
     let bytes = body.len();
-    let mut headers = publish::headers(tenant, command, meta, bus.now());
+    let mut headers = publish::headers(bus, tenant, (command, &body), meta);
     // Setting a timer again with the same command is not a duplicate but a new time.
     set_header(
         &mut headers,
@@ -141,7 +141,7 @@ async fn relay(bus: &Bus, taken: &Taken) {
     let answer = match subject::parse_timer_due(from) {
         Some(to) => {
             let target = subject::command(&to.tenant, &to.role, &to.verb);
-            let headers = relayed_headers(taken, to.tenant.as_str());
+            let headers = relayed_headers(bus, taken, to.tenant.as_str());
             let body = taken.message.payload.clone();
             match js::publish(bus, &target, headers, body).await {
                 Ok(_) => "+ACK",
@@ -166,7 +166,7 @@ async fn relay(bus: &Bus, taken: &Taken) {
 }
 
 /// The command's own headers, and a message id: its own, or one that this due message always has.
-fn relayed_headers(taken: &Taken, tenant: &str) -> HeaderMap {
+fn relayed_headers(bus: &Bus, taken: &Taken, tenant: &str) -> HeaderMap {
     let own = |name: &str| {
         !name
             .get(..5)
@@ -179,7 +179,7 @@ fn relayed_headers(taken: &Taken, tenant: &str) -> HeaderMap {
     let (seq, stamp) = (taken.stream_seq, taken.published_at.as_millis());
     let id = headers
         .get(nexus_events::envelope::CE_ID)
-        .map(|id| format!("{tenant}/{}", id.as_str()));
+        .map(|id| bus.seals().message_id(tenant, id.as_str()));
     set_header(
         &mut headers,
         "Nats-Msg-Id",

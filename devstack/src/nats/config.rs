@@ -26,6 +26,9 @@ pub struct NatsOptions {
     /// User and password that a client must give; `None` lets in everyone who can connect, which
     /// on 127.0.0.1 is everyone on this machine.
     pub auth: Option<NatsAuth>,
+    /// The `accounts` of the server, in one of which `auth` is a user; without any, `auth` is the
+    /// only user.
+    pub accounts: Option<String>,
     /// Lines that are appended to the configuration as they are: accounts, a cluster, limits. They
     /// may `include` a file.
     pub extra_config: String,
@@ -70,6 +73,7 @@ impl NatsOptions {
             sync_interval: SyncInterval::Every(Duration::from_secs(1)),
             max_payload_bytes: 8 << 20,
             auth: None,
+            accounts: None,
             extra_config: String::new(),
         }
     }
@@ -100,7 +104,9 @@ impl NatsOptions {
                 file("")?
             ),
         ];
-        if let Some(NatsAuth { user, password }) = &self.auth {
+        if let Some(accounts) = &self.accounts {
+            lines.push(accounts.clone());
+        } else if let Some(NatsAuth { user, password }) = &self.auth {
             let (user, password) = (plain("a user", user)?, plain("a password", password)?);
             lines.push(format!(
                 "authorization {{ user: \"{user}\", password: \"{password}\" }}"

@@ -147,6 +147,18 @@ impl NatsServer {
     }
 }
 
+/// Stops what an earlier process may have left running on a data directory, so that its files can be
+/// changed.
+///
+/// # Errors
+/// It does not end.
+pub async fn stop_leftover(data_dir: &Path) -> Result<()> {
+    let Ok(dir) = data_dir.canonicalize() else {
+        return Ok(());
+    };
+    leftovers::stop(WHAT, &dir.join(PID_FILE), &dir, Signal::TERM).await
+}
+
 async fn launch(program: &Path, options: &NatsOptions) -> Result<(Process, Ports)> {
     let dir = &options.data_dir;
     let config = dir.join(CONFIG_FILE);

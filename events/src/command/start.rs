@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{RunId, SessionId};
 use crate::ledger::{Limits, OnExhausted};
 use crate::model::{Message, Sampling, ToolSpec};
+use crate::session::OnBusy;
 
 /// A budget as callers write it. Absent means unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +64,10 @@ pub struct StartRun {
     /// The conversation that the run continues; without one the run opens its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+    /// What becomes of this run where another of the conversation goes on: as the session says when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<OnBusy>,
     /// Name of the agent; `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,

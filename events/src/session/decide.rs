@@ -24,6 +24,7 @@ pub fn open(
     let OpenSession {
         budget,
         policy_context,
+        on_busy,
         metadata,
         ..
     } = command;
@@ -32,6 +33,7 @@ pub fn open(
         user,
         budget,
         policy_context,
+        on_busy,
         metadata,
         opened_by_run: None,
     };
@@ -92,6 +94,7 @@ pub fn attach(session: &Session, want: Attach) -> Result<Vec<SessionEvent>, Doma
             user: want.user,
             budget: None,
             policy_context: None,
+            on_busy: None,
             metadata: Default::default(),
             opened_by_run: Some(RunId::new(want.session_id.uuid())),
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::OnBusy;
 use crate::aggregate::events;
 use crate::command::Budget;
 use crate::envelope::Actor;
@@ -36,6 +37,9 @@ pub struct SessionOpened {
     /// What policy is told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_context: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What a run gets that is started while another of it goes on; it is refused when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_busy: Option<OnBusy>,
     /// The caller's own labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

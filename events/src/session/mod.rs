@@ -3,10 +3,12 @@
 //! A run that names no session opens its own, whose id is the run's; the session's log begins when
 //! a second run joins it. Most runs are alone, and pay nothing for the possibility.
 
+mod busy;
 mod decide;
 mod event;
 mod state;
 
+pub use busy::OnBusy;
 pub use decide::{Attach, attach, close, open};
 pub use event::{SessionClosed, SessionEvent, SessionOpened, SessionRunAttached};
 pub use state::{LastRun, Session};

@@ -86,6 +86,7 @@ fn a_session_is_opened_once_with_what_it_was_given() {
         session_id: None,
         budget,
         policy_context: policy_context.clone(),
+        on_busy: Some(OnBusy::Interrupt),
         metadata,
     };
     let session = given([open(&Session::default(), session_id(), command, ada())]);
@@ -98,6 +99,7 @@ fn a_session_is_opened_once_with_what_it_was_given() {
         (opened.policy_context, opened.opened_by_run),
         (policy_context, None)
     );
+    assert_eq!(opened.on_busy, Some(OnBusy::Interrupt));
     let again = open(
         &session,
         session_id(),

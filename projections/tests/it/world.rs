@@ -180,6 +180,7 @@ impl World {
                 policy_context: serde_json::json!({ "risk": "low" }).as_object().cloned(),
                 metadata: labels(),
                 opened_by_run: None,
+                on_busy: Default::default(),
             };
             self.session(&tenant, session, vec![opened.into()], Some(&user));
             self.attach(&tenant, session, id, None);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use nexus_bus::seal::{SealKey, SealKeyError, Seals};
 use nexus_bus::{BusConfig, Credentials};
 use nexus_content::FilterConfig;
 use nexus_gateway::GatewayConfig;
@@ -50,6 +51,12 @@ pub(crate) struct NatsConfig {
     pub(crate) root_certificate: Option<PathBuf>,
     /// Credentials file as `nsc` writes it.
     pub(crate) credentials_file: Option<PathBuf>,
+    /// File with the seed of an NKey, as `nexus tenants config` writes it.
+    pub(crate) nkey_file: Option<PathBuf>,
+    /// File with the key that commands are sealed with: 64 hexadecimal digits.
+    pub(crate) seal_file: Option<PathBuf>,
+    /// Whether who sends a command is believed only under a seal.
+    pub(crate) require_seals: bool,
 }
 
 /// The database.
@@ -213,6 +220,10 @@ impl Config {
         if let Some(path) = &self.nats.credentials_file {
             bus.credentials = Credentials::File(path.clone());
         }
+        if let Some(path) = &self.nats.nkey_file {
+            bus.credentials = Credentials::Nkey(secret(path)?);
+        }
+        bus.seals = self.nats.seals()?;
         bus.root_certificate = self.nats.root_certificate.clone();
         bus.replicas = self.nats.replicas.unwrap_or(1);
         Ok(bus)
@@ -229,6 +240,40 @@ impl Config {
             key: "database.url",
         })
     }
+}
+
+impl NatsConfig {
+    fn seals(&self) -> Result<Seals, ConfigError> {
+        let key = match &self.seal_file {
+            None => None,
+            Some(path) => {
+                let invalid = |error: SealKeyError| ConfigError::Invalid {
+                    path: path.clone(),
+                    message: error.to_string(),
+                };
+                Some(SealKey::parse(&secret(path)?).map_err(invalid)?)
+            }
+        };
+        if self.require_seals && key.is_none() {
+            return Err(ConfigError::Missing {
+                what: "the key of the seals that are required",
+                variable: "NEXUS_NATS_SEAL_FILE",
+                key: "nats.seal_file",
+            });
+        }
+        Ok(Seals {
+            key,
+            required: self.require_seals,
+        })
+    }
+}
+
+fn secret(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(text.trim().to_owned())
 }
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.

@@ -31,6 +31,9 @@ pub(crate) enum Failure {
     /// Servers of our own.
     #[error(transparent)]
     Devstack(#[from] DevstackError),
+    /// What isolates tenants.
+    #[error(transparent)]
+    Isolation(#[from] crate::isolation::FilesError),
     /// The bus.
     #[error(transparent)]
     Bus(#[from] nexus_bus::ConnectError),

@@ -7,6 +7,7 @@ mod config;
 mod documents;
 mod failure;
 mod install;
+mod isolation;
 mod local_model;
 mod open_files;
 mod roles;

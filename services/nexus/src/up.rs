@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nexus_bus::isolation::PlatformUser;
 use nexus_devstack::{
     Cache, DataDir, NatsAuth, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress,
 };
+use nexus_events::Tenant;
 use nexus_gateway::{GatewayConfig, GatewayError, Secret};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,6 +16,7 @@ use tracing::{info, warn};
 use crate::cli::endpoint::{self, Endpoints};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::isolation;
 use crate::roles::{Role, Running};
 use crate::signals;
 
@@ -30,6 +33,15 @@ pub(crate) struct UpArgs {
     /// Keep nothing: data goes to a temporary directory that is removed at the end.
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) ephemeral: bool,
+    /// Tenants that may connect to NATS, each to its own subjects only, with the seed that is put
+    /// into `tenants/` in the data directory. Nobody but the platform may when none is named.
+    #[arg(
+        long,
+        env = "NEXUS_TENANTS",
+        value_delimiter = ',',
+        value_name = "TENANT,…"
+    )]
+    pub(crate) tenants: Vec<Tenant>,
     /// Write the addresses (JSON, readable by this user only) to this file once everything is ready.
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -53,13 +65,18 @@ async fn run(
     signals: &mut signals::Signals,
 ) -> Result<(), Failure> {
     let servers = tokio::select! {
-        started = Servers::start(data, args.ephemeral) => started?,
+        started = Servers::start(data, args) => started?,
         signal = signals.next() => {
             info!(signal, "stopped before it was ready");
             return Ok(());
         }
     };
     config.nats.url = Some(servers.nats_url.clone());
+    if !args.tenants.is_empty() {
+        let key = tenants_dir(data).join(isolation::SEAL_FILE);
+        config.nats.seal_file = Some(key);
+        config.nats.require_seals = true;
+    }
     config.database.url = Some(servers.database_url.clone());
     config.tools.set_usual_dir(data.path());
     let fallback = choose_listen(args, config);
@@ -247,6 +264,10 @@ impl Place {
     }
 }
 
+fn tenants_dir(data: &DataDir) -> PathBuf {
+    data.path().join("tenants")
+}
+
 /// Private servers, watched over: one that dies is started again.
 struct Servers {
     nats_url: String,
@@ -257,18 +278,33 @@ struct Servers {
 }
 
 impl Servers {
-    async fn start(data: &DataDir, ephemeral: bool) -> Result<Self, Failure> {
+    async fn start(data: &DataDir, args: &UpArgs) -> Result<Self, Failure> {
         let cache = Cache::discover()?;
         let progress = Progress::new(|line: &str| info!("{line}"));
         let auth = NatsAuth {
             user: "nexus".to_owned(),
             password: kept_secret(data, "nats.password")?,
         };
+        // A server that an earlier process left running is stopped before it is looked for.
+        nexus_devstack::stop_nats(&data.nats()).await?;
+        isolation::place_streams(&data.nats(), !args.tenants.is_empty())?;
+        let accounts = match args.tenants.is_empty() {
+            true => None,
+            false => {
+                let platform = PlatformUser::Password {
+                    user: auth.user.clone(),
+                    password: auth.password.clone(),
+                };
+                let dir = tenants_dir(data);
+                Some(isolation::write(&dir, &args.tenants, Some(platform))?)
+            }
+        };
         let nats_options = NatsOptions {
             auth: Some(auth),
+            accounts,
             ..NatsOptions::new(data.nats())
         };
-        let postgres_options = match ephemeral {
+        let postgres_options = match args.ephemeral {
             true => PostgresOptions::disposable(data.postgres()),
             false => PostgresOptions::new(data.postgres()),
         };

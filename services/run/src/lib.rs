@@ -2,6 +2,7 @@
 //! own; it decides and records.
 
 mod approval;
+mod busy;
 mod control;
 mod doubt;
 mod session;

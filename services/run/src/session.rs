@@ -3,12 +3,13 @@
 use nexus_bus::process;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::OpenSession;
-use nexus_events::run::{PreviousRun, Run, SessionLink, Status};
-use nexus_events::session::{self, Attach, LastRun, Session};
-use nexus_events::{Actor, AggregateId, RunId, SessionId};
+use nexus_events::run::{SessionLink, Status};
+use nexus_events::session::{self, Attach, LastRun, OnBusy, Session};
+use nexus_events::{AggregateId, DomainError, RunId, SessionId};
 use serde_json::json;
 
 use crate::RunRole;
+use crate::busy::{BETWEEN_LOOKS, LOOKS};
 
 /// A run that joined and never began (its command went to the dead letters) blocks its session for
 /// this long.
@@ -54,32 +55,73 @@ impl RunRole {
     }
 
     /// Lets the run join its conversation, on the session's log first, so that two runs that race
-    /// for it are put in order there.
+    /// for it are put in order there. Who does not want to be refused looks again while another is
+    /// between joining and beginning, when there is nothing yet that could be cancelled.
     pub(crate) async fn join(
         &self,
         delivery: &Delivery,
         session_id: SessionId,
         run_id: RunId,
-        user: &Actor,
+        on_busy: Option<OnBusy>,
     ) -> Result<SessionLink, Failure> {
+        for _ in 1..LOOKS {
+            match self
+                .try_to_join(delivery, session_id, run_id, on_busy)
+                .await
+            {
+                (OnBusy::Interrupt | OnBusy::Rollback, Err(busy)) if is_busy(&busy) => {
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                }
+                (_, outcome) => return outcome,
+            }
+        }
+        self.try_to_join(delivery, session_id, run_id, on_busy)
+            .await
+            .1
+    }
+
+    async fn try_to_join(
+        &self,
+        delivery: &Delivery,
+        session_id: SessionId,
+        run_id: RunId,
+        on_busy: Option<OnBusy>,
+    ) -> (OnBusy, Result<SessionLink, Failure>) {
         let id = AggregateId::from(session_id);
         let tenant = &delivery.envelope.tenant;
-        let last = {
-            let session = process::load_latest::<Session>(&self.store, tenant, &id, 0).await?;
-            session.state.last
+        let seen = match process::load_latest::<Session>(&self.store, tenant, &id, 0).await {
+            Ok(session) => {
+                let opened = session.state.opened.as_ref();
+                let way = on_busy.or_else(|| opened.and_then(|opened| opened.on_busy));
+                (way.unwrap_or_default(), session.state.last)
+            }
+            Err(error) => return (OnBusy::Reject, Err(error.into())),
         };
+        (
+            seen.0,
+            self.join_after(delivery, (session_id, run_id), seen).await,
+        )
+    }
+
+    async fn join_after(
+        &self,
+        delivery: &Delivery,
+        (session_id, run_id): (SessionId, RunId),
+        (way, last): (OnBusy, Option<LastRun>),
+    ) -> Result<SessionLink, Failure> {
+        let id = AggregateId::from(session_id);
         let mut want = Attach {
             session_id,
             run_id,
-            user: user.clone(),
+            user: crate::start::actor(delivery),
             previous: None,
             busy: None,
             own_run_exists: false,
         };
         match last {
             Some(last) if last.run_id == run_id => {}
-            Some(last) => self.look_at(delivery, &mut want, last).await?,
-            None => self.look_at_own_run(delivery, &mut want).await?,
+            Some(last) => self.look_at(delivery, &mut want, last, way).await?,
+            None => self.look_at_own_run(delivery, &mut want, way).await?,
         }
         let done = process::decide::<Session>(&self.store, &self.bus, delivery, &id, |state| {
             // Whoever joined in between is busy; the command is tried again from the start.
@@ -113,43 +155,35 @@ impl RunRole {
         delivery: &Delivery,
         want: &mut Attach,
         last: LastRun,
+        way: OnBusy,
     ) -> Result<(), Failure> {
-        let tenant = &delivery.envelope.tenant;
-        let id = AggregateId::from(last.run_id);
-        let run = process::load_latest::<Run>(&self.store, tenant, &id, last.attached_seq).await?;
-        let state = &run.state;
-        match state.status {
-            Status::Unborn => {
-                let waited = self.bus.now().millis_since(last.attached_at);
-                want.busy = (waited < JOINING_AT_MOST_MS).then_some(last.run_id);
-                want.previous = last.previous;
-            }
-            status if status.is_terminal() => want.previous = previous(state),
-            _ => want.busy = Some(last.run_id),
+        let seen = self.see(delivery, last.run_id, last.attached_seq).await?;
+        if seen.status == Status::Unborn {
+            let waited = self.bus.now().millis_since(last.attached_at);
+            want.busy = (waited < JOINING_AT_MOST_MS).then_some(last.run_id);
+            want.previous = last.previous;
+            return Ok(());
         }
-        Ok(())
+        self.make_way(delivery, want, seen, last.previous, way)
+            .await
     }
 
-    async fn look_at_own_run(&self, delivery: &Delivery, want: &mut Attach) -> Result<(), Failure> {
+    async fn look_at_own_run(
+        &self,
+        delivery: &Delivery,
+        want: &mut Attach,
+        way: OnBusy,
+    ) -> Result<(), Failure> {
         let own = RunId::new(want.session_id.uuid());
-        let tenant = &delivery.envelope.tenant;
-        let run = process::load_latest::<Run>(&self.store, tenant, &own.into(), 0).await?;
-        let state = &run.state;
-        want.own_run_exists = state
-            .info()
-            .is_some_and(|info| info.session.id == want.session_id);
+        let seen = self.see(delivery, own, 0).await?;
+        want.own_run_exists = seen.opened_its_own;
         if want.own_run_exists {
-            want.busy = (!state.status.is_terminal()).then_some(own);
-            want.previous = previous(state);
+            self.make_way(delivery, want, seen, None, way).await?;
         }
         Ok(())
     }
 }
 
-fn previous(run: &Run) -> Option<PreviousRun> {
-    run.started.as_ref().map(|started| PreviousRun {
-        run_id: started.event.run_id,
-        first_seq: started.first_seq,
-        context_tokens: run.context_tokens(),
-    })
+fn is_busy(failure: &Failure) -> bool {
+    matches!(failure, Failure::Reject(DomainError::SessionBusy { .. }))
 }

@@ -36,7 +36,7 @@ impl RunRole {
                         .await;
                     return Ok(());
                 }
-                self.join(delivery, session_id, run_id, &actor(delivery))
+                self.join(delivery, session_id, run_id, command.on_busy)
                     .await?
             }
             _ => SessionLink {

@@ -5,6 +5,12 @@ use super::view::Kind::{Count, Findings, Flag, Millis, Moment, Status, Text, Usd
 
 const ID: usize = 36;
 
+/// `tenants list`.
+pub(crate) const TENANTS: &[Field] = &[
+    Field::new("TENANT", "/tenant", Text(63)),
+    Field::new("LEDGER COMMITS", "/ledger_commits", Count),
+];
+
 /// `runs list`.
 pub(crate) const RUNS: &[Field] = &[
     Field::new("RUN", "/id", Text(ID)),

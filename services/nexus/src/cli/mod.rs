@@ -26,6 +26,7 @@ mod sse;
 mod story;
 pub(crate) mod style;
 pub(crate) mod table;
+mod tenants;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -76,6 +77,8 @@ pub(crate) enum Client {
     Audit(audit::AuditArgs),
     /// Commands that could not be handled: look at them, publish them again
     Dlq(dlq::DlqArgs),
+    /// Tenants, and what isolates them on the bus
+    Tenants(tenants::TenantsArgs),
     /// The read models: how far they are, rebuild, verify
     Projections(projections::ProjectionsArgs),
     /// Look at the whole platform and say what is wrong
@@ -122,6 +125,10 @@ impl Client {
             Self::Dlq(mut args) => {
                 args.servers.configured = configured;
                 return dlq::run(args).await;
+            }
+            Self::Tenants(mut args) => {
+                args.servers.configured = configured;
+                return tenants::run(args).await;
             }
             Self::Projections(mut args) => {
                 args.servers.configured = configured;

@@ -1,6 +1,7 @@
 //! Values on the command line that clap does not know by itself.
 
 use nexus_events::ledger::OnExhausted;
+use nexus_events::session::OnBusy;
 
 /// Dollars with up to six decimals, as micro-dollars, exactly.
 pub(crate) fn usd_micros(text: &str) -> Result<u64, String> {
@@ -26,6 +27,12 @@ pub(crate) fn on_exhausted(text: &str) -> Result<OnExhausted, String> {
         .into_iter()
         .find(|rule| rule.as_str() == text);
     known.ok_or_else(|| "it is reject, park, downgrade or approve".to_owned())
+}
+
+/// What a run gets whose conversation is busy.
+pub(crate) fn on_busy(text: &str) -> Result<OnBusy, String> {
+    let known = OnBusy::ALL.into_iter().find(|way| way.as_str() == text);
+    known.ok_or_else(|| "it is reject, interrupt or rollback".to_owned())
 }
 
 /// `90d`, `12h`, `30m`, `45s`.

@@ -202,7 +202,7 @@ impl Drop for Platform {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     match request.send().await {
         Ok(answer) => {
             let status = answer.status().as_u16();

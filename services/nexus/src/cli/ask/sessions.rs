@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nexus_events::SessionId;
+use nexus_events::session::OnBusy;
 use serde_json::{Value, json};
 
 use super::{Asker, Paging, body};
@@ -50,6 +51,10 @@ pub(crate) enum SessionsVerb {
         /// What policy is told of it, as a JSON object
         #[arg(long, value_name = "JSON", value_parser = object)]
         policy_context: Option<Value>,
+        /// What a run gets that is started while another goes on: reject, interrupt (cancel the
+        /// other and follow it) or rollback (cancel it and forget it)
+        #[arg(long, value_name = "RULE", value_parser = parse::on_busy)]
+        on_busy: Option<OnBusy>,
         /// A label of your own; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
         metadata: Vec<(String, String)>,
@@ -96,12 +101,14 @@ impl SessionsVerb {
             Self::Open {
                 budget,
                 policy_context,
+                on_busy,
                 metadata,
             } => {
                 let labels: BTreeMap<_, _> = metadata.into_iter().collect();
                 let body = body([
                     ("budget", budget.budget().map(|budget| json!(budget))),
                     ("policy_context", policy_context),
+                    ("on_busy", on_busy.map(|way| json!(way))),
                     ("metadata", (!labels.is_empty()).then(|| json!(labels))),
                 ]);
                 let answer = asker.post(&["v1", "sessions"], &body).await?;

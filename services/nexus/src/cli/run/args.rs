@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nexus_events::command::{Budget, StartRun};
 use nexus_events::ledger::OnExhausted;
+use nexus_events::session::OnBusy;
 use nexus_events::{RunId, SessionId};
 use uuid::Uuid;
 
@@ -25,6 +26,10 @@ pub(crate) struct RunArgs {
     /// Continue this conversation
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
+    /// Where another run of the conversation goes on: reject, interrupt (cancel the other and follow
+    /// it) or rollback (cancel it and forget it); as the conversation says unless given
+    #[arg(long, value_name = "RULE", value_parser = crate::cli::parse::on_busy, requires = "session")]
+    on_busy: Option<OnBusy>,
     /// The agent
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
@@ -144,6 +149,7 @@ pub(super) fn command(args: RunArgs) -> Result<StartRun, CliError> {
             .then(|| RunId::new(Uuid::now_v7())),
         idempotency_key: None,
         session_id: args.session,
+        on_busy: args.on_busy,
         agent: args.agent,
         model: args.model,
         tools,

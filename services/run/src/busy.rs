@@ -1,0 +1,103 @@
+//! What becomes of a conversation's last run when another wants to join: it has ended, or keeps the
+//! other out, or is cancelled for it. Cancelling is a commit of the newcomer's own command on the
+//! other run, made before the newcomer joins: whoever handles the command again finds that commit,
+//! and so knows for whom the run was cancelled.
+
+use std::time::Duration;
+
+use nexus_bus::{Delivery, Failure, process};
+use nexus_events::command::RunRef;
+use nexus_events::run::{self, PreviousRun, Run, Status};
+use nexus_events::session::{Attach, OnBusy};
+use nexus_events::{AggregateId, RunId};
+
+use crate::RunRole;
+
+/// The name of the cancellation among the commits of one command.
+const LABEL: &str = "make way";
+/// How often somebody who does not want to be refused looks again, while another is just joining.
+pub(crate) const LOOKS: u32 = 40;
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// A run as it was seen.
+pub(crate) struct Seen {
+    pub(crate) status: Status,
+    pub(crate) previous: Option<PreviousRun>,
+    pub(crate) run: RunRef,
+    /// Whether it is of the conversation that its id names.
+    pub(crate) opened_its_own: bool,
+}
+
+impl RunRole {
+    pub(crate) async fn see(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+        from_seq: u64,
+    ) -> Result<Seen, Failure> {
+        let tenant = &delivery.envelope.tenant;
+        let id = AggregateId::from(run_id);
+        let run = process::load_latest::<Run>(&self.store, tenant, &id, from_seq).await?;
+        let state = &run.state;
+        let own = run_id.own_session();
+        Ok(Seen {
+            status: state.status,
+            previous: previous(state),
+            run: RunRef {
+                run_id,
+                first_seq: run.first_seq,
+                last_seq: run.seq,
+            },
+            opened_its_own: state.info().is_some_and(|info| info.session.id == own),
+        })
+    }
+
+    /// Says in `want` what the newcomer finds: whom it follows, or who keeps it out. `before` is the
+    /// run that the one which was seen follows.
+    pub(crate) async fn make_way(
+        &self,
+        delivery: &Delivery,
+        want: &mut Attach,
+        seen: Seen,
+        before: Option<PreviousRun>,
+        way: OnBusy,
+    ) -> Result<(), Failure> {
+        want.previous = seen.previous;
+        let goes_on = !seen.status.is_terminal();
+        let cancels = match way {
+            OnBusy::Reject => false,
+            OnBusy::Interrupt => goes_on,
+            // A run that is cancelled already may have been so by this very command.
+            OnBusy::Rollback => goes_on || seen.status == Status::Cancelled,
+        };
+        if !cancels {
+            want.busy = goes_on.then_some(seen.run.run_id);
+            return Ok(());
+        }
+        let reason = match way {
+            OnBusy::Rollback => format!("taken back for run {}", want.run_id),
+            _ => format!("interrupted by run {}", want.run_id),
+        };
+        let decide = |run: &Run| match run.status.is_terminal() {
+            true => Ok(vec![]),
+            false => run::cancel(run, Some(reason.clone())),
+        };
+        let (bus, store) = (&self.bus, &self.store);
+        let cancelled = process::decide_run(bus, store, delivery, seen.run, LABEL, decide).await?;
+        if way == OnBusy::Rollback && !cancelled.nothing_recorded {
+            want.previous = before;
+            return Ok(());
+        }
+        let ended = self.see(delivery, seen.run.run_id, seen.run.first_seq);
+        want.previous = ended.await?.previous;
+        Ok(())
+    }
+}
+
+fn previous(run: &Run) -> Option<PreviousRun> {
+    run.started.as_ref().map(|started| PreviousRun {
+        run_id: started.event.run_id,
+        first_seq: started.first_seq,
+        context_tokens: run.context_tokens(),
+    })
+}
