@@ -48,8 +48,14 @@ pub(crate) async fn response(
     }
 }
 
-/// What is needed to go on with a response: the newest of its session.
-pub(crate) async fn previous(app: &App, tenant: &Tenant, run: RunId) -> Result<Previous, ApiError> {
+/// What is needed to go on with a response: the newest of its session. `again`: the run that a key of
+/// the request names; where it has begun, it went on with that response when it was the newest.
+pub(crate) async fn previous(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+    again: Option<RunId>,
+) -> Result<Previous, ApiError> {
     const FIELD: &str = "previous_response_id";
     let (Some(row), _) = from_log(app, tenant, run).await? else {
         let detail = "there is no such response";
@@ -65,7 +71,11 @@ pub(crate) async fn previous(app: &App, tenant: &Tenant, run: RunId) -> Result<P
         .await?;
     let newest =
         (session.state.last).map_or_else(|| RunId::new(row.session_id.uuid()), |last| last.run_id);
-    if newest != run {
+    let has_begun = match again {
+        Some(again) if newest != run => from_log(app, tenant, again).await?.0.is_some(),
+        _ => false,
+    };
+    if newest != run && !has_begun {
         let detail = "another response goes on with it already; go on with the newest one, or bring \
                       the conversation as `input`";
         return Err(

@@ -9,7 +9,7 @@ use nexus_events::command::{CancelRun, ControlRun, StartRun};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::runs::{name, take_key};
+use super::runs::{idempotency_key, name, take_key};
 use crate::app::App;
 use crate::commands::{Order, RunDone, send};
 use crate::http::trace::Trace;
@@ -37,7 +37,11 @@ pub(crate) async fn create(
     let streams = request.stream.unwrap_or(false);
     let background = request.background.unwrap_or(false);
     let previous = match request.goes_on_with()? {
-        Some(run) => Some(read::previous(&app, &caller.tenant, run).await?),
+        Some(run) => {
+            let key = idempotency_key(&headers)?;
+            let again = key.map(|key| RunId::from_idempotency_key(&caller.tenant, &key));
+            Some(read::previous(&app, &caller.tenant, run, again).await?)
+        }
         None => None,
     };
     let command = request.into_command(app.catalog(), previous)?;

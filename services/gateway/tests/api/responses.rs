@@ -25,11 +25,12 @@ fn weather(body: &mut Value) {
     body["tools"] = json!([{ "type": "function", "name": "weather" }]);
 }
 
-/// The events of a stream, each named as its data says.
+/// The events of a stream, each named as its data says; signs of life are none.
 fn events(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.header("content-type"), "text/event-stream");
     let text = answer.body.as_str().unwrap();
     (text.trim().split("\n\n"))
+        .filter(|frame| !frame.starts_with(':'))
         .map(|frame| {
             let (event, data) = frame.split_once("\ndata: ").unwrap();
             let value: Value = serde_json::from_str(data).unwrap();
@@ -99,7 +100,8 @@ async fn a_stream_goes_on_where_its_reader_was() {
     assert_eq!(others(&rest), others(&live)[5..]);
     let last = live.last().unwrap()["sequence_number"].as_u64().unwrap();
     let path = format!("resp_{run}?stream=true&starting_after={last}");
-    assert_eq!(answer(get(&api, &path)).await.ok(200), json!(""));
+    let nothing = answer(get(&api, &path)).await.ok(200);
+    assert!(!nothing.to_string().contains("data:"), "{nothing}");
 }
 
 #[tokio::test]
@@ -118,7 +120,7 @@ async fn in_the_background_it_goes_on_without_its_reader_until_it_is_stopped() {
         .unwrap()
         .bytes_stream();
     let first = reading.next().await.unwrap().unwrap();
-    assert!(String::from_utf8_lossy(&first).contains("response.created"));
+    assert!(!first.is_empty());
     drop(reading);
     delta(&bus, &api.tenant, run, 1, "It").await;
     let now = answer(get(&api, &id)).await.ok(200);
@@ -160,7 +162,8 @@ async fn the_next_response_goes_on_with_the_session() {
     let unknown = |body: &mut Value| body["input"][0]["call_id"] = "c9".into();
     let refused = answer(next(unknown)).await.ok(400);
     assert_eq!(refused["error"]["param"], "input[0]", "{refused}");
-    let second = answer(next(|_| ())).await.ok(200);
+    let keyed = || next(|_| ()).header("Idempotency-Key", "one");
+    let second = answer(keyed()).await.ok(200);
     assert_eq!(second["previous_response_id"], id);
     let run = second["id"]
         .as_str()
@@ -176,6 +179,7 @@ async fn the_next_response_goes_on_with_the_session() {
         context.contains("c1") && context.contains("weather"),
         "{started}"
     );
+    assert_eq!(answer(keyed()).await.ok(200)["id"], second["id"]);
     // The first is no longer the newest.
     let refused = answer(next(|_| ())).await.ok(409);
     assert_eq!(refused["error"]["code"], "response_superseded");

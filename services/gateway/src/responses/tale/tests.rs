@@ -98,7 +98,7 @@ fn live(turn: u32, text: &str) -> Live {
 /// What comes of a run: two turns, of which the first called a tool of the platform.
 enum Input {
     Live(Live),
-    Happened(Happened),
+    Happened(Box<Happened>),
 }
 
 fn inputs(first: &[&str], second: &[&str]) -> Vec<Input> {
@@ -106,12 +106,16 @@ fn inputs(first: &[&str], second: &[&str]) -> Vec<Input> {
         let lives = pieces.iter().map(|piece| Input::Live(live(turn, piece)));
         lives.collect()
     };
-    let mut inputs = vec![Input::Happened(started())];
+    let mut inputs = vec![Input::Happened(Box::new(started()))];
     inputs.extend(lives(1, first));
-    inputs.push(Input::Happened(said(1, "Grüß Gott", &["p1"])));
+    inputs.push(Input::Happened(Box::new(said(1, "Grüß Gott", &["p1"]))));
     inputs.extend(lives(2, second));
-    inputs.push(Input::Happened(said(2, "It is 31", &["c1", "c2"])));
-    inputs.push(Input::Happened(completed(&["c1", "c2"])));
+    inputs.push(Input::Happened(Box::new(said(
+        2,
+        "It is 31",
+        &["c1", "c2"],
+    ))));
+    inputs.push(Input::Happened(Box::new(completed(&["c1", "c2"]))));
     inputs
 }
 
