@@ -194,6 +194,7 @@ mod tests {
             },
             budget: None,
             policy_context: None,
+            on_busy: None,
             metadata: Default::default(),
             opened_by_run: Some(RUN),
         };

@@ -178,6 +178,7 @@ impl World {
                     ..Budget::default()
                 }),
                 policy_context: serde_json::json!({ "risk": "low" }).as_object().cloned(),
+                on_busy: None,
                 metadata: labels(),
                 opened_by_run: None,
                 on_busy: Default::default(),
