@@ -181,7 +181,6 @@ impl World {
                 on_busy: None,
                 metadata: labels(),
                 opened_by_run: None,
-                on_busy: Default::default(),
             };
             self.session(&tenant, session, vec![opened.into()], Some(&user));
             self.attach(&tenant, session, id, None);
