@@ -204,8 +204,7 @@ fn plan(units: &[Unit], sizes: &[Size], room: Room, beside: Size, before: Size) 
         .saturating_sub(max_tokens)
         .saturating_sub(before.likely);
     let count = (starts.iter().copied())
-        .filter(|at| *at <= from && likely(0..*at) <= readable)
-        .next_back()
+        .rfind(|at| *at <= from && likely(0..*at) <= readable)
         .or(starts.first().copied())?;
     let kept = sizes.get(count..).unwrap_or_default();
     let kept: u64 = kept.iter().map(|size| size.bound).sum();

@@ -1,6 +1,6 @@
 //! A second run of a conversation in which one is going, over HTTP and real processes.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+#![expect(clippy::unwrap_used, reason = "tests may fail")]
 
 mod support;
 
