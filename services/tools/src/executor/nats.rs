@@ -92,7 +92,11 @@ impl Executor for NatsWorkers {
             let left = call.time.saturating_sub(began.elapsed());
             match self.ask(call, payload.clone(), left).await {
                 Asked::Answered(answer) => return read(&answer, call),
-                Asked::NobodyThere if began.elapsed() < WAIT_FOR_WORKER.min(call.time) => {
+                // Asked too late the bus could not say in time that nobody is there, and a call that
+                // had no effect would be in doubt.
+                Asked::NobodyThere
+                    if began.elapsed() + 2 * ASK_AGAIN < WAIT_FOR_WORKER.min(call.time) =>
+                {
                     sleep(ASK_AGAIN).await;
                 }
                 Asked::NobodyThere => {
