@@ -39,19 +39,6 @@ fn tool_spent(time_ms: u64) -> Amounts {
     }
 }
 
-/// Bound on the tokens of what was said.
-fn said_bytes(entry: &Entry) -> u64 {
-    match entry {
-        Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
-        Entry::Assistant { text, tool_calls } => {
-            let calls = tool_calls
-                .iter()
-                .map(|call| (call.name.len() + call.arguments.to_string().len()) as u64);
-            text.len_bytes().saturating_add(calls.sum())
-        }
-    }
-}
-
 impl Run {
     fn since(&self, seq: u64) -> Option<u64> {
         (!self.paused).then_some(seq)
@@ -344,7 +331,7 @@ impl Run {
         };
         if done.cached.is_some() {
             // No provider counted this prompt, nor what is said again.
-            let bytes = said_bytes(&said);
+            let bytes = said.len_bytes();
             self.say(said, Some(bytes));
         } else {
             self.known_context_tokens = done.usage.total_tokens();

@@ -321,6 +321,20 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// Its bytes, which its tokens are fewer than.
+    pub fn len_bytes(&self) -> u64 {
+        match self {
+            Self::User(text) | Self::Tool { text, .. } => text.len_bytes(),
+            Self::Assistant { text, tool_calls } => {
+                let calls = (tool_calls.iter())
+                    .map(|call| (call.name.len() + call.arguments.to_string().len()) as u64);
+                text.len_bytes().saturating_add(calls.sum())
+            }
+        }
+    }
+}
+
 /// A settlement that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settling {

@@ -52,7 +52,7 @@ impl Said {
 
     fn likely_tokens(&self) -> u64 {
         let context = self.context.as_ref().map_or(0, Body::len_bytes) / 3;
-        let entries = self.entries.iter().map(entry_bytes).sum::<u64>() / 3;
+        let entries = self.entries.iter().map(Entry::len_bytes).sum::<u64>() / 3;
         context.saturating_add(entries)
     }
 }
@@ -195,18 +195,6 @@ fn without_loose_results(messages: Vec<Message>) -> Vec<Message> {
 fn reaches(runs: &[Said], summary: Option<&Summary>) -> bool {
     let upto = summary.map(|summary| summary.upto.run_id);
     upto.is_some() && runs.iter().any(|said| said.run_id == upto)
-}
-
-fn entry_bytes(entry: &Entry) -> u64 {
-    match entry {
-        Entry::User(text) | Entry::Tool { text, .. } => text.len_bytes(),
-        Entry::Assistant { text, tool_calls } => {
-            let calls = tool_calls
-                .iter()
-                .map(|call| call.arguments.to_string().len() as u64);
-            text.len_bytes().saturating_add(calls.sum())
-        }
-    }
 }
 
 async fn message(objects: &Objects, tenant: &Tenant, entry: Entry) -> Result<Message, ObjectError> {
