@@ -280,7 +280,7 @@ impl LlmRole {
         if older.is_some() {
             (sampling, tools) = (ChatRequest::default(), vec![]);
         }
-        let input_bound = grant.amounts.tokens - grant.max_output_tokens;
+        let input_bound = (grant.amounts.tokens).saturating_sub(grant.max_output_tokens);
         let mut request = ChatRequest {
             messages,
             tools,
