@@ -192,6 +192,22 @@ pub enum DevstackError {
         /// What is allowed.
         rule: &'static str,
     },
+
+    /// A network of the machine's own could not be made or changed.
+    #[error("`ip {arguments}` failed: {said}")]
+    Network {
+        /// What `ip` was asked.
+        arguments: String,
+        /// What it answered.
+        said: String,
+    },
+
+    /// Namespaces are for root, and made with `ip`.
+    #[error(
+        "network namespaces want root and the program `ip` (Debian's package iproute2): run as \
+         root, or without cutting the network between nodes"
+    )]
+    NoNamespaces,
 }
 
 impl DevstackError {

@@ -38,7 +38,10 @@ pub use error::DevstackError;
 pub use install::{Installed, install_all};
 pub use interpreters::{find_python_wasi, installed_python_wasi};
 pub use model::{LocalModel, LocalModelOptions};
-pub use nats::{NatsAuth, NatsOptions, NatsServer, SyncInterval, stop_leftover as stop_nats};
+pub use nats::{
+    ClusterOptions, ClusterPart, NatsAuth, NatsCluster, NatsOptions, NatsServer, Network,
+    SyncInterval, stop_leftover as stop_nats,
+};
 pub use postgres::{Postgres, PostgresOptions};
 pub use programs::{NatsProgram, PostgresPrograms, find_nats_server, find_postgres};
 pub use progress::Progress;

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Cache, DevstackError, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress, Result,
-    files,
+    Cache, ClusterOptions, DevstackError, NatsCluster, NatsOptions, NatsServer, Network, Postgres,
+    PostgresOptions, Progress, Result, files,
 };
 
 /// A nats-server and a PostgreSQL that belong to one test: it may stop, kill and restart them. Both
@@ -92,6 +92,28 @@ impl TestNats {
     }
 }
 
+/// Three nats-servers that belong to one test.
+#[derive(Debug)]
+pub struct TestCluster {
+    /// The servers.
+    pub nats: NatsCluster,
+    _dir: TestDir,
+}
+
+impl TestCluster {
+    /// Starts them, each in a network of its own where that is possible.
+    ///
+    /// # Errors
+    /// As for [`NatsCluster::start`].
+    pub async fn start() -> Result<Self> {
+        let dir = TestDir::create()?;
+        let mut options = ClusterOptions::new(dir.path().join("nats"));
+        options.network = Network::is_possible();
+        let nats = NatsCluster::start(&Cache::discover()?, &Progress::log(), &options).await?;
+        Ok(Self { nats, _dir: dir })
+    }
+}
+
 /// The one PostgreSQL of this test process, for tests that need no more than a database of their
 /// own. Nobody may stop it; it goes with the process.
 ///
@@ -136,7 +158,7 @@ cat > /dev/null
 for file in "$1"/postgres/data/postmaster.pid; do
     [ -f "$file" ] && kill -QUIT "$(head -n 1 "$file")"
 done
-for file in "$1"/nats/nats.pid; do
+for file in "$1"/nats/nats.pid "$1"/nats/*/nats.pid; do
     [ -f "$file" ] && kill -KILL "$(cat "$file")"
 done
 for try in 1 2 3 4 5 6 7 8 9 10; do

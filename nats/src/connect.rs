@@ -12,6 +12,7 @@ use nexus_events::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::lonely::Lonely;
 use crate::seal::Seals;
 
 /// How a process reaches the bus.
@@ -136,6 +137,7 @@ struct Inner {
     retry_for: Duration,
     replicas: usize,
     seals: Seals,
+    lonely: Lonely,
 }
 
 /// Whether there is a connection, and the how manieth it is.
@@ -203,6 +205,7 @@ impl Bus {
             retry_for: config.retry_for,
             replicas: config.replicas,
             seals: config.seals,
+            lonely: Lonely::new(),
         })))
     }
 
@@ -259,6 +262,24 @@ impl Bus {
 
     pub(crate) fn seals(&self) -> &Seals {
         &self.0.seals
+    }
+
+    /// JetStream has answered, or nobody has: a node that is cut off from the others is left.
+    pub(crate) async fn heard(&self, answered: bool) {
+        if self.0.replicas <= 1 {
+            return;
+        }
+        if answered {
+            self.0.lonely.heard();
+        } else if let Some(silence) = self.0.lonely.silent() {
+            let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            warn!(
+                silent_ms,
+                "this node of the bus does nothing, trying another one"
+            );
+            // It fails only when the client has ended, and then there is nothing to move.
+            let _ = self.0.client.force_reconnect().await;
+        }
     }
 
     pub(crate) fn link(&self) -> watch::Receiver<Link> {

@@ -18,6 +18,9 @@ use crate::connect::Bus;
 pub const WRONG_LAST_SEQUENCE: u16 = 10071;
 /// The same against a write that is still in flight in a cluster.
 pub const WRONG_LAST_SEQUENCE_IN_FLIGHT: u16 = 10164;
+/// A message of this id is being stored, in a cluster: sent again once that is decided, it is
+/// answered as the duplicate that it is.
+pub const MESSAGE_ID_IN_FLIGHT: u16 = 10158;
 /// There is no such stream.
 pub const STREAM_NOT_FOUND: u16 = 10059;
 /// There is no such consumer.
@@ -54,7 +57,9 @@ impl ApiError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Away(_) => true,
-            Self::Refused { status, .. } => *status >= 500,
+            Self::Refused {
+                status, err_code, ..
+            } => *status >= 500 || *err_code == MESSAGE_ID_IN_FLIGHT,
             Self::TooLarge(_) | Self::Malformed(_) => false,
         }
     }
@@ -103,12 +108,27 @@ pub(crate) async fn request(
     if let Some(headers) = headers {
         request = request.headers(headers);
     }
-    tokio::select! {
-        answer = bus.client().send_request(subject, request) => answer.map_err(unanswered),
+    let answer = tokio::select! {
+        answer = bus.client().send_request(subject, request) => answer,
         _ = link.wait_for(|link| *link != now) => {
-            Err(ApiError::Away("the connection was lost".to_owned()))
+            return Err(ApiError::Away("the connection was lost".to_owned()));
         }
-    }
+    };
+    bus.heard(answer.as_ref().is_ok_and(is_decided)).await;
+    answer.map_err(unanswered)
+}
+
+/// Whether a node that can do something has answered: one without a leader says 503, in the status
+/// or in words.
+fn is_decided(answer: &Message) -> bool {
+    const UNAVAILABLE: &[u8] = br#""code":503"#;
+    let status = answer.status.map(|status| status.as_u16());
+    // A stored message has headers; an answer of the API is short where it is an error.
+    let words = match answer.headers {
+        None => answer.payload.get(..200).unwrap_or(&answer.payload),
+        Some(_) => &[],
+    };
+    status != Some(503) && !words.windows(UNAVAILABLE.len()).any(|it| it == UNAVAILABLE)
 }
 
 fn unanswered(error: async_nats::RequestError) -> ApiError {

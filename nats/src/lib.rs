@@ -15,6 +15,7 @@ mod ensure;
 pub mod inbound;
 pub mod isolation;
 pub mod js;
+mod lonely;
 pub mod metrics;
 pub mod objects;
 mod pin;

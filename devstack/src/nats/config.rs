@@ -1,6 +1,7 @@
 //! How a private nats-server is set up, and the file that tells it so.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,9 +30,24 @@ pub struct NatsOptions {
     /// The `accounts` of the server, in one of which `auth` is a user; without any, `auth` is the
     /// only user.
     pub accounts: Option<String>,
-    /// Lines that are appended to the configuration as they are: accounts, a cluster, limits. They
-    /// may `include` a file.
+    /// Its part in a cluster; `None` for a server alone.
+    pub cluster: Option<ClusterPart>,
+    /// The network namespace it runs in, whose address is [`NatsOptions::listen_host`]; its monitor
+    /// listens there too. `None` for the namespace of this process.
+    pub namespace: Option<String>,
+    /// Lines that are appended to the configuration as they are: accounts, limits. They may
+    /// `include` a file.
     pub extra_config: String,
+}
+
+/// What a node of a cluster knows of the others.
+#[derive(Debug, Clone)]
+pub struct ClusterPart {
+    /// Where the other nodes reach it.
+    pub listen: SocketAddr,
+    /// Where all nodes are reached, itself among them: their number is how many there have to be
+    /// before the first leader is chosen.
+    pub routes: Vec<SocketAddr>,
 }
 
 /// The one user of a private nats-server. Letters, digits, `-` and `_` only.
@@ -74,6 +90,8 @@ impl NatsOptions {
             max_payload_bytes: 8 << 20,
             auth: None,
             accounts: None,
+            cluster: None,
+            namespace: None,
             extra_config: String::new(),
         }
     }
@@ -92,7 +110,13 @@ impl NatsOptions {
             format!("server_name: \"{}\"", plain("a server name", &self.name)?),
             format!("host: {}", quote("a listen address", &self.listen_host)?),
             format!("port: {}", port(self.port)),
-            format!("http: \"127.0.0.1:{}\"", port(self.monitor_port)),
+            format!(
+                "http: {}",
+                quote(
+                    "a monitor's address",
+                    &format!("{}:{}", self.monitor_host(), port(self.monitor_port))
+                )?
+            ),
             format!("ports_file_dir: {}", file("")?),
             format!("pid_file: {}", file(super::PID_FILE)?),
             format!("log_file: {}", file(super::LOG_FILE)?),
@@ -112,9 +136,48 @@ impl NatsOptions {
                 "authorization {{ user: \"{user}\", password: \"{password}\" }}"
             ));
         }
+        if let Some(part) = &self.cluster {
+            lines.push(self.cluster_block(part)?);
+        }
         lines.push(self.extra_config.clone());
         lines.push(String::new());
         Ok(lines.join("\n"))
+    }
+
+    /// Clients learn no address from the server: they keep to those that they were given, which may
+    /// be a proxy's. A peer that is silent for ten seconds is given up, long before the two minutes
+    /// of the usual settings.
+    fn cluster_block(&self, part: &ClusterPart) -> Result<String> {
+        let mut lines = vec![
+            "cluster {".to_owned(),
+            "  name: \"nexus\"".to_owned(),
+            format!("  listen: \"{}\"", part.listen),
+            "  no_advertise: true".to_owned(),
+            "  ping_interval: \"5s\"".to_owned(),
+            "  ping_max: 2".to_owned(),
+        ];
+        if let Some(NatsAuth { user, password }) = &self.auth {
+            let (user, password) = (plain("a user", user)?, plain("a password", password)?);
+            lines.push(format!(
+                "  authorization {{ user: \"{user}\", password: \"{password}\" }}"
+            ));
+        }
+        let credentials = self.credentials();
+        let routes = part
+            .routes
+            .iter()
+            .map(|it| format!("\"nats://{credentials}{it}\""));
+        let routes: Vec<String> = routes.collect();
+        lines.push(format!("  routes: [{}]", routes.join(", ")));
+        lines.push("}".to_owned());
+        Ok(lines.join("\n"))
+    }
+
+    pub(super) fn monitor_host(&self) -> &str {
+        match self.namespace {
+            Some(_) => &self.listen_host,
+            None => "127.0.0.1",
+        }
     }
 
     /// The user part of the URL.
@@ -172,6 +235,10 @@ mod tests {
             password: "p-1_A".into(),
         });
         options.extra_config = "max_connections: 7".to_owned();
+        options.cluster = Some(ClusterPart {
+            listen: "127.0.0.1:6222".parse().unwrap(),
+            routes: vec!["127.0.0.1:6223".parse().unwrap()],
+        });
         let text = options.render(Path::new("/d")).unwrap();
         for line in [
             "port: 4222",
@@ -179,6 +246,7 @@ mod tests {
             "max_payload: 8388608",
             "jetstream { store_dir: \"/d/\", sync_interval: always }",
             "authorization { user: \"u\", password: \"p-1_A\" }",
+            "  routes: [\"nats://u:p-1_A@127.0.0.1:6223\"]",
             "max_connections: 7",
         ] {
             assert!(

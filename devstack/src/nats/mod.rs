@@ -1,16 +1,20 @@
 //! A private nats-server with JetStream.
 
+mod cluster;
 mod config;
+mod network;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Deserialize;
 
-pub use config::{NatsAuth, NatsOptions, SyncInterval};
+pub use cluster::{ClusterOptions, NatsCluster};
+pub use config::{ClusterPart, NatsAuth, NatsOptions, SyncInterval};
+pub use network::Network;
 
 use crate::process::{self, Process};
 use crate::programs::find_nats_server;
@@ -88,13 +92,19 @@ impl NatsServer {
     /// Where the monitor answers (`/healthz`, `/varz`, `/jsz`).
     #[must_use]
     pub fn monitor_url(&self) -> String {
-        format!("http://{}", monitor(self.ports))
+        format!("http://{}", monitor(&self.options, self.ports))
     }
 
     /// The client port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.client
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.options.name
     }
 
     /// The process, which may have ended.
@@ -166,7 +176,15 @@ async fn launch(program: &Path, options: &NatsOptions) -> Result<(Process, Ports
     remove_ports_files(dir)?;
     let console = dir.join(CONSOLE_FILE);
     files::remove_file(&console)?;
-    let mut command = process::server(program, "KILL", None);
+    let mut command = match &options.namespace {
+        None => process::server(program, "KILL", None),
+        Some(namespace) => {
+            // It becomes the program, so that the process is the server's own.
+            let mut command = process::server(&network::ip()?, "KILL", None);
+            command.args(["netns", "exec", namespace]).arg(program);
+            command
+        }
+    };
     command.arg("--config").arg(&config).current_dir(dir);
     process::print_to(&mut command, files::open_log(&console, u64::MAX)?, &console)?;
     let process = Process::spawn(command).map_err(DevstackError::io("run", program))?;
@@ -174,7 +192,7 @@ async fn launch(program: &Path, options: &NatsOptions) -> Result<(Process, Ports
     let logs = [console, dir.join(LOG_FILE)];
     let ports = process::until_ready(WHAT, &process, &logs, READY_LIMIT, || async move {
         let ports = read_ports(dir, pid)?;
-        let status = http::status(monitor(ports), "/healthz").await;
+        let status = http::status(monitor(options, ports), "/healthz").await;
         (status.ok() == Some(200)).then_some(ports)
     })
     .await?;
@@ -219,8 +237,12 @@ fn remove_ports_files(dir: &Path) -> Result<()> {
     ports_files(dir).try_for_each(|path| files::remove_file(&path))
 }
 
-fn monitor(ports: Ports) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], ports.monitor))
+fn monitor(options: &NatsOptions, ports: Ports) -> SocketAddr {
+    let host = options.monitor_host().parse();
+    SocketAddr::new(
+        host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        ports.monitor,
+    )
 }
 
 /// A server that listens everywhere is reached here.
