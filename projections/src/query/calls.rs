@@ -208,6 +208,17 @@ impl Projections {
         Ok(rows.into_iter().map(ToolCallRow::from).collect())
     }
 
+    /// How many tool calls of all tenants wait for a word on what became of them.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the database is away.
+    pub async fn count_tool_calls_in_doubt(&self) -> Result<i64, QueryError> {
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM tool_calls WHERE status = 'in_doubt'"#
+        );
+        Ok(count.fetch_one(&self.read).await?)
+    }
+
     /// The model calls of a run, in order; the first 1,000.
     ///
     /// # Errors

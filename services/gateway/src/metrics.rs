@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
     pub(crate) streams_ended: Family<ByReason, Counter>,
     pub(crate) projection_lag: Gauge,
     pub(crate) dead_letters_kept: Gauge,
+    pub(crate) tools_in_doubt: Gauge,
 }
 
 impl Metrics {
@@ -68,6 +69,7 @@ impl Metrics {
             streams_ended: Family::default(),
             projection_lag: Gauge::default(),
             dead_letters_kept: Gauge::default(),
+            tools_in_doubt: Gauge::default(),
         };
         let m = &metrics;
         let help = "HTTP requests, by route, method and status";
@@ -94,6 +96,8 @@ impl Metrics {
         registry.register("gateway_read_model_lag", help, m.projection_lag.clone());
         let help = "Dead letters that are kept";
         registry.register("gateway_dead_letters", help, m.dead_letters_kept.clone());
+        let help = "Tool calls of which nobody knows whether they happened";
+        registry.register("gateway_tools_in_doubt", help, m.tools_in_doubt.clone());
         metrics
     }
 }

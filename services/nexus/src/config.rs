@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::agents::AgentConfig;
 use crate::cli::Configured;
+use crate::monitor::MonitorConfig;
 use crate::tools::ToolsConfig;
 
 /// The whole configuration.
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     /// Logs and traces.
     pub(crate) telemetry: TelemetryConfig,
+    /// Where each process is asked how it is.
+    pub(crate) monitor: MonitorConfig,
 }
 
 /// The bus.
@@ -278,13 +281,14 @@ fn secret(path: &Path) -> Result<String, ConfigError> {
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
 fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
-    const PARTS: [&str; 6] = [
+    const PARTS: [&str; 7] = [
         "nats",
         "database",
         "gateway",
         "models",
         "limits",
         "telemetry",
+        "monitor",
     ];
     for (name, value) in env {
         let name = match name.as_str() {

@@ -46,6 +46,15 @@ pub(crate) enum Failure {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] nexus_gateway::GatewayError),
+    /// The monitor.
+    #[error("the monitor cannot listen on {address}: {source}; choose another `monitor.listen`")]
+    Monitor {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Traces.
     #[error("traces cannot be exported: {0}")]
     Telemetry(#[from] opentelemetry_otlp::ExporterBuildError),

@@ -9,6 +9,7 @@ mod failure;
 mod install;
 mod isolation;
 mod local_model;
+mod monitor;
 mod open_files;
 mod roles;
 mod signals;

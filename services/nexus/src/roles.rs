@@ -28,6 +28,7 @@ use crate::agents;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::local_model::LocalModelHost;
+use crate::monitor;
 
 /// One role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,11 @@ impl Running {
     pub(crate) async fn start(roles: &[Role], config: Config) -> Result<Self, Failure> {
         let shutdown = CancellationToken::new();
         let name = format!("nexus-{}", std::process::id());
+        // A start that fails takes the monitor with it.
+        let starting = shutdown.clone().drop_guard();
+        let watched = monitor::start(&config.monitor, shutdown.clone()).await?;
         let bus = Bus::open(config.bus(&name)?).await?;
+        watched.bus(&bus);
         bus.connected().await;
         let replicas = config.nats.replicas.unwrap_or(1);
         let topology = TopologyConfig {
@@ -167,6 +172,8 @@ impl Running {
             running.spawn(*role, &parts).await?;
             info!(role = role.name(), "role started");
         }
+        watched.roles(roles, parts.projections.as_ref());
+        starting.disarm();
         Ok(running)
     }
 

@@ -156,13 +156,18 @@ async fn applied_seq(app: &App) -> Result<u64, String> {
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
     let queues = timeout(CHECK, bus_metrics::sample_queues(app.bus(), ROLES));
     let letters = timeout(CHECK, dlq::counts(app.bus(), None));
-    let (newest, applied, _queues, letters, ()) = tokio::join!(
+    let doubts = timeout(CHECK, app.projections().count_tool_calls_in_doubt());
+    let (newest, applied, _queues, letters, doubts, ()) = tokio::join!(
         newest_seq(app.bus()),
         applied_seq(&app),
         queues,
         letters,
+        doubts,
         sample_budgets(&app),
     );
+    if let Ok(Ok(doubts)) = doubts {
+        app.metrics().tools_in_doubt.set(doubts);
+    }
     if let (Ok(newest), Ok(applied)) = (newest, applied) {
         // Sets the gauge; whether it is too much is for `/readyz` and for alerts.
         let _ = lag(&app, newest, applied);
