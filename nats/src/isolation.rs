@@ -46,9 +46,6 @@ pub enum IsolationError {
     /// It could end its quotes.
     #[error("a user, a password or a key has characters beside letters, digits, - and _")]
     Characters,
-    /// Nobody to isolate.
-    #[error("no tenant is named")]
-    NoTenant,
 }
 
 /// The part of a nats-server's configuration that says who may what: `system_account` and `accounts`.
@@ -60,9 +57,6 @@ pub fn accounts(
     platform: &PlatformUser,
     tenants: &BTreeMap<Tenant, Vec<String>>,
 ) -> Result<String, IsolationError> {
-    if tenants.is_empty() {
-        return Err(IsolationError::NoTenant);
-    }
     let user = match platform {
         PlatformUser::Nkey(key) => format!("{{ nkey: {} }}", quoted(key)?),
         PlatformUser::Password { user, password } => {

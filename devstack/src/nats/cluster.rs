@@ -121,6 +121,13 @@ impl NatsCluster {
         self.network.as_ref()
     }
 
+    /// The nodes, each to be watched over by itself; only of a cluster without a network of its own,
+    /// which would go.
+    #[must_use]
+    pub fn into_nodes(self) -> Vec<NatsServer> {
+        self.nodes
+    }
+
     /// Stops all in order.
     pub async fn stop(&mut self) {
         for node in &mut self.nodes {

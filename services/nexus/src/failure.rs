@@ -31,6 +31,17 @@ pub(crate) enum Failure {
     /// Servers of our own.
     #[error(transparent)]
     Devstack(#[from] DevstackError),
+    /// The data are of another number of servers.
+    #[error(
+        "the log in {path} is kept by {nodes} NATS server(s): start with --nats-nodes {nodes}, or in \
+         another --data-dir"
+    )]
+    OtherNodes {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// How many keep it.
+        nodes: u8,
+    },
     /// What isolates tenants.
     #[error(transparent)]
     Isolation(#[from] crate::isolation::FilesError),

@@ -164,6 +164,8 @@ impl Tenant {
 }
 
 async fn connect_as_platform(url: &str) -> Client {
+    // Of a cluster, one node.
+    let url = url.split(',').next().unwrap();
     let (user, host) = url
         .strip_prefix("nats://")
         .unwrap()
@@ -301,10 +303,19 @@ fn not_on_ones_word() -> Vec<(&'static str, Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_reaches_its_own_subjects_and_nothing_else() {
+    tries_everything(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_it_where_three_nodes_are_one() {
+    tries_everything(&["--nats-nodes", "3"]).await;
+}
+
+async fn tries_everything(nodes: &[&str]) {
     let dir = TestDir::create().unwrap();
     let data = dir.path();
     let model = ModelServer::start(Options::default()).await.unwrap();
-    let before = Up::start(data, &model, &[]).await;
+    let before = Up::start(data, &model, nodes).await;
     let input = json!({ "input": "What is 6*7?" });
     let (status, old) = before.post("acme", "/v1/runs?wait=60s", &input).await;
     assert_eq!(
@@ -314,7 +325,8 @@ async fn a_tenant_reaches_its_own_subjects_and_nothing_else() {
     );
     before.stop().await;
 
-    let up = Up::start(data, &model, &["--tenants", "acme,globex"]).await;
+    let tenants = [nodes, &["--tenants", "acme,globex"]].concat();
+    let up = Up::start(data, &model, &tenants).await;
     let kept = format!("/v1/runs/{}/events", old["id"].as_str().unwrap());
     let (status, events) = up.get("acme", &kept).await;
     assert_eq!(status, 200, "what was there is still there: {events}");

@@ -1,16 +1,13 @@
 //! `nexus up`: the whole platform on this machine. Private servers, tables, every role; supervised,
 //! and stopped in order.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod servers;
 
-use nexus_bus::isolation::PlatformUser;
-use nexus_devstack::{
-    Cache, DataDir, NatsAuth, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress,
-};
+use std::path::{Path, PathBuf};
+
+use nexus_devstack::DataDir;
 use nexus_events::Tenant;
 use nexus_gateway::{GatewayConfig, GatewayError, Secret};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cli::endpoint::{self, Endpoints};
@@ -19,6 +16,7 @@ use crate::failure::Failure;
 use crate::isolation;
 use crate::roles::{Role, Running};
 use crate::signals;
+use servers::Servers;
 
 /// How `nexus up` is called.
 #[derive(Debug, clap::Args)]
@@ -42,9 +40,29 @@ pub(crate) struct UpArgs {
         value_name = "TENANT,…"
     )]
     pub(crate) tenants: Vec<Tenant>,
+    /// How many NATS servers keep the log: 1, or 3 of which any one may be lost. It stays as it is
+    /// for the life of the data directory.
+    #[arg(
+        long,
+        env = "NEXUS_NATS_NODES",
+        value_name = "1|3",
+        default_value = "1",
+        value_parser = nodes
+    )]
+    pub(crate) nats_nodes: u8,
     /// Write the addresses (JSON, readable by this user only) to this file once everything is ready.
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
+}
+
+fn nodes(text: &str) -> Result<u8, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err(
+            "1 or 3: two lose everything with one of them, and more gain nothing here".to_owned(),
+        ),
+    }
 }
 
 /// Runs the platform until a signal.
@@ -72,6 +90,7 @@ async fn run(
         }
     };
     config.nats.url = Some(servers.nats_url.clone());
+    config.nats.replicas = Some(usize::from(args.nats_nodes));
     if !args.tenants.is_empty() {
         let key = tenants_dir(data).join(isolation::SEAL_FILE);
         config.nats.seal_file = Some(key);
@@ -267,104 +286,6 @@ impl Place {
 fn tenants_dir(data: &DataDir) -> PathBuf {
     data.path().join("tenants")
 }
-
-/// Private servers, watched over: one that dies is started again.
-struct Servers {
-    nats_url: String,
-    database_url: String,
-    pids: Vec<u32>,
-    stop: CancellationToken,
-    watchers: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Servers {
-    async fn start(data: &DataDir, args: &UpArgs) -> Result<Self, Failure> {
-        let cache = Cache::discover()?;
-        let progress = Progress::new(|line: &str| info!("{line}"));
-        let auth = NatsAuth {
-            user: "nexus".to_owned(),
-            password: kept_secret(data, "nats.password")?,
-        };
-        // A server that an earlier process left running is stopped before it is looked for.
-        nexus_devstack::stop_nats(&data.nats()).await?;
-        isolation::place_streams(&data.nats(), !args.tenants.is_empty())?;
-        let accounts = match args.tenants.is_empty() {
-            true => None,
-            false => {
-                let platform = PlatformUser::Password {
-                    user: auth.user.clone(),
-                    password: auth.password.clone(),
-                };
-                let dir = tenants_dir(data);
-                Some(isolation::write(&dir, &args.tenants, Some(platform))?)
-            }
-        };
-        let nats_options = NatsOptions {
-            auth: Some(auth),
-            accounts,
-            ..NatsOptions::new(data.nats())
-        };
-        let postgres_options = match args.ephemeral {
-            true => PostgresOptions::disposable(data.postgres()),
-            false => PostgresOptions::new(data.postgres()),
-        };
-        let (nats, postgres) = tokio::try_join!(
-            NatsServer::start(&cache, &progress, nats_options),
-            Postgres::start(&cache, &progress, postgres_options),
-        )?;
-        let database_url = postgres.create_database("nexus").await?;
-        let nats_url = nats.url();
-        let pids = [nats.pid(), postgres.pid()].into_iter().collect();
-        let stop = CancellationToken::new();
-        let watchers = vec![
-            tokio::spawn(watch_nats(nats, stop.clone())),
-            tokio::spawn(watch_postgres(postgres, stop.clone())),
-        ];
-        Ok(Self {
-            nats_url,
-            database_url,
-            pids,
-            stop,
-            watchers,
-        })
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        for watcher in self.watchers {
-            if let Err(error) = watcher.await {
-                warn!(%error, "a server was not stopped in order");
-            }
-        }
-    }
-}
-
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
-
-macro_rules! watch {
-    ($(#[$doc:meta])* $name:ident, $server:ty, $what:literal) => {
-        $(#[$doc])*
-        async fn $name(mut server: $server, stop: CancellationToken) {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    how = server.exited() => warn!(%how, concat!($what, " ended and is started again")),
-                }
-                while let Err(error) = server.restart().await {
-                    warn!(%error, concat!($what, " could not be started again; trying on"));
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(RESTART_PAUSE) => {}
-                    }
-                }
-            }
-            server.stop().await;
-        }
-    };
-}
-
-watch!(watch_nats, NatsServer, "nats-server");
-watch!(watch_postgres, Postgres, "Postgres");
 
 /// A secret that is made once and kept in the data directory for this user alone.
 fn kept_secret(data: &DataDir, file: &str) -> Result<String, Failure> {
