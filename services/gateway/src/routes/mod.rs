@@ -1,6 +1,7 @@
 //! The routes: a file for each kind of thing, and `table`, which lists them all.
 
 mod approvals;
+pub(crate) mod asked;
 mod audit;
 mod budgets;
 mod catalog;

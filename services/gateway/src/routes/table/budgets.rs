@@ -44,6 +44,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Manage)
         .body::<budgets::PutBudget>()
+        .example(r#"{"window":"month","limits":{"cost_usd_micros":500000000}}"#)
         .answer::<BudgetStanding>(200, "As it stands now")
         .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
         .problems(&[413, 415, 422, 503]),
@@ -64,6 +65,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Manage)
         .body::<budgets::PutBudget>()
+        .example(r#"{"window":"day","limits":{"tokens":2000000},"on_exhausted":"wait"}"#)
         .answer::<BudgetStanding>(200, "As it stands now")
         .answer::<budgets::BudgetSet>(202, "Accepted; the read models have not come to it")
         .problems(&[413, 415, 422, 503]),
@@ -74,6 +76,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Hold budget for spending outside of runs",
         )
         .body::<reservations::NewHold>()
+        .example(r#"{"amounts":{"tokens":500},"hold_seconds":60}"#)
         .answer::<reservations::Hold>(201, "It is held")
         .answer::<reservations::Hold>(202, "Accepted; `seq` is null, and it may not fit")
         .problems(&[409, 413, 415, 422, 429, 503]),

@@ -61,6 +61,9 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Manage)
         .body::<PublishBundle>()
+        .example(
+            r#"{"modules":{"policy.rego":"package nexus.authz\nimport rego.v1\ndefault decision := {\"allow\": true}"}}"#,
+        )
         .answer::<policies::PolicyDone>(200, "It compiled, its tests passed, and it is accepted")
         .answer::<policies::PolicyDone>(
             202,
@@ -119,6 +122,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Read)
         .body::<TryPolicy>()
+        .example(r#"{"digest":"builtin","input":{"action":"run.start"}}"#)
         .answer::<DryDecision>(200, "The decision")
         .problems(&[404, 409, 413, 415, 422, 429, 503]),
         post(
@@ -139,6 +143,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Read)
         .body::<BacktestPolicy>()
+        .example(r#"{"digest":"builtin"}"#)
         .answer::<BacktestReport>(200, "With `next_seq` there is more: give it as `from_seq`")
         .problems(&[404, 413, 415, 422, 429, 503]),
     ]

@@ -5,16 +5,22 @@ use nexus_projections::query::{MessageRow, RunRow, SessionRow};
 
 use crate::commands::RunDone;
 use crate::identity::Access;
+use crate::routes::asked::EVENT_STREAM;
 use crate::routes::control::{self, Reason, Signal};
 use crate::routes::route::{Route, get, post};
 use crate::routes::{events, lists, runs, sessions, wide};
 use crate::runs::view::RunView;
+
+/// The other form of a stream.
+const SOCKET: &str =
+    "With `Upgrade: websocket`: the same, as texts `{\"id\", \"event\", \"data\"}`";
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
         post("/v1/runs", runs::start, "startRun", "Start an agent run")
             .query::<runs::StartQuery>()
             .body::<StartRun>()
+            .example(r#"{"input":"What is 6*7?","agent":"default","metadata":{"order":"42"}}"#)
             .answer::<RunView>(200, "With `wait`: the run, which has ended")
             .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
             .answer::<RunView>(202, "With `wait`, when time is up: the run as it is")
@@ -44,7 +50,8 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .query::<events::EventsQuery>()
         .answer::<events::EventPage>(200, "A page of events, the oldest first")
-        .media(200, "text/event-stream")
+        .media(200, EVENT_STREAM)
+        .empty(101, SOCKET)
         .empty(
             204,
             "As a stream: it has ended, and there is nothing after `Last-Event-ID`",
@@ -58,7 +65,8 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Audit)
         .query::<wide::WideQuery>()
-        .media(200, "text/event-stream")
+        .media(200, EVENT_STREAM)
+        .empty(101, SOCKET)
         .problems(&[406, 503]),
         get(
             "/v1/sessions/{session_id}/events",
@@ -67,7 +75,8 @@ pub(super) fn routes() -> Vec<Route> {
             "What a conversation and its runs record, as a stream",
         )
         .query::<wide::WideQuery>()
-        .media(200, "text/event-stream")
+        .media(200, EVENT_STREAM)
+        .empty(101, SOCKET)
         .problems(&[404, 406, 503]),
         post(
             "/v1/runs/{run_id}/cancel",
@@ -106,6 +115,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Tell a running run something",
         )
         .body::<Signal>()
+        .example(r#"{"input":"Be brief."}"#)
         .answer::<RunDone>(200, "The model sees it at its next turn")
         .answer::<RunDone>(202, "Accepted; `seq` is null")
         .problems(&[404, 409, 413, 415, 422, 503]),
@@ -116,6 +126,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Open a conversation",
         )
         .maybe_body::<OpenSession>()
+        .example(r#"{"metadata":{"channel":"web"}}"#)
         .answer::<sessions::SessionDone>(201, "It is open")
         .answer::<sessions::SessionDone>(202, "Accepted; `seq` is null")
         .problems(&[413, 415, 422, 503]),

@@ -11,6 +11,7 @@ pub(super) fn routes() -> Vec<Route> {
         post("/v1/keys", keys::create, "createKey", "Make an API key")
             .demands(Access::Manage)
             .body::<keys::NewKey>()
+            .example(r#"{"name":"build server","user":"ci","roles":["user"]}"#)
             .answer::<keys::KeyMade>(201, "The key, shown once")
             .problems(&[413, 415, 422, 503]),
         get(
@@ -42,7 +43,7 @@ pub(super) fn routes() -> Vec<Route> {
         .demands(Access::Manage)
         .maybe_body::<keys::Revocation>()
         .answer::<keys::KeyDone>(200, "It is refused within a second")
-        .problems(&[404, 413, 415, 503]),
+        .problems(&[404, 413, 415, 422, 503]),
         get(
             "/v1/audit",
             audit::list,
@@ -90,7 +91,10 @@ pub(super) fn routes() -> Vec<Route> {
         .media(200, "application/openmetrics-text"),
         get("/openapi.json", system::openapi, "openapi", "This document")
             .demands(Access::Public)
-            .media(200, "application/json"),
+            .answer::<serde_json::Map<String, serde_json::Value>>(200, "It"),
+        get("/docs", index::docs, "docs", "This document, for people")
+            .demands(Access::Public)
+            .media(200, "text/html"),
         get("/", index::page, "index", "A page for people")
             .demands(Access::Public)
             .media(200, "text/html"),

@@ -18,6 +18,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Answer a conversation by a run, as OpenAI's clients ask for it",
         )
         .body::<ChatRequest>()
+        .example(r#"{"model":"agent:default","messages":[{"role":"user","content":"What is 6*7?"}]}"#)
         .answer::<ChatCompletion>(200, "The answer; `nexus-run-id` names the run behind it")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Answer a conversation by a run, as Anthropic's clients ask for it",
         )
         .body::<MessageRequest>()
+        .example(r#"{"model":"agent:default","max_tokens":500,"messages":[{"role":"user","content":"What is 6*7?"}]}"#)
         .answer::<OutMessage>(200, "The answer; `nexus-run-id` names the run behind it")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 504, 529]),
@@ -48,6 +50,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Answer by a run, whole, as a stream or later, as OpenAI's clients ask for it",
         )
         .body::<ResponseRequest>()
+        .example(r#"{"model":"agent:default","input":"What is 6*7?"}"#)
         .answer::<ResponseObject>(200, "The response; with `background`, as far as it is")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),

@@ -29,6 +29,9 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .demands(Access::Manage)
         .body::<RegisterTool>()
+        .example(
+            r#"{"name":"book_room","version":"1.0.0","description":"Books a room.","category":"http","kind":"nats","input_schema":{"type":"object","properties":{"room":{"type":"string"}}}}"#,
+        )
         .answer::<tools::ToolDone>(
             200,
             "It is registered, now or before with the same definition",
@@ -94,6 +97,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .query::<runs::StartQuery>()
         .body::<tools::Invocation>()
+        .example(r#"{"arguments":{"expression":"6*7"}}"#)
         .answer::<RunView>(
             200,
             "With `wait`: the run, which has ended; `tool_calls` has the result",
