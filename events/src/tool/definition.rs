@@ -12,6 +12,7 @@ use crate::model::ToolSpec;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolDefinition {
     /// `[a-z0-9_-]{1,64}`: what models call it by.
+    #[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))]
     pub name: String,
     /// Semantic version.
     pub version: String,

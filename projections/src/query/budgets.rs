@@ -23,7 +23,7 @@ pub struct BudgetRow {
     /// False where no limits are in force: the row only counts, or is history.
     pub limited: bool,
     /// Its run has ended.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
     /// The limits; an absent unit is unlimited.
     pub limits: Limits,

@@ -33,7 +33,7 @@ pub struct ToolCallRow {
     /// The result: JSON, or `{"object","bytes"}` where `output_stored` is true.
     pub output: Option<Value>,
     /// The result is in the object store.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_stored: bool,
     /// How long it took, in milliseconds.
     pub latency_ms: Option<u32>,

@@ -122,7 +122,7 @@ pub struct RunRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,
     /// While it is `waiting`: for what, with what a person grants or refuses.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<Waits>,
     /// What it may use; none: unlimited.
     pub budget: Option<Budget>,
@@ -135,7 +135,7 @@ pub struct RunRow {
     /// What the model said last: a text, or `{"object","bytes"}`.
     pub output: Option<Body>,
     /// True where a list shows only the beginning of `input` or `output`.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// Why the model stopped: `stop`, `length`, `tool_calls` or `content_filter`.
     pub finish: Option<String>,

@@ -10,6 +10,7 @@ pub(crate) mod params;
 pub(crate) mod problem;
 pub(crate) mod server;
 pub(crate) mod stall;
+mod strict;
 pub(crate) mod tls;
 pub(crate) mod trace;
 

@@ -20,10 +20,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 use tracing::{debug, warn};
 
-use super::connections::Connections;
+use super::connections::{Connections, Place};
 use super::stall::Patient;
 use super::tls::Tls;
 use crate::config::GatewayConfig;
@@ -61,6 +62,13 @@ struct Server {
     stopping: CancellationToken,
 }
 
+/// What a connection holds while it is open: its place among those that may be, and its mark that the
+/// end waits for it. A request that becomes a WebSocket takes a share of it along.
+#[derive(Clone)]
+pub(crate) struct Held(
+    #[expect(dead_code, reason = "held, not read")] Arc<(Place, TaskTrackerToken)>,
+);
+
 /// Serves until `stopping`, then lets requests end for as long as the configuration says.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -80,7 +88,8 @@ pub(crate) async fn serve(
         http: builder(config),
         router,
         tls,
-        stall: Duration::from_millis(config.stall_timeout_ms),
+        // Longer than a stream waits for its reader, so that the reason is on its way before the cut.
+        stall: Duration::from_millis(config.stall_timeout_ms + config.stall_timeout_ms / 2),
         head_timeout: Duration::from_millis(config.head_timeout_ms),
         stopping: stopping.clone(),
     });
@@ -98,10 +107,8 @@ pub(crate) async fn serve(
             continue;
         };
         let server = Arc::clone(&server);
-        connections.spawn(async move {
-            server.connection(stream, peer).await;
-            drop(place);
-        });
+        let held = Held(Arc::new((place, connections.token())));
+        tokio::spawn(async move { server.connection(stream, peer, held).await });
     }
     drop(listener);
     connections.close();
@@ -133,18 +140,18 @@ fn builder(config: &GatewayConfig) -> Builder<TokioExecutor> {
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, held: Held) {
         let Some(tls) = &self.tls else {
-            return self.requests(stream, peer).await;
+            return self.requests(stream, peer, held).await;
         };
         match timeout(self.head_timeout, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.requests(stream, peer).await,
+            Ok(Ok(stream)) => self.requests(stream, peer, held).await,
             Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
             Err(_) => debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn requests<S>(&self, stream: S, peer: SocketAddr)
+    async fn requests<S>(&self, stream: S, peer: SocketAddr, held: Held)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -153,10 +160,11 @@ impl Server {
             begun.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(held.clone());
             self.router.clone().call(request)
         });
         let stream = TokioIo::new(Patient::new(stream, self.stall));
-        let mut connection = Box::pin(self.http.serve_connection(stream, service));
+        let mut connection = Box::pin(self.http.serve_connection_with_upgrades(stream, service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = says_nothing(&begun, self.head_timeout) => {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::loopback::{Defaults, refuse_names};
 use super::tokens::Tokens;
-use super::{Caller, guard, keys};
+use super::{Caller, guard, keys, socket};
 use crate::app::App;
 use crate::config::GatewayConfig;
 use crate::http::ApiError;
@@ -107,13 +107,16 @@ fn shown(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
         };
     }
     let key = headers.get(API_KEY_HEADER).map(|value| value.to_str());
-    key.transpose().map_err(|_| invalid())
+    let key = key.transpose().map_err(|_| invalid())?;
+    Ok(key.or_else(|| socket::credential(headers)))
 }
 
 /// The digest of whatever credential is shown, well-formed or not.
 pub(super) fn shown_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let value = headers.get(AUTHORIZATION).or(headers.get(API_KEY_HEADER))?;
-    Some(Sha256::digest(value.as_bytes()).into())
+    let value = headers.get(AUTHORIZATION).or(headers.get(API_KEY_HEADER));
+    let value = value.map(|value| value.as_bytes());
+    let value = value.or_else(|| socket::credential(headers).map(str::as_bytes))?;
+    Some(Sha256::digest(value).into())
 }
 
 fn digest(text: &str) -> [u8; 32] {

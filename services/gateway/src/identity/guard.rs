@@ -7,6 +7,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use nexus_events::Problem;
 
+use super::socket::wants_socket;
 use crate::http::ApiError;
 use crate::http::cors::ANY_ORIGIN;
 
@@ -29,7 +30,9 @@ pub(super) fn guard(
                       `allowed_hosts`";
         return Err(Problem::new(403, "host_refused", detail).at("Host").into());
     }
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    // What a request answers a foreign page is not shown to it, but what a WebSocket says is.
+    if reads && !wants_socket(headers) {
         return Ok(());
     }
     let origin = text(ORIGIN.as_str());
@@ -122,5 +125,11 @@ mod tests {
             Method::GET,
             &[own, ("sec-fetch-site", "cross-site")]
         ));
+        let socket = ("upgrade", "WebSocket");
+        assert!(allowed(Method::GET, &[own, socket]));
+        assert!(allowed(Method::GET, &[own, socket, invited]));
+        let evil = ("origin", "http://evil.example");
+        assert!(!allowed(Method::GET, &[own, socket, evil]));
+        assert!(!allowed(Method::GET, &[own, socket, cross]));
     }
 }

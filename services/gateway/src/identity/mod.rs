@@ -7,6 +7,7 @@ mod authenticate;
 mod guard;
 mod keys;
 mod loopback;
+pub(crate) mod socket;
 mod tokens;
 
 pub(crate) use access::{Access, authorize};

@@ -64,7 +64,7 @@ struct AnswerMessage {
     /// Always null.
     refusal: Option<String>,
     /// What the client is to execute.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<AnswerCall>,
 }
 

@@ -12,11 +12,23 @@ use crate::anthropic::errors::AnthropicError;
 use crate::http::problem::PROBLEM;
 use crate::identity::{Access, GROUPS_HEADER, ROLES_HEADER, TENANT_HEADER, USER_HEADER};
 use crate::openai::errors::OpenAiError;
+use crate::routes::asked::EVENT_STREAM;
 use crate::routes::tongue::Tongue;
 use crate::routes::{Content, Route};
 
 /// Problems that every route has.
 const ALWAYS: [u16; 2] = [400, 403];
+/// Operations that take `Idempotency-Key`.
+const TAKE_KEYS: [&str; 8] = [
+    "startRun",
+    "openSession",
+    "signalRun",
+    "invokeTool",
+    "holdBudget",
+    "createChatCompletion",
+    "createMessage",
+    "createResponse",
+];
 
 /// The document.
 pub(crate) fn document(routes: &[Route]) -> Value {
@@ -72,7 +84,11 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> V
     }
     if let Some(body) = route.body {
         let schema = (body.schema)(schemas).to_value();
-        let content = json!({ "application/json": { "schema": schema } });
+        let mut content = json!({ "application/json": { "schema": schema } });
+        let example = route.example.map(serde_json::from_str::<Value>);
+        if let Some(Ok(example)) = example {
+            content["application/json"]["example"] = example;
+        }
         operation["requestBody"] = json!({ "required": body.required, "content": content });
     }
     operation
@@ -89,12 +105,7 @@ fn tag(path: &str) -> &str {
 fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
     let mut parameters: Vec<Value> = path_parameters(route.path)
         .map(|name| {
-            let uuid = matches!(name, "run_id" | "session_id");
-            let schema = match uuid {
-                true => json!({ "type": "string", "format": "uuid" }),
-                false => json!({ "type": "string" }),
-            };
-            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+            json!({ "name": name, "in": "path", "required": true, "schema": path_schema(name) })
         })
         .collect();
     if let Some(query) = route.query {
@@ -116,14 +127,11 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         }
     }
-    if matches!(
-        route.operation,
-        "startRun" | "openSession" | "signalRun" | "createChatCompletion"
-    ) {
-        parameters.push(header(
-            "Idempotency-Key",
-            "The same key again is the same one, for ever",
-        ));
+    if TAKE_KEYS.contains(&route.operation) {
+        let description = "The same key again is the same one, for ever";
+        let mut key = header("Idempotency-Key", description);
+        key["schema"] = json!({ "type": "string", "pattern": "^[!-~]{1,256}$" });
+        parameters.push(key);
     }
     if route.operation == "listEvents" {
         parameters.push(header(
@@ -132,6 +140,20 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         ));
     }
     parameters
+}
+
+/// What a part of a path may be.
+fn path_schema(name: &str) -> Value {
+    match name {
+        "run_id" | "session_id" | "approval_id" | "reservation_id" | "key_id" => {
+            json!({ "type": "string", "format": "uuid" })
+        }
+        "response_id" => json!({ "type": "string", "pattern": "^resp_[0-9a-f-]{36}$" }),
+        "scope" => {
+            json!({ "type": "string", "enum": ["tenant", "user", "agent", "session", "run"] })
+        }
+        _ => json!({ "type": "string", "minLength": 1 }),
+    }
 }
 
 /// A parameter that may be absent is never null.
@@ -187,6 +209,10 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
             Content::Empty => {}
             Content::Json(schema) => add_json(response, schema(schemas).to_value()),
             Content::Page(row) => add_json(response, page_of(&row(schemas).to_value())),
+            // What of it a schema would describe, the whole or one event, is not settled in 3.1.
+            Content::Media(media) if media == EVENT_STREAM => {
+                response["content"][media] = json!({});
+            }
             Content::Media(media) => {
                 response["content"][media] = json!({ "schema": { "type": "string" } });
             }

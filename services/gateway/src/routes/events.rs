@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use nexus_events::{Problem, RunId, Tenant};
@@ -13,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::asked::Asked;
 use super::lists::check_limit;
 use crate::app::App;
 use crate::http::problem::internal;
@@ -22,14 +21,13 @@ use crate::known::Known;
 use crate::runs::view::from_log;
 use crate::stream::bodies;
 use crate::stream::cursor::EventCursor;
+use crate::stream::encoding::Encoding;
 use crate::stream::history::{self, HistoryPage, begin_of, subject_of};
 use crate::stream::pump::{self, Opening};
 use crate::stream::record::{self, EventRecord};
-use crate::stream::sse::{Frames, Types};
+use crate::stream::sse::Types;
 use crate::stream::subscribed::Subscribed;
 
-/// Media type of a stream.
-pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 const DEFAULT_LIMIT: u32 = 50;
 /// Pages of the log that one list reads at most: with a rare type in `types` it may find less than
@@ -41,6 +39,7 @@ const MOST_PAGES: usize = 8;
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventsQuery {
     /// Events after this one: an `id`. A stream prefers `Last-Event-ID`.
+    #[serde(alias = "last_event_id")]
     after: Option<String>,
     /// Events of the list, 1 to 200; 50 when absent.
     #[schemars(range(min = 1, max = 200))]
@@ -60,13 +59,14 @@ pub(crate) struct EventPage {
     next_cursor: Option<String>,
 }
 
-/// A list, or a stream where `Accept` asks for one.
+/// A list, or a stream where `Accept` or `Upgrade` asks for one.
 pub(crate) async fn events(
     State(app): State<App>,
     caller: Caller,
     Path(run_id): Path<String>,
     headers: HeaderMap,
     Params(query): Params<EventsQuery>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let run_id: RunId = path_id(&run_id, "run_id")?;
     let after = query
@@ -77,22 +77,17 @@ pub(crate) async fn events(
     let types = Types::parse(query.types.as_deref());
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     check_limit(limit)?;
-    if wants_stream(&headers) {
-        let last = last_read(&headers)?;
-        return stream(&app, &caller.tenant, run_id, last.or(after), types).await;
+    if let Some(encoding) = asked.encoding() {
+        let after = last_read(&headers)?.or(after);
+        let wanted = Wanted {
+            after,
+            types,
+            encoding,
+        };
+        return stream(&app, &caller.tenant, run_id, wanted, asked).await;
     }
     let page = list(&app, &caller.tenant, run_id, after, limit as usize, &types).await?;
     Ok(Json(page).into_response())
-}
-
-pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    accept
-        .split(',')
-        .any(|range| range.split(';').next().unwrap_or("").trim() == EVENT_STREAM)
 }
 
 /// What a reader that comes back has.
@@ -109,17 +104,6 @@ pub(super) fn listener(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
     permit.map_err(|_| {
         ApiError::unavailable("too_many_listeners", "too many event streams are open here")
     })
-}
-
-/// An answer that goes on.
-pub(super) fn answer(frames: Frames) -> Response {
-    let headers = [
-        (CONTENT_TYPE.as_str(), EVENT_STREAM),
-        (CACHE_CONTROL.as_str(), "no-store"),
-        // nginx would collect events otherwise.
-        ("X-Accel-Buffering", "no"),
-    ];
-    (headers, Body::from_stream(frames)).into_response()
 }
 
 pub(super) fn cursor(text: &str, field: &str) -> Result<EventCursor, ApiError> {
@@ -208,13 +192,25 @@ async fn exists(app: &App, tenant: &Tenant, run: RunId) -> Result<bool, ApiError
     }
 }
 
+/// What of a stream is wanted, and how.
+struct Wanted {
+    after: Option<EventCursor>,
+    types: Types,
+    encoding: Encoding,
+}
+
 async fn stream(
     app: &App,
     tenant: &Tenant,
     run: RunId,
-    after: Option<EventCursor>,
-    types: Types,
+    wanted: Wanted,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
+    let Wanted {
+        after,
+        types,
+        encoding,
+    } = wanted;
     let permit = listener(app)?;
     // First the subscription, then the read: in between nothing is missed.
     let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
@@ -228,7 +224,8 @@ async fn stream(
         true => exists(app, tenant, run).await?,
         false => false,
     };
-    if over && first_page.next.is_none() && nothing_after(cursor, &first_page) {
+    let nothing = over && first_page.next.is_none() && nothing_after(cursor, &first_page);
+    if nothing && encoding == Encoding::Sse {
         // What makes a browser's EventSource stop connecting again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -241,9 +238,10 @@ async fn stream(
         over,
         first_page,
         types,
+        encoding,
         permit,
     };
-    Ok(answer(pump::start(opening)))
+    Ok(asked.answer(pump::start(opening)))
 }
 
 /// Whether the reader has all of these commits.
@@ -254,24 +252,4 @@ fn nothing_after(cursor: EventCursor, page: &HistoryPage) -> bool {
             .iter()
             .all(|event| cursor.covers(event.seq, event.index))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
-    use super::*;
-
-    #[test]
-    fn a_stream_is_given_where_it_is_asked_for() {
-        let wants = |accept: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, accept.parse().unwrap());
-            wants_stream(&headers)
-        };
-        assert!(wants("text/event-stream"));
-        assert!(wants("application/json, text/event-stream;q=0.5"));
-        assert!(!wants("application/json"));
-        assert!(!wants("*/*"));
-        assert!(!wants_stream(&HeaderMap::new()));
-    }
 }

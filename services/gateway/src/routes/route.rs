@@ -22,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     pub(crate) query: Option<SchemaOf>,
     pub(crate) body: Option<BodyDoc>,
+    /// A body that anybody may try; JSON.
+    pub(crate) example: Option<&'static str>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: &'static [u16],
     pub(crate) handler: MethodRouter<App>,
@@ -101,6 +103,7 @@ impl Route {
             },
             query: None,
             body: None,
+            example: None,
             answers: vec![],
             problems: &[],
             handler,
@@ -123,6 +126,12 @@ impl Route {
             schema: SchemaGenerator::subschema_for::<T>,
             required: true,
         });
+        self
+    }
+
+    /// A body as somebody would send it.
+    pub(crate) fn example(mut self, json: &'static str) -> Self {
+        self.example = Some(json);
         self
     }
 

@@ -9,11 +9,13 @@ use nexus_events::{AggregateId, AggregateKind, RunId, SessionId, Tenant, subject
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::events::{answer, cursor, last_read, listener, wants_stream};
+use super::asked::Asked;
+use super::events::{cursor, last_read, listener};
 use crate::app::App;
 use crate::http::{ApiError, Params, path_id};
 use crate::identity::Caller;
 use crate::stream::cursor::EventCursor;
+use crate::stream::encoding::Encoding;
 use crate::stream::history::subject_of;
 use crate::stream::sse::Types;
 use crate::stream::wide::{self, Opening, Scope};
@@ -24,6 +26,7 @@ use crate::stream::wide::{self, Opening, Scope};
 pub(crate) struct WideQuery {
     /// Events after this one: an `id`, or the `seq` of an answer; all of them where absent.
     /// `Last-Event-ID` is preferred.
+    #[serde(alias = "last_event_id")]
     after: Option<String>,
     /// Only these types, separated by commas: `nexus.run.started.v1`.
     types: Option<String>,
@@ -35,9 +38,10 @@ pub(crate) async fn of_tenant(
     caller: Caller,
     headers: HeaderMap,
     Params(query): Params<WideQuery>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let cursor = begin(&headers, &query)?;
-    stream(&app, caller.tenant, Scope::Tenant, cursor, &query).await
+    let begin = begin(&headers, &query, &asked)?;
+    stream(&app, caller.tenant, Scope::Tenant, begin, asked).await
 }
 
 /// What a session and its runs record.
@@ -47,24 +51,36 @@ pub(crate) async fn of_session(
     Path(session_id): Path<String>,
     headers: HeaderMap,
     Params(query): Params<WideQuery>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let session: SessionId = path_id(&session_id, "session_id")?;
-    let cursor = begin(&headers, &query)?;
+    let begin = begin(&headers, &query, &asked)?;
     if !app.in_time(exists(&app, &caller.tenant, session)).await? {
         return Err(ApiError::not_found("session", session));
     }
     let scope = Scope::Session(session);
-    stream(&app, caller.tenant, scope, cursor, &query).await
+    stream(&app, caller.tenant, scope, begin, asked).await
 }
 
-fn begin(headers: &HeaderMap, query: &WideQuery) -> Result<EventCursor, ApiError> {
-    if !wants_stream(headers) {
-        let detail = "this is a stream: ask with `Accept: text/event-stream`";
+/// With what a stream begins, and how it goes on.
+struct Begin {
+    cursor: EventCursor,
+    types: Types,
+    encoding: Encoding,
+}
+
+fn begin(headers: &HeaderMap, query: &WideQuery, asked: &Asked) -> Result<Begin, ApiError> {
+    let Some(encoding) = asked.encoding() else {
+        let detail = "this is a stream: ask with `Accept: text/event-stream`, or for a WebSocket";
         return Err(ApiError::new(406, "not_acceptable", detail));
-    }
+    };
     let after = query.after.as_deref().map(|text| cursor(text, "after"));
     let after = after.transpose()?;
-    Ok(last_read(headers)?.or(after).unwrap_or(EventCursor::START))
+    Ok(Begin {
+        cursor: last_read(headers)?.or(after).unwrap_or(EventCursor::START),
+        types: Types::parse(query.types.as_deref()),
+        encoding,
+    })
 }
 
 /// Whether the session has anything recorded: of its own, or of the run that opened it.
@@ -84,16 +100,17 @@ async fn stream(
     app: &App,
     tenant: Tenant,
     scope: Scope,
-    cursor: EventCursor,
-    query: &WideQuery,
+    begin: Begin,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
     let opening = Opening {
         app: app.clone(),
         tenant,
         scope,
-        cursor,
-        types: Types::parse(query.types.as_deref()),
+        cursor: begin.cursor,
+        types: begin.types,
+        encoding: begin.encoding,
         permit: listener(app)?,
     };
-    Ok(answer(wide::start(opening).await?))
+    Ok(asked.answer(wide::start(opening).await?))
 }

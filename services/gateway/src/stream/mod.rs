@@ -7,11 +7,13 @@
 
 pub(crate) mod bodies;
 pub(crate) mod cursor;
+pub(crate) mod encoding;
 pub(crate) mod feed;
 pub(crate) mod history;
 pub(crate) mod merge;
 pub(crate) mod pump;
 pub(crate) mod record;
+pub(crate) mod socket;
 pub(crate) mod sse;
 pub(crate) mod subscribed;
 pub(crate) mod wide;

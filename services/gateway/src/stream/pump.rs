@@ -19,9 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::cursor::EventCursor;
+use super::encoding::Encoding;
 use super::history::{self, HistoryPage};
 use super::merge::{Input, Merge, Output};
-use super::sse::{self, Closed, Frames, Types};
+use super::sse::{Closed, Frames, Types};
 use super::subscribed::{Subscribed, next_delta};
 use super::{bodies, record};
 use crate::app::App;
@@ -44,6 +45,7 @@ pub(crate) struct Opening {
     pub(crate) over: bool,
     pub(crate) first_page: HistoryPage,
     pub(crate) types: Types,
+    pub(crate) encoding: Encoding,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
@@ -80,6 +82,7 @@ struct Pump {
     subscribed: Subscribed,
     cursor: EventCursor,
     types: Types,
+    encoding: Encoding,
     merge: Merge<Bytes, Bytes>,
     out: mpsc::Sender<Bytes>,
     queue: VecDeque<Bytes>,
@@ -108,6 +111,7 @@ impl Pump {
             over,
             first_page,
             types,
+            encoding,
             permit,
         } = opening;
         // A commit of which the reader has a part is given again, without that part.
@@ -116,8 +120,8 @@ impl Pump {
         Self {
             subject: history::subject_of(&tenant, run),
             merge: Merge::after(last, over),
-            queue: VecDeque::from([Bytes::from_static(sse::RETRY.as_bytes())]),
-            queued_bytes: sse::RETRY.len(),
+            queued_bytes: encoding.opening().map_or(0, |opening| opening.len()),
+            queue: encoding.opening().into_iter().collect(),
             history_bytes: 0,
             next: None,
             reading: Some(std::future::ready(Ok(first_page)).boxed()),
@@ -130,6 +134,7 @@ impl Pump {
             subscribed,
             cursor,
             types,
+            encoding,
             out,
             _permit: permit,
         }
@@ -229,7 +234,7 @@ impl Pump {
         }
         self.beat = Instant::now();
         self.beats = self.beats.wrapping_add(1);
-        self.push(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
+        self.push(self.encoding.heartbeat());
         if self.beats.is_multiple_of(LOOK_AGAIN_EVERY) {
             self.feed(Input::Interrupted).await?;
         }
@@ -298,7 +303,9 @@ impl Pump {
                 Output::Commit(item) => self.give(item.seq, &item.body).await?,
                 Output::Delta(body) => {
                     let text = String::from_utf8_lossy(&body);
-                    self.push(sse::delta(&text));
+                    if let Some(frame) = self.encoding.delta(&text) {
+                        self.push(frame);
+                    }
                 }
                 Output::Read { from } => self.next = Some(from),
                 Output::End => self.over = true,
@@ -326,7 +333,7 @@ impl Pump {
                 continue;
             }
             bodies::resolve(&objects, &self.tenant, &mut event).await;
-            if let Some(frame) = sse::event(&event) {
+            if let Some(frame) = self.encoding.event(&event) {
                 self.push(frame);
             }
         }

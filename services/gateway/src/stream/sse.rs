@@ -19,7 +19,7 @@ pub(crate) const RETRY: &str = "retry: 1000\n\n";
 /// A sign of life for proxies.
 pub(crate) const HEARTBEAT: &str = ": still here\n\n";
 /// The type of a delta.
-const DELTA: &str = "delta";
+pub(crate) const DELTA: &str = "delta";
 
 /// Which events a reader wants; all where nothing is named.
 #[derive(Clone, Debug, Default)]

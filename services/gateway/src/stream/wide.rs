@@ -17,9 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::cursor::EventCursor;
+use super::encoding::Encoding;
 use super::feed::Feed;
 use super::history::subject_of;
-use super::sse::{self, Closed, Frames, Types};
+use super::sse::{Closed, Frames, Types};
 use super::{bodies, record};
 use crate::app::App;
 use crate::http::ApiError;
@@ -50,6 +51,7 @@ pub(crate) struct Opening {
     /// What the reader has.
     pub(crate) cursor: EventCursor,
     pub(crate) types: Types,
+    pub(crate) encoding: Encoding,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
@@ -92,6 +94,7 @@ struct Wide {
     tenant: Tenant,
     cursor: EventCursor,
     types: Types,
+    encoding: Encoding,
     feed: Feed,
     hints: SelectAll<Subscriber>,
     connects: watch::Receiver<u64>,
@@ -112,11 +115,12 @@ impl Wide {
             tenant: opening.tenant,
             cursor: opening.cursor,
             types: opening.types,
+            encoding: opening.encoding,
             feed: Feed::default(),
             hints: SelectAll::new(),
             connects,
             out,
-            queue: VecDeque::from([Bytes::from_static(sse::RETRY.as_bytes())]),
+            queue: opening.encoding.opening().into_iter().collect(),
             moved: now,
             beat: now,
             _permit: opening.permit,
@@ -242,7 +246,7 @@ impl Wide {
             return Err(Closed::SlowReader);
         }
         self.beat = Instant::now();
-        self.push(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
+        self.push(self.encoding.heartbeat());
         // A hint that was lost costs a heartbeat and nothing else.
         self.feed.hint(None);
         Ok(())
@@ -275,7 +279,7 @@ impl Wide {
             }
             event.aggregate = subject::aggregate_of(&stored.subject);
             bodies::resolve(&objects, &self.tenant, &mut event).await;
-            if let Some(frame) = sse::event(&event) {
+            if let Some(frame) = self.encoding.event(&event) {
                 self.push(frame);
             }
         }

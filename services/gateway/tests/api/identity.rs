@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::sockets;
 use crate::world::{Answer, answer, catalog, gateway, local_config, projections, spawn_roles};
 
 const ROOT: &str = "root-key-of-a-test-that-is-long-enough";
@@ -200,7 +201,7 @@ async fn what_is_no_credential_is_refused_and_recorded() {
     }
     let nobody = closed.get("/v1/runs", "").await;
     assert_eq!(nobody.problem(), (401, "credentials_required"));
-    for open in ["/healthz", "/readyz", "/openapi.json", "/"] {
+    for open in ["/healthz", "/readyz", "/openapi.json", "/docs", "/"] {
         assert_ne!(closed.get(open, "").await.status, 401, "{open}");
     }
     // Whoever is refused before anybody knows them is in the installation's audit log.
@@ -336,7 +337,7 @@ async fn a_token_of_an_issuer_says_who_calls() {
 /// What each operation demands. A route that is not here fails the test.
 fn table() -> BTreeMap<&'static str, &'static str> {
     let rows = [
-        ("public", "health ready openapi index"),
+        ("public", "health ready openapi docs index"),
         (
             "read",
             "listRuns getRun listEvents listSessions getSession streamSessionEvents listMessages listSessionRuns \
@@ -361,6 +362,39 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         names.split_whitespace().map(move |name| (name, demand))
     };
     rows.into_iter().flat_map(row).collect()
+}
+
+#[tokio::test]
+async fn a_page_shows_its_credential_among_the_protocols_of_a_socket() {
+    let closed = closed().await;
+    let made = closed.key("acme", "ada", &["auditor"]).await;
+    let key = text(&made, "key");
+    let path = "/v1/events";
+    let offer = format!("nexus.v1, bearer.{key}");
+    let offered = [("sec-websocket-protocol", offer.as_str())];
+    sockets::open(&closed.base, path, &offered).await.unwrap();
+    let named = format!("Bearer {key}");
+    let header = [("authorization", named.as_str())];
+    sockets::open(&closed.base, path, &header).await.unwrap();
+    let strange = format!("nexus.v1, bearer.{}", key.replace("nxk_", "nxk_a"));
+    for (offer, code) in [
+        ("nexus.v1", "credentials_required"),
+        (&strange, "credentials_invalid"),
+    ] {
+        let offered = [("sec-websocket-protocol", offer)];
+        let refused = sockets::open(&closed.base, path, &offered)
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused, (401, code.to_owned()));
+    }
+    // Where no WebSocket is asked for it is no credential.
+    let request = closed.request(Method::GET, "/v1/runs", "");
+    let request = request.header("sec-websocket-protocol", &offer);
+    assert_eq!(
+        answer(request).await.problem(),
+        (401, "credentials_required")
+    );
 }
 
 #[tokio::test]

@@ -1,22 +1,12 @@
-//! Streams of a session and of a tenant; readers that move between gateways that die.
+//! Streams of a session and of a tenant.
 
-use std::collections::BTreeSet;
-
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
-
-use nexus_bus::{Bus, BusConfig, TopologyConfig, ensure};
-use nexus_devstack::testing::{TestNats, fresh_database};
+use nexus_events::RunId;
 use nexus_events::run::{RunCancelled, RunEvent, RunSignalled};
-use nexus_events::{RunId, Tenant};
-use nexus_projections::{Projections, ProjectionsOptions};
 use reqwest::Method;
 use serde_json::json;
-use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 
 use crate::sse::{Frame, Sse};
-use crate::world::{Api, answer, bus, gateway, local_config, projections, record, spawn_roles};
+use crate::world::{Api, answer, bus, record};
 
 fn signalled(text: &str) -> RunEvent {
     RunSignalled {
@@ -103,132 +93,4 @@ async fn a_run_that_opened_its_session_is_followed_in_it() {
         seen.contains(&joined) && seen.contains(&"nexus.run.started.v1"),
         "{seen:?}"
     );
-}
-
-/// A gateway in a runtime of its own: dropping that is as sudden as killing a process is.
-struct Apart {
-    api: Arc<Api>,
-    stop: CancellationToken,
-    runtime: Option<Runtime>,
-}
-
-impl Apart {
-    fn start(nats: String, database: String, tenant: &Tenant) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let stop = CancellationToken::new();
-        let (send, receive) = mpsc::channel();
-        let stopping = stop.clone();
-        runtime.spawn(async move {
-            let bus = Bus::connect(BusConfig::new(nats, "test")).await.unwrap();
-            let projections = Projections::open(&database, ProjectionsOptions::default());
-            let base = gateway(local_config(), &bus, &projections.unwrap(), stopping).await;
-            send.send(base).unwrap();
-            std::future::pending::<()>().await;
-        });
-        let base = receive.recv_timeout(Duration::from_secs(30)).unwrap();
-        let mut api = Api::at(&base);
-        api.tenant = tenant.clone();
-        Self {
-            api: Arc::new(api),
-            stop,
-            runtime: Some(runtime),
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Reads until `wanted` events came, moving to the next gateway whenever a stream ends.
-async fn follow(gateways: Vec<Arc<Api>>, path: &str, wanted: usize) -> Vec<String> {
-    let mut ids: Vec<String> = vec![];
-    for turn in 0..10_000 {
-        let api = &gateways[turn % gateways.len()];
-        let last = ids.last().map(String::as_str);
-        let request = api
-            .request(Method::GET, path)
-            .header("Accept", "text/event-stream");
-        let request = match last {
-            Some(last) => request.header("Last-Event-ID", last),
-            None => request,
-        };
-        let Ok(mut response) = request.send().await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        let mut text = String::new();
-        while ids.len() < wanted
-            && let Ok(Some(chunk)) = response.chunk().await
-        {
-            text.push_str(std::str::from_utf8(&chunk).unwrap());
-            while let Some((block, rest)) = text.split_once("\n\n") {
-                let id = block.lines().find_map(|line| line.strip_prefix("id: "));
-                ids.extend(id.map(str::to_owned));
-                text = rest.to_owned();
-            }
-        }
-        if ids.len() >= wanted {
-            return ids;
-        }
-    }
-    ids
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_that_move_between_gateways_that_die_miss_nothing_and_see_nothing_twice() {
-    const COMMITS: usize = 240;
-    let nats = TestNats::start().await.unwrap();
-    let bus = Bus::connect(BusConfig::new(nats.url(), "test"))
-        .await
-        .unwrap();
-    ensure(&bus, &TopologyConfig::default()).await.unwrap();
-    let database = fresh_database().await.unwrap();
-    drop(projections(&database).await);
-    spawn_roles(&bus, CancellationToken::new());
-    let tenant: Tenant = "mover".parse().unwrap();
-    let start = || Apart::start(nats.url(), database.clone(), &tenant);
-    let (mut killed, drained, stays) = tokio::task::block_in_place(|| (start(), start(), start()));
-    let mut runs = vec![];
-    for _ in 0..3 {
-        runs.push(stays.api.start("hello").await.0);
-    }
-    let gateways = vec![killed.api.clone(), drained.api.clone(), stays.api.clone()];
-    let run_path = format!("/v1/runs/{}/events?types=nexus.run.signalled.v1", runs[0]);
-    let all_path = "/v1/events?types=nexus.run.signalled.v1";
-    let per_run = COMMITS / runs.len();
-    let of_run = {
-        let gateways = gateways.clone();
-        tokio::spawn(async move { follow(gateways, &run_path, per_run).await })
-    };
-    let of_all = tokio::spawn(async move { follow(gateways, all_path, COMMITS).await });
-    let (mut run_ids, mut all_ids) = (vec![], vec![]);
-    for n in 0..COMMITS {
-        if n == COMMITS / 3 {
-            killed.kill();
-        }
-        if n == 2 * COMMITS / 3 {
-            drained.stop.cancel();
-        }
-        let run = runs[n % runs.len()];
-        let seq = record(&bus, &tenant, run, vec![signalled("x")])
-            .await
-            .to_string();
-        if n % runs.len() == 0 {
-            run_ids.push(seq.clone());
-        }
-        all_ids.push(seq);
-    }
-    assert_eq!(of_run.await.unwrap(), run_ids);
-    let found = of_all.await.unwrap();
-    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), COMMITS);
-    assert_eq!(found, all_ids);
 }
