@@ -31,6 +31,7 @@ pub mod timer;
 pub mod tools;
 pub mod topology;
 pub mod trace;
+pub mod webhooks;
 pub mod worker;
 
 pub use append::{AppendError, Appended, append};
