@@ -25,11 +25,13 @@ pub enum AggregateKind {
     Keys,
     /// A tenant's own tools.
     Tools,
+    /// A tenant's webhooks.
+    Webhooks,
 }
 
 impl AggregateKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Run,
         Self::Session,
         Self::Ledger,
@@ -37,6 +39,7 @@ impl AggregateKind {
         Self::Access,
         Self::Keys,
         Self::Tools,
+        Self::Webhooks,
     ];
 
     /// As a subject token.
@@ -49,6 +52,7 @@ impl AggregateKind {
             Self::Access => "access",
             Self::Keys => "key",
             Self::Tools => "tools",
+            Self::Webhooks => "webhook",
         }
     }
 

@@ -19,6 +19,10 @@ use crate::session::OnBusy;
 use crate::time::Timestamp;
 pub use crate::tool::ImportTools;
 use crate::tool::ToolDefinition;
+use crate::webhook::{
+    CreateWebhook, DeleteWebhook, DisableWebhook, EnableWebhook, RewindWebhook, RotateWebhook,
+    TestWebhook, UpdateWebhook,
+};
 pub use start::{Budget, StartRun};
 
 /// A run as a command names it: enough to read it back without a search.
@@ -691,6 +695,22 @@ commands! {
     RotateKey(RotateKey) = "key" "rotate" "nexus.key.rotate.v1" public,
     /// Let it be used no more.
     RevokeKey(RevokeKey) = "key" "revoke" "nexus.key.revoke.v1" public,
+    /// Deliver events to a receiver.
+    CreateWebhook(CreateWebhook) = "webhook" "create" "nexus.webhook.create.v1" public,
+    /// Deliver them somewhere else, or others.
+    UpdateWebhook(UpdateWebhook) = "webhook" "update" "nexus.webhook.update.v1" public,
+    /// Sign with another secret.
+    RotateWebhook(RotateWebhook) = "webhook" "rotate" "nexus.webhook.rotate.v1" public,
+    /// Go on delivering.
+    EnableWebhook(EnableWebhook) = "webhook" "enable" "nexus.webhook.enable.v1" public,
+    /// Deliver nothing for now.
+    DisableWebhook(DisableWebhook) = "webhook" "disable" "nexus.webhook.disable.v1" public,
+    /// Deliver again from an earlier place, or try at once.
+    RewindWebhook(RewindWebhook) = "webhook" "rewind" "nexus.webhook.rewind.v1" public,
+    /// Be done with it.
+    DeleteWebhook(DeleteWebhook) = "webhook" "delete" "nexus.webhook.delete.v1" public,
+    /// Deliver a message of no meaning, once.
+    TestWebhook(TestWebhook) = "webhook" "test" "nexus.webhook.test.v1" public,
     /// Call a model.
     CallModel(CallModel) = "llm" "call" "nexus.llm.call.v1" internal,
     /// Register a version of a tool.

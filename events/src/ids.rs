@@ -98,6 +98,11 @@ uuid_id!(
     "session id"
 );
 uuid_id!(
+    /// One webhook of a tenant.
+    WebhookId,
+    "webhook id"
+);
+uuid_id!(
     /// One reservation in the ledger; derived from the run and its turn.
     ReservationId,
     "reservation id"

@@ -24,12 +24,15 @@ pub mod source;
 pub mod subject;
 pub mod time;
 pub mod tool;
+pub mod webhook;
 
 pub use aggregate::{Aggregate, AggregateKind, Event, Position};
 pub use body::Body;
 pub use command::{Command, Due};
 pub use envelope::{Actor, CommandEnvelope, Commit, Recorded};
 pub use error::{DomainError, Problem};
-pub use ids::{AggregateId, ApprovalId, CommandId, KeyId, ReservationId, RunId, SessionId, Tenant};
+pub use ids::{
+    AggregateId, ApprovalId, CommandId, KeyId, ReservationId, RunId, SessionId, Tenant, WebhookId,
+};
 pub use source::Source;
 pub use time::Timestamp;

@@ -3,7 +3,7 @@
 //! reading an aggregate back a hundred times slower.
 
 use crate::aggregate::AggregateKind;
-use crate::ids::{AggregateId, RunId, Tenant};
+use crate::ids::{AggregateId, RunId, Tenant, WebhookId};
 
 /// Everything that belongs to commands, of all tenants.
 pub const ALL_COMMANDS: &str = "nexus.*.cmd.>";
@@ -19,6 +19,10 @@ pub const ALL_SNAPSHOTS: &str = "nexus.*.snap.>";
 pub const ALL_ANSWERS: &str = "nexus.*.ans.>";
 /// Every counter that gateways share.
 pub const ALL_QUOTAS: &str = "nexus.*.quota.>";
+/// How far each webhook has come, and who delivers.
+pub const ALL_WEBHOOKS: &str = "nexus.*.hook.>";
+/// Who delivers: every process of the role, as it last said that it lives.
+pub const ALL_WEBHOOK_WORKERS: &str = "nexus.nexus-installation.hook.worker.*";
 /// What the server republishes each accepted commit to, in its mapping language.
 pub const LOG_MAPPING: &str = "nexus.{{wildcard(1)}}.log.>";
 /// Scheduled messages and what they become when due.
@@ -174,6 +178,21 @@ pub fn snapshot_parts(tenant: &Tenant, kind: AggregateKind, id: &AggregateId, sl
 /// Where gateways count together what a limit of a tenant's is used for; `name` is a digest.
 pub fn quota(tenant: &Tenant, kind: &str, name: &str) -> String {
     format!("nexus.{tenant}.quota.{kind}.{name}")
+}
+
+/// How far a webhook has come.
+pub fn webhook_progress(tenant: &Tenant, webhook: WebhookId) -> String {
+    format!("nexus.{tenant}.hook.progress.{webhook}")
+}
+
+/// Where a process that delivers says that it lives.
+pub fn webhook_worker(worker: uuid::Uuid) -> String {
+    format!("nexus.{}.hook.worker.{worker}", Tenant::installation())
+}
+
+/// Commits of one kind of aggregate, of all tenants, as they are stored.
+pub fn events_of_kind(kind: AggregateKind) -> String {
+    format!("nexus.*.evt.{}.*", kind.as_str())
 }
 
 /// Where a tool of kind `nats` is called: its workers answer there.

@@ -13,6 +13,7 @@ use nexus_events::policy::PolicyEvent;
 use nexus_events::run::RunEvent;
 use nexus_events::session::SessionEvent;
 use nexus_events::tool::registry::ToolsEvent;
+use nexus_events::webhook::WebhookEvent;
 use nexus_events::{Command, Commit, Event};
 use serde_json::{Value, value::to_raw_value};
 
@@ -67,6 +68,7 @@ fn event_through(type_name: &str, data: &Value) -> (String, Value) {
         Some("key") => through::<KeyEvent>(type_name, data),
         Some("access") => through::<AccessEvent>(type_name, data),
         Some("tools") => through::<ToolsEvent>(type_name, data),
+        Some("webhook") => through::<WebhookEvent>(type_name, data),
         other => panic!("{type_name} is of no aggregate: {other:?}"),
     }
 }
@@ -80,6 +82,7 @@ fn event_types() -> BTreeSet<String> {
         AccessEvent::type_names(),
         KeyEvent::type_names(),
         ToolsEvent::type_names(),
+        WebhookEvent::type_names(),
     ];
     all.concat().into_iter().map(str::to_owned).collect()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nexus_events::tool::registry;
 use nexus_events::{
-    Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session,
+    Aggregate, AggregateKind, Command, Event, access, ledger, policy, run, session, webhook,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
@@ -31,6 +31,7 @@ fn schemas_and_their_index_are_what_the_types_say() {
         events_of::<policy::Policy>("main"),
         events_of::<access::Access>("<gateway>"),
         events_of::<registry::Tools>("main"),
+        events_of::<webhook::Webhooks>("main"),
     ]
     .into_iter()
     .flatten()
@@ -80,7 +81,8 @@ fn events_of<A: Aggregate<Event: JsonSchema>>(id: &str) -> Vec<Entry> {
                 | AggregateKind::Policy
                 | AggregateKind::Access
                 | AggregateKind::Keys
-                | AggregateKind::Tools => "internal",
+                | AggregateKind::Tools
+                | AggregateKind::Webhooks => "internal",
             },
             schema: titled(type_name, schema),
         }

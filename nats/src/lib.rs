@@ -32,6 +32,7 @@ pub mod timer;
 pub mod tools;
 pub mod topology;
 pub mod trace;
+pub mod webhooks;
 pub mod worker;
 
 pub use append::{AppendError, Appended, append};

@@ -269,6 +269,7 @@ fn source(delivery: &Delivery) -> &'static str {
         "policy" => "nexus/policy",
         "llm" => "nexus/llm",
         "tool" => "nexus/tools",
+        "webhook" => "nexus/webhooks",
         _ => "nexus",
     }
 }

@@ -27,10 +27,14 @@ pub const QUOTAS: &str = "NEXUS_QTA";
 /// Answers of models that may be given again: as [`SNAPSHOTS`], a cache.
 pub const ANSWERS: &str = "NEXUS_ANS";
 
+/// How far each webhook has come, a message each. It may be emptied: then webhooks begin again where
+/// they were created.
+pub const WEBHOOKS: &str = "NEXUS_WHK";
+
 /// First tokens of all commands: a publish to any other is not acknowledged, instead of lying in a
 /// queue that nobody reads.
-pub const COMMAND_ROLES: [&str; 9] = [
-    "run", "session", "budget", "policy", "llm", "tool", "approval", "memory", "key",
+pub const COMMAND_ROLES: [&str; 10] = [
+    "run", "session", "budget", "policy", "llm", "tool", "approval", "memory", "key", "webhook",
 ];
 
 /// How long an answer is kept at most, and how much all of them may take; older ones make room.
@@ -195,6 +199,14 @@ pub fn streams(config: &TopologyConfig) -> Vec<StreamSpec> {
             subjects: vec![subject::ALL_QUOTAS.to_owned()],
             max_msgs_per_subject: Some(1),
             max_age: nanos(QUOTAS_MAX_AGE),
+            ..base.clone()
+        },
+        StreamSpec {
+            name: WEBHOOKS,
+            description: "How far each webhook has come, and who delivers",
+            subjects: vec![subject::ALL_WEBHOOKS.to_owned()],
+            max_msgs_per_subject: Some(1),
+            allow_msg_ttl: true,
             ..base
         },
     ]

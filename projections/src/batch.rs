@@ -104,6 +104,13 @@ impl Batch {
                     self.audit_logs.tools(&at, event);
                 }
             }
+            // How they stand is asked of their own log and of whoever delivers.
+            Facts::Webhooks(facts) => {
+                for (event, position) in facts.events.iter().zip(0..) {
+                    let at = at(position, facts.time, facts.actor.as_ref());
+                    self.audit_logs.webhooks(&at, event);
+                }
+            }
             Facts::Access(facts) => {
                 for (event, position) in facts.events.iter().zip(0..) {
                     let at = at(position, facts.time, facts.actor.as_ref());

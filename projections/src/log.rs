@@ -8,6 +8,7 @@ use nexus_events::policy::PolicyEvent;
 use nexus_events::run::RunEvent;
 use nexus_events::session::SessionEvent;
 use nexus_events::tool::registry::ToolsEvent;
+use nexus_events::webhook::WebhookEvent;
 use nexus_events::{AggregateKind, Commit, RunId, SessionId, Tenant, subject};
 
 /// One commit with its place in the log.
@@ -40,6 +41,8 @@ pub enum Facts {
     Keys(Commit<KeyEvent>),
     /// Of the tenant's registry of tools.
     Tools(Commit<ToolsEvent>),
+    /// Of the tenant's webhooks.
+    Webhooks(Commit<WebhookEvent>),
 }
 
 /// A commit that this program cannot read. The projection stops before it: what is skipped is lost
@@ -99,6 +102,7 @@ impl LogCommit {
             AggregateKind::Access => Facts::Access(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Keys => Facts::Keys(Commit::decode(body).map_err(unreadable)?),
             AggregateKind::Tools => Facts::Tools(Commit::decode(body).map_err(unreadable)?),
+            AggregateKind::Webhooks => Facts::Webhooks(Commit::decode(body).map_err(unreadable)?),
         };
         Ok(Self {
             seq,
@@ -118,6 +122,7 @@ impl LogCommit {
             Facts::Access(commit) => commit.events.len(),
             Facts::Keys(commit) => commit.events.len(),
             Facts::Tools(commit) => commit.events.len(),
+            Facts::Webhooks(commit) => commit.events.len(),
         }
     }
 
@@ -136,6 +141,7 @@ impl LogCommit {
             Facts::Access(commit) => commit.time,
             Facts::Keys(commit) => commit.time,
             Facts::Tools(commit) => commit.time,
+            Facts::Webhooks(commit) => commit.time,
         }
     }
 }

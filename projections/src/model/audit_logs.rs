@@ -11,6 +11,7 @@ use nexus_events::policy::PolicyEvent;
 use nexus_events::run::{PolicyDecided, PolicyPoint, ReservationRefused, RunEvent};
 use nexus_events::session::SessionEvent;
 use nexus_events::tool::registry::ToolsEvent;
+use nexus_events::webhook::{DisabledBy, WebhookCreated, WebhookEvent, WebhookUpdated};
 use nexus_events::{ApprovalId, RunId, SessionId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -282,6 +283,44 @@ impl AuditLogs {
                     .because(retired.reason.as_deref());
             }
         }
+    }
+
+    pub(crate) fn webhooks(&mut self, at: &At<'_>, event: &WebhookEvent) {
+        use WebhookEvent as E;
+        let (action, id, by_hand) = match event {
+            E::WebhookCreated(created) => ("webhook.created", created.webhook_id, true),
+            E::WebhookUpdated(updated) => ("webhook.updated", updated.webhook_id, true),
+            E::WebhookRotated(rotated) => ("webhook.rotated", rotated.webhook_id, true),
+            E::WebhookEnabled(enabled) => ("webhook.enabled", enabled.webhook_id, true),
+            E::WebhookDisabled(disabled) => {
+                let by_hand = disabled.by == DisabledBy::Hand;
+                ("webhook.disabled", disabled.webhook_id, by_hand)
+            }
+            E::WebhookRewound(rewound) => ("webhook.rewound", rewound.webhook_id, true),
+            E::WebhookDeleted(deleted) => ("webhook.deleted", deleted.webhook_id, true),
+            E::DeliveryGivenUp(given_up) => ("webhook.given_up", given_up.webhook_id, false),
+        };
+        let draft = self.add(at, action, "webhook", &id.to_string());
+        if by_hand {
+            draft.commanded();
+        }
+        match event {
+            E::WebhookCreated(WebhookCreated { spec, .. })
+            | E::WebhookUpdated(WebhookUpdated { spec, .. }) => draft.with(text::json(spec)),
+            E::WebhookRotated(rotated) => {
+                draft.with(json!({ "previous_until": rotated.previous_until }))
+            }
+            E::WebhookDisabled(disabled) => draft
+                .because(disabled.reason.as_deref())
+                .with(json!({ "by": disabled.by })),
+            E::WebhookRewound(rewound) => draft.with(json!({ "from_seq": rewound.from_seq })),
+            E::DeliveryGivenUp(given_up) => draft.because(Some(&given_up.reason)).with(json!({
+                "seq": given_up.seq,
+                "index": given_up.index,
+                "attempts": given_up.attempts,
+            })),
+            E::WebhookEnabled(_) | E::WebhookDeleted(_) => draft,
+        };
     }
 
     pub(crate) fn access(&mut self, at: &At<'_>, event: &AccessEvent) {

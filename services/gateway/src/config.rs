@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use nexus_events::Tenant;
+use nexus_events::webhook::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
@@ -119,6 +120,9 @@ pub struct GatewayConfig {
     pub tls: Option<TlsConfig>,
     /// How often callers may ask.
     pub limits: LimitsConfig,
+    /// What secrets of webhooks derive from; `[webhooks]` says which.
+    #[serde(skip)]
+    pub webhook_key: Option<SigningKey>,
 }
 
 impl Default for GatewayConfig {
@@ -159,6 +163,7 @@ impl Default for GatewayConfig {
             cors: CorsConfig::default(),
             tls: None,
             limits: LimitsConfig::default(),
+            webhook_key: None,
         }
     }
 }

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use nexus_bus::seal::{SealKey, SealKeyError, Seals};
 use nexus_bus::{BusConfig, Credentials};
 use nexus_content::FilterConfig;
+use nexus_events::webhook::SigningKey;
 use nexus_gateway::GatewayConfig;
 use nexus_llm::provider::ProviderConfig;
 use nexus_llm::route::{BreakerConfig, RouteConfig};
+use nexus_webhooks::WebhooksConfig;
 use serde::Deserialize;
 
 use crate::agents::AgentConfig;
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) agents: BTreeMap<String, AgentConfig>,
     /// Tools.
     pub(crate) tools: ToolsConfig,
+    /// Webhooks.
+    pub(crate) webhooks: WebhooksConfig,
     /// Bounds.
     pub(crate) limits: LimitsConfig,
     /// Logs and traces.
@@ -232,6 +236,29 @@ impl Config {
         Ok(bus)
     }
 
+    /// The key that secrets of webhooks derive from: the one that is named, or that of the seals.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the file cannot be read, or holds none.
+    pub(crate) fn webhook_key(&self) -> Result<Option<SigningKey>, ConfigError> {
+        let given = self
+            .webhooks
+            .secret
+            .as_ref()
+            .and_then(|secret| secret.text());
+        let file = (self.webhooks.secret_file.as_ref()).or(self.nats.seal_file.as_ref());
+        let (text, path) = match (given, file) {
+            (Some(text), _) => (text.to_owned(), Path::new("webhooks.secret")),
+            (None, Some(path)) => (secret(path)?, path.as_path()),
+            (None, None) => return Ok(None),
+        };
+        let key = SigningKey::parse(&text).map_err(|error| ConfigError::Invalid {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(Some(key))
+    }
+
     /// Where the read models are.
     ///
     /// # Errors
@@ -281,7 +308,8 @@ fn secret(path: &Path) -> Result<String, ConfigError> {
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
 fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
-    const PARTS: [&str; 7] = [
+    const PARTS: [&str; 8] = [
+        "webhooks",
         "nats",
         "database",
         "gateway",
@@ -407,6 +435,28 @@ mod tests {
         assert_eq!(gateway.limits.requests_per_minute.tenant, Some(6_000));
         assert_eq!(gateway.limits.tenants["acme"].tenant, Some(60_000));
         assert!(gateway.tls.is_some() && !gateway.cors.origins.is_empty());
+    }
+
+    /// The example of docs/webhooks.md.
+    #[test]
+    fn webhooks_are_configured_as_documented() {
+        let document = include_str!("../../../docs/webhooks.md");
+        let blocks = document.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let config: Config = toml::from_str(&blocks.collect::<String>()).unwrap();
+        config.webhooks.settings(None).unwrap();
+        assert!(!config.webhooks.allow_private.is_empty());
+        let key = "ab".repeat(32);
+        let config = load(&[("NEXUS_WEBHOOKS_SECRET", &key)]).unwrap();
+        assert!(config.webhook_key().unwrap().is_some());
+        let config = load(&[("NEXUS_WEBHOOKS_SECRET", "abc")]).unwrap();
+        let error = config.webhook_key().unwrap_err().to_string();
+        assert!(
+            error.contains("64 hexadecimal") && !error.contains("abc"),
+            "{error}"
+        );
+        let config = load(&[("NEXUS_WEBHOOKS_SECRET", "")]).unwrap();
+        assert!(config.webhook_key().unwrap().is_none());
     }
 
     #[test]

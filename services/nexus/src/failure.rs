@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// MCP servers.
     #[error("the configuration of tools: {0}")]
     Mcp(#[from] nexus_mcp::ConfigError),
+    /// Webhooks.
+    #[error("the configuration of webhooks: {0}")]
+    Webhooks(#[from] nexus_webhooks::ConfigError),
     /// Servers of our own.
     #[error(transparent)]
     Devstack(#[from] DevstackError),

@@ -20,6 +20,7 @@ use nexus_projections::{
 };
 use nexus_run::RunRole;
 use nexus_tools::ToolsRole;
+use nexus_webhooks::WebhooksRole;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -43,6 +44,8 @@ pub(crate) enum Role {
     Tools,
     /// Calls models.
     Llm,
+    /// Delivers events to whoever asked for them.
+    Webhooks,
     /// Folds the log into the read models.
     Projector,
     /// Serves HTTP.
@@ -51,12 +54,13 @@ pub(crate) enum Role {
 
 impl Role {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Run,
         Self::Budget,
         Self::Policy,
         Self::Tools,
         Self::Llm,
+        Self::Webhooks,
         Self::Projector,
         Self::Gateway,
     ];
@@ -69,6 +73,7 @@ impl Role {
             Self::Policy => "policy",
             Self::Tools => "tools",
             Self::Llm => "llm",
+            Self::Webhooks => "webhooks",
             Self::Projector => "projector",
             Self::Gateway => "gateway",
         }
@@ -242,6 +247,16 @@ impl Running {
                     .cached(agents::caches(&parts.config.agents)?);
                 tasks.spawn(done(run_role(bus, nexus_llm::SPEC, handler, stop)));
             }
+            Role::Webhooks => {
+                let settings = parts
+                    .config
+                    .webhooks
+                    .settings(parts.config.webhook_key()?)?;
+                let handler = WebhooksRole::new(store.clone(), settings.clone());
+                let deliver = nexus_webhooks::deliver(bus.clone(), store, settings, stop.clone());
+                tasks.spawn(done(deliver));
+                tasks.spawn(done(run_role(bus, nexus_webhooks::SPEC, handler, stop)));
+            }
             Role::Projector => {
                 let projections = parts.projections()?;
                 let js = bus.jetstream().clone();
@@ -251,7 +266,9 @@ impl Running {
                 tasks.spawn(done(projector.run(stop)));
             }
             Role::Gateway => {
-                let gateway = Gateway::bind(parts.config.gateway.clone()).await?;
+                let mut config = parts.config.gateway.clone();
+                config.webhook_key = parts.config.webhook_key()?;
+                let gateway = Gateway::bind(config).await?;
                 self.listen = Some(gateway.address());
                 let projections = parts.projections()?;
                 tasks.spawn(async move {

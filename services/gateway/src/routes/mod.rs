@@ -23,6 +23,7 @@ mod system;
 mod table;
 pub(crate) mod tongue;
 mod tools;
+mod webhooks;
 mod wide;
 
 use axum::Router;

@@ -84,6 +84,15 @@ pub(crate) fn put<T: 'static>(
     Route::new("put", path, routing::put(handler), operation, summary)
 }
 
+pub(crate) fn delete<T: 'static>(
+    path: &'static str,
+    handler: impl Handler<T, App>,
+    operation: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route::new("delete", path, routing::delete(handler), operation, summary)
+}
+
 impl Route {
     fn new(
         method: &'static str,

@@ -30,6 +30,7 @@ const ROLES: &[(&str, &[&str])] = &[
     ("policy", &["policy", "key"]),
     ("llm", &["llm"]),
     ("tools", &["tool"]),
+    ("webhooks", &["webhook"]),
 ];
 
 /// The process lives.

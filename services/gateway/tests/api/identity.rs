@@ -354,7 +354,8 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         (
             "manage",
             "setTenantBudget setBudget grantBudget refuseBudget publishPolicy activatePolicy \
-             rollBackPolicy shadowPolicy registerTool importTools deprecateTool removeTool createKey listKeys rotateKey revokeKey",
+             rollBackPolicy shadowPolicy registerTool importTools deprecateTool removeTool createKey listKeys rotateKey revokeKey createWebhook listWebhooks getWebhook updateWebhook deleteWebhook \
+             rotateWebhook enableWebhook disableWebhook redeliverWebhook testWebhook listDeliveries",
         ),
         ("operate", "metrics"),
     ];

@@ -303,6 +303,55 @@ pub(crate) const KEYS: &[Field] = &[
     Field::new("EXPIRES", "/expires_at", Moment),
 ];
 
+/// `webhooks list`.
+pub(crate) const WEBHOOKS: &[Field] = &[
+    Field::new("WEBHOOK", "/id", Text(ID)),
+    Field::new("URL", "/url", Text(48)),
+    Field::new("TYPES", "/types", Text(40)),
+    Field::new("STATUS", "/status", Status),
+    Field::new("CURSOR", "/cursor", Count),
+    Field::new("WAITING", "/waiting", Count),
+    Field::new("DELIVERED", "/delivered", Count),
+    Field::new("LAST", "/last_delivered_at", Moment),
+    Field::new("FAILING SINCE", "/failing_since", Moment),
+];
+
+/// `webhooks show`.
+pub(crate) const WEBHOOK: &[Field] = &[
+    Field::new("Webhook", "/id", Text(ID)),
+    Field::new("URL", "/url", Text(2048)),
+    Field::new("Description", "/description", Text(255)),
+    Field::new("Types", "/types", Text(2048)),
+    Field::new("Agent", "/agent", Text(64)),
+    Field::new("Session", "/session_id", Text(ID)),
+    Field::new("Status", "/status", Status),
+    Field::new("Disabled by", "/disabled_by", Text(16)),
+    Field::new("Why", "/disabled_reason", Text(255)),
+    Field::new("Created", "/created_at", Moment),
+    Field::new("Secret before until", "/previous_until", Moment),
+    Field::new("Cursor", "/cursor", Count),
+    Field::new("Read to", "/read_to", Count),
+    Field::new("Waiting", "/waiting", Count),
+    Field::new("Delivered", "/delivered", Count),
+    Field::new("Given up", "/given_up", Count),
+    Field::new("Last delivered", "/last_delivered_at", Moment),
+    Field::new("Failing since", "/failing_since", Moment),
+    Field::new("Next try", "/retry_at", Moment),
+];
+
+/// `webhooks deliveries`.
+pub(crate) const DELIVERIES: &[Field] = &[
+    Field::new("TIME", "/at", Moment),
+    Field::new("SEQ", "/seq", Count),
+    Field::new("INDEX", "/index", Count),
+    Field::new("TYPE", "/type", Text(40)),
+    Field::new("TRY", "/attempt", Count),
+    Field::new("OUTCOME", "/outcome", Status),
+    Field::new("STATUS", "/status", Count),
+    Field::new("TOOK", "/took_ms", Millis),
+    Field::new("ERROR", "/error", Text(64)),
+];
+
 /// `policies shadow --status`.
 pub(crate) const SHADOWS: &[Field] = &[
     Field::new("BUNDLE", "/digest", Text(71)),

@@ -133,6 +133,17 @@ impl Gateway {
         self.json(Method::PUT, request, Some(body)).await
     }
 
+    /// DELETE.
+    ///
+    /// # Errors
+    /// [`CliError`].
+    pub(crate) async fn delete<T: DeserializeOwned>(
+        &self,
+        request: Request<'_>,
+    ) -> Result<T, CliError> {
+        self.json(Method::DELETE, request, None::<&Value>).await
+    }
+
     /// GET of an event stream; what comes is the caller's to read.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ use ask::policies::PoliciesVerb;
 use ask::runs::RunsVerb;
 use ask::sessions::SessionsVerb;
 use ask::tools::ToolsVerb;
+use ask::webhooks::WebhooksVerb;
 use exit::Exit;
 
 pub(crate) use endpoint::{Configured, Connection, Endpoints, Servers, bus_at};
@@ -69,6 +70,8 @@ pub(crate) enum Client {
     Policies(Ask<PoliciesVerb>),
     /// Tools that models may call
     Tools(Ask<ToolsVerb>),
+    /// Events delivered to receivers of your own, signed and in order
+    Webhooks(Ask<WebhooksVerb>),
     /// Agents
     Agents(Ask<CatalogVerb>),
     /// Models
@@ -169,6 +172,10 @@ impl Client {
             Self::Tools(ask) => {
                 let (verb, asker) = ask.split()?;
                 verb.run(&asker).await?;
+            }
+            Self::Webhooks(ask) => {
+                let (verb, asker) = ask.split()?;
+                return verb.run(&asker).await;
             }
             Self::Agents(ask) => Catalog::Agents.list(&ask.split()?.1).await?,
             Self::Models(ask) => Catalog::Models.list(&ask.split()?.1).await?,

@@ -18,6 +18,9 @@ use crate::roles::{Role, Running};
 use crate::signals;
 use servers::Servers;
 
+/// The key that secrets of webhooks derive from, in the data directory.
+const WEBHOOKS_FILE: &str = "webhooks.key";
+
 /// How `nexus up` is called.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
@@ -95,6 +98,11 @@ async fn run(
         let key = tenants_dir(data).join(isolation::SEAL_FILE);
         config.nats.seal_file = Some(key);
         config.nats.require_seals = true;
+    }
+    let webhooks = &mut config.webhooks;
+    if webhooks.secret.is_none() && webhooks.secret_file.is_none() {
+        kept_secret(data, WEBHOOKS_FILE)?;
+        webhooks.secret_file = Some(data.path().join(WEBHOOKS_FILE));
     }
     config.database.url = Some(servers.database_url.clone());
     config.tools.set_usual_dir(data.path());

@@ -7,6 +7,7 @@ mod runs;
 mod system;
 mod tongues;
 mod tools;
+mod webhooks;
 
 use super::route::Route;
 
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Route> {
         policies::routes(),
         tools::routes(),
         tongues::routes(),
+        webhooks::routes(),
         system::routes(),
     ];
     parts.into_iter().flatten().collect()

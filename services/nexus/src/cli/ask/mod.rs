@@ -12,6 +12,7 @@ pub(crate) mod runs;
 pub(crate) mod sessions;
 mod tool_files;
 pub(crate) mod tools;
+pub(crate) mod webhooks;
 
 use serde_json::Value;
 
@@ -72,6 +73,14 @@ impl Asker {
 
     async fn get(&self, path: &[&str]) -> Result<Value, CliError> {
         self.gateway.get(Request::at(path)).await
+    }
+
+    async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.gateway.put(Request::at(path), body).await
+    }
+
+    async fn delete(&self, path: &[&str]) -> Result<Value, CliError> {
+        self.gateway.delete(Request::at(path)).await
     }
 
     async fn post(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
