@@ -64,6 +64,9 @@ pub(crate) enum BenchError {
         /// What the first one said.
         first: String,
     },
+    /// Something grew that should not, or runs failed under steady load.
+    #[error("not steady: {0}")]
+    Unsteady(String),
     /// Somebody pressed Ctrl-C.
     #[error("stopped")]
     Stopped,

@@ -25,6 +25,8 @@ mod policy;
 mod proc;
 mod report;
 mod runs;
+mod soak;
+mod soak_report;
 mod stats;
 mod stored;
 mod streams;
@@ -55,6 +57,8 @@ enum Bench {
     Tools(tools::ToolsArgs),
     /// Model calls: what a run adds, streams held at once, fragments a second, the content filter
     Llm(llm::LlmArgs),
+    /// Hours of load at a part of the maximum: what grows, and a verdict
+    Soak(soak::SoakArgs),
     /// An OpenAI-compatible server that answers at once, for measuring and trying out
     ModelServer(model_server::ModelServerArgs),
 }
@@ -67,6 +71,7 @@ pub(crate) async fn run(args: BenchArgs) -> ExitCode {
         Bench::Policy(args) => policy::run(args).await,
         Bench::Tools(args) => tools::run(args).await,
         Bench::Llm(args) => Box::pin(llm::run(args)).await,
+        Bench::Soak(args) => Box::pin(soak::run(args)).await,
         Bench::ModelServer(args) => model_server::serve(args).await,
     };
     match outcome {

@@ -85,6 +85,12 @@ pub(crate) fn memory_of_one(pid: u32) -> u64 {
     kb.unwrap_or(0) * 1024
 }
 
+/// Processes of the tree below one, each with the program's name.
+pub(crate) fn processes_of_tree(root: Option<u32>) -> Vec<(u32, String)> {
+    let named = |stat: &Stat| (stat.pid, stat.name.clone());
+    tree(&all(), root).into_iter().map(named).collect()
+}
+
 fn all() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return vec![];

@@ -16,7 +16,7 @@ mod fields;
 mod follow;
 pub(crate) mod format;
 mod http;
-mod parse;
+pub(crate) mod parse;
 pub(crate) mod print;
 mod projections;
 mod run;
