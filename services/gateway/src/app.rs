@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     /// It is to stop soon: `/readyz` says so, and all else goes on.
     pub(crate) draining: CancellationToken,
     pub(crate) stopping: CancellationToken,
+    /// Answers that are under way can wait no longer.
+    pub(crate) leaving: CancellationToken,
     /// When the process began, in seconds since the epoch.
     pub(crate) started_s: i64,
 }
@@ -128,6 +130,10 @@ impl App {
 
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    pub(crate) fn leaving(&self) -> &CancellationToken {
+        &self.0.leaving
     }
 
     pub(crate) fn started_s(&self) -> i64 {

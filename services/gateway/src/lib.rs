@@ -166,6 +166,8 @@ impl Gateway {
             connects: watch::connects(&bus, listening.clone()),
             bodies: Arc::new(Semaphore::new(config.body_memory_bytes / BODY_UNIT)),
             stopping: stopping.clone(),
+            // Early enough to be told so.
+            leaving: announced(stopping.clone(), config.drain_timeout_ms / 4 * 3),
             draining: shutdown.clone(),
             started_s: now_s(),
             config: config.clone(),

@@ -28,7 +28,7 @@ const CONFIG: &str = r#"
 [gateway]
 require_credentials = true
 root_key = "root-key-of-a-test-that-is-long-enough"
-max_wait_ms = 1000
+max_wait_ms = 3000
 min_seq_timeout_ms = 200
 "#;
 /// Operations that must have been done at least once: a key that is refused, or a path that leads

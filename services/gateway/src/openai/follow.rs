@@ -91,7 +91,7 @@ impl Follow {
             }
             let input = tokio::select! {
                 biased;
-                () = self.app.stopping().cancelled() => return Ok(Heard::Stopping),
+                () = self.app.leaving().cancelled() => return Ok(Heard::Stopping),
                 // Fragments before commits: what both have waiting was said before it was recorded.
                 live = next_delta(&mut self.subscribed.live) => match live {
                     Some(message) => delta(message.payload),

@@ -133,7 +133,7 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
         key["schema"] = json!({ "type": "string", "pattern": "^[!-~]{1,256}$" });
         parameters.push(key);
     }
-    if route.operation == "listEvents" {
+    if ["listEvents", "streamEvents", "streamSessionEvents"].contains(&route.operation) {
         parameters.push(header(
             "Last-Event-ID",
             "As a stream: what comes after this `id`",

@@ -243,6 +243,20 @@ async fn pages_of_other_origins_may_not_listen() {
 }
 
 #[tokio::test]
+async fn a_socket_is_a_connection_as_long_as_it_is_open() {
+    let world = alone(GatewayConfig {
+        max_connections: 1,
+        ..local_config()
+    })
+    .await;
+    let another = async || open(&world.api.base, "/v1/events", &[]).await.map(drop);
+    let socket = open(&world.api.base, "/v1/events", &[]).await.unwrap();
+    assert_eq!(another().await.unwrap_err().0, 503, "one is the most");
+    drop(socket);
+    until(async || another().await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_stops_says_so_and_waits_for_nobody() {
     let world = alone(local_config()).await;
     spawn_roles(&world.bus, world.stop.clone());
