@@ -440,7 +440,15 @@ async fn what_may_not_be_called_is_not_and_who_is_gone_is_left_alone() {
     let (id, _) = create(&platform, &gone.url(), &["nexus.run.started.v1"]).await;
     // A redirect leads nowhere.
     let elsewhere = Receiver::start(0, |_| (302, 0)).await;
-    let (redirected, _) = create(&platform, &elsewhere.url(), &["nexus.run.started.v1"]).await;
+    let made = platform.json(&[
+        "webhooks",
+        "create",
+        &elsewhere.url(),
+        "--type",
+        "nexus.run.started.v1",
+        "--json",
+    ]);
+    let redirected = made["webhook_id"].as_str().unwrap().to_owned();
     start(&platform, 1).await;
     until("it is disabled", || async {
         show(&platform, &id).await["status"] == "disabled"
