@@ -21,6 +21,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const MOST_IDLE: usize = 2;
 /// So much of an answer is read, so that its connection can serve again.
 const MOST_ANSWER_BYTES: usize = 16 * 1024;
+const DRAIN_LIMIT: Duration = Duration::from_millis(250);
 const MOST_ADDRESSES: usize = 16;
 
 /// Sends messages.
@@ -130,13 +131,8 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<u16, Fault> {
         429 | 503 => retry_after(answer.headers()),
         _ => None,
     };
-    let mut read = 0;
-    while read < MOST_ANSWER_BYTES {
-        match answer.chunk().await {
-            Ok(Some(chunk)) => read += chunk.len(),
-            Ok(None) | Err(_) => break,
-        }
-    }
+    // The status is the answer; one that goes on without end ends its connection and nothing else.
+    let _ = timeout(DRAIN_LIMIT, drain(&mut answer)).await;
     match status.is_success() {
         true => Ok(status.as_u16()),
         false => Err(Fault {
@@ -147,6 +143,16 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<u16, Fault> {
             },
             asked_ms,
         }),
+    }
+}
+
+async fn drain(answer: &mut reqwest::Response) {
+    let mut read = 0;
+    while read < MOST_ANSWER_BYTES {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => read += chunk.len(),
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use nexus_devstack::testing::{TestNats, fresh_database};
 use nexus_gateway::{GatewayConfig, IssuerConfig, Secret};
 use nexus_policy::PolicyRole;
 use nexus_projections::{Projector, ProjectorMetrics, ProjectorOptions};
+use nexus_webhooks::{WebhooksConfig, WebhooksRole};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -54,6 +55,10 @@ async fn closed() -> Closed {
     let policy = PolicyRole::new(store, objects, Arc::new(catalog()));
     let spec = nexus_policy::SPEC;
     tokio::spawn(run_role(bus.clone(), spec, policy, never.clone()));
+    let settings = WebhooksConfig::default().settings(None).unwrap();
+    let webhooks = WebhooksRole::new(Store::new(bus.clone(), 10), settings);
+    let spec = nexus_webhooks::SPEC;
+    tokio::spawn(run_role(bus.clone(), spec, webhooks, never.clone()));
     let config = GatewayConfig {
         require_credentials: true,
         root_key: Some(Secret::new(ROOT.to_owned())),

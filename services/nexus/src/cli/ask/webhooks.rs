@@ -83,8 +83,9 @@ pub(crate) enum WebhooksVerb {
 /// Where to, and what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SpecArgs {
-    /// The receiver's address
-    url: String,
+    /// The receiver's address; `--url` is the gateway's
+    #[arg(value_name = "ADDRESS")]
+    receiver: String,
     /// Only events of this type, such as nexus.run.completed.v1 or nexus.run.*; may be repeated
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
@@ -102,7 +103,7 @@ pub(crate) struct SpecArgs {
 impl SpecArgs {
     fn body(self) -> Value {
         body([
-            ("url", Some(Value::from(self.url))),
+            ("url", Some(Value::from(self.receiver))),
             ("types", Some(json!(self.types))),
             ("agent", self.of_agent.map(Value::from)),
             ("session_id", self.of_session.map(|id| json!(id))),
