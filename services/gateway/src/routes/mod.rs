@@ -188,7 +188,7 @@ pub(crate) fn all() -> Vec<Route> {
             "listMessages",
             "What was said, the oldest first",
         )
-        .query::<lists::Paging>()
+        .query::<sessions::MessagesQuery>()
         .page::<MessageRow>("A page")
         .problems(&[404, 503]),
         get(
