@@ -120,6 +120,16 @@ pub struct CloseSession {
     pub session_id: SessionId,
 }
 
+/// `session.next`: a run of the session ended for whose end another waits, or that waited itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NextRun {
+    /// The session.
+    pub session_id: SessionId,
+    /// The run that ended; absent where somebody only looks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+}
+
 /// `budget.set`: limits of a scope in a window. They count from when they are first set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -651,6 +661,8 @@ commands! {
     OpenSession(OpenSession) = "session" "open" "nexus.session.open.v1" public,
     /// Close a conversation.
     CloseSession(CloseSession) = "session" "close" "nexus.session.close.v1" public,
+    /// Let the next run of a conversation begin.
+    NextRun(NextRun) = "session" "next" "nexus.session.next.v1" internal,
     /// Set limits.
     SetLimits(SetLimits) = "budget" "set" "nexus.budget.set.v1" public,
     /// Give one who waits what he waits for.

@@ -38,6 +38,14 @@ pub enum DomainError {
         /// The run that is going.
         run: String,
     },
+    /// As many runs wait in the session as may.
+    #[error("{most} runs wait in session {session} already; try again when one of them has ended")]
+    SessionQueueFull {
+        /// The session.
+        session: String,
+        /// How many may.
+        most: usize,
+    },
     /// Whoever asks may not.
     #[error("{reason}")]
     Forbidden {
@@ -72,6 +80,7 @@ impl DomainError {
             Self::NotFound { .. } => "not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::SessionBusy { .. } => "session_busy",
+            Self::SessionQueueFull { .. } => "session_queue_full",
             Self::Forbidden { .. } => "forbidden",
             Self::BudgetExhausted(_) => "budget_exhausted",
             Self::Invalid { .. } => "invalid",
@@ -84,7 +93,7 @@ impl DomainError {
             Self::NotFound { .. } => 404,
             Self::WrongState { .. } | Self::SessionBusy { .. } => 409,
             Self::Forbidden { .. } => 403,
-            Self::BudgetExhausted(_) => 429,
+            Self::BudgetExhausted(_) | Self::SessionQueueFull { .. } => 429,
             Self::Invalid { .. } => 422,
         }
     }

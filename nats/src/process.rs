@@ -155,7 +155,25 @@ pub async fn decide<A: Aggregate>(
     id: &AggregateId,
     decide: impl FnMut(&A) -> Result<Vec<A::Event>, DomainError>,
 ) -> Result<Done<A>, Failure> {
-    let cause = Cause::of(&delivery.envelope, bus.now(), source(delivery));
+    decide_as(store, bus, delivery, id, "", decide).await
+}
+
+/// As [`decide`]; `label` keeps several decisions of one command apart.
+///
+/// # Errors
+/// [`Failure`] of the store.
+pub async fn decide_as<A: Aggregate>(
+    store: &Store,
+    bus: &Bus,
+    delivery: &Delivery,
+    id: &AggregateId,
+    label: &str,
+    decide: impl FnMut(&A) -> Result<Vec<A::Event>, DomainError>,
+) -> Result<Done<A>, Failure> {
+    let mut cause = Cause::of(&delivery.envelope, bus.now(), source(delivery));
+    if !label.is_empty() {
+        cause.command_id = CommandId::derive(delivery.envelope.id.as_str(), label);
+    }
     let tenant = &delivery.envelope.tenant;
     Ok(store
         .execute(tenant, id, ReadHint::UNKNOWN, &cause, decide)

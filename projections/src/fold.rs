@@ -124,6 +124,7 @@ pub(crate) mod testing {
             parent: None,
             max_turns: 4,
             prompt_tokens: None,
+            queued: None,
             metadata: Default::default(),
             trace_id: None,
         }

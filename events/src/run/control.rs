@@ -2,10 +2,12 @@
 //! only mean the same thing, each refused in the wrong state.
 
 use super::{
-    Run, RunCancelled, RunEvent, RunPaused, RunResumed, RunSignalled, Status, wrong_state,
+    PreviousRun, Run, RunAwaited, RunCancelled, RunDequeued, RunEvent, RunPaused, RunResumed,
+    RunSignalled, RunTakenBack, Status, wrong_state,
 };
 use crate::body::Body;
 use crate::error::DomainError;
+use crate::ids::RunId;
 
 /// Stops the run. What is being generated is charged by whoever generates it.
 ///
@@ -14,11 +16,25 @@ use crate::error::DomainError;
 pub fn cancel(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, DomainError> {
     match run.status {
         Status::Cancelled => Ok(vec![]),
-        Status::Pending | Status::Running => Ok(vec![RunCancelled { reason }.into()]),
+        Status::Queued | Status::Pending | Status::Running => {
+            Ok(vec![RunCancelled { reason }.into()])
+        }
         Status::Unborn | Status::Completed | Status::Failed => {
             Err(wrong_state(run, "be cancelled"))
         }
     }
+}
+
+/// Stops the run as if it had never been, for one that takes its place.
+///
+/// # Errors
+/// As [`cancel`].
+pub fn take_back(run: &Run, reason: String, by: RunId) -> Result<Vec<RunEvent>, DomainError> {
+    let mut events = cancel(run, Some(reason))?;
+    if !events.is_empty() {
+        events.insert(0, RunTakenBack { by }.into());
+    }
+    Ok(events)
 }
 
 /// Takes no further step. What is under way ends and is recorded.
@@ -57,5 +73,22 @@ pub fn signal(run: &Run, input: Body, tokens: Option<u64>) -> Result<Vec<RunEven
         ),
         Status::Pending | Status::Running => Ok(vec![RunSignalled { input, tokens }.into()]),
         _ => Err(wrong_state(run, "be told anything")),
+    }
+}
+
+/// Its turn has come in its session; again is no event.
+pub fn dequeue(run: &Run, previous: Option<PreviousRun>, awaited: bool) -> Vec<RunEvent> {
+    match run.status {
+        Status::Queued => vec![RunDequeued { previous, awaited }.into()],
+        _ => vec![],
+    }
+}
+
+/// Another run of its session waits for its end; again is no event, nor where it has ended.
+pub fn wait_for(run: &Run) -> Vec<RunEvent> {
+    match run.status {
+        Status::Unborn | Status::Completed | Status::Failed | Status::Cancelled => vec![],
+        Status::Queued | Status::Pending | Status::Running if run.awaited => vec![],
+        Status::Queued | Status::Pending | Status::Running => vec![RunAwaited {}.into()],
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::in_session::{InQueue, RunAwaited, RunDequeued, RunTakenBack};
 use super::routing::Routing;
 use super::summary::ContextSummarised;
 use crate::aggregate::events;
@@ -68,6 +69,12 @@ events! {
         ToolInDoubt(ToolInDoubt) = "nexus.run.tool-in-doubt.v1",
         /// Somebody said what became of it.
         ToolResolved(ToolResolved) = "nexus.run.tool-resolved.v1",
+        /// Its turn has come in its session.
+        RunDequeued(RunDequeued) = "nexus.run.dequeued.v1",
+        /// Another run of its session waits for its end.
+        RunAwaited(RunAwaited) = "nexus.run.awaited.v1",
+        /// Another run takes its place, as if it had never been; `RunCancelled` follows.
+        RunTakenBack(RunTakenBack) = "nexus.run.taken-back.v1",
         /// Somebody told the run something; the model sees it at the next turn.
         RunSignalled(RunSignalled) = "nexus.run.signalled.v1",
         /// No further step is taken.
@@ -128,6 +135,9 @@ pub struct RunStarted {
     /// and template, as the model's tokenizer counts them. Without it, bytes bound them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
+    /// It waits for its turn in its session (`RunDequeued`), which says whom it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<InQueue>,
 }
 
 impl RunStarted {

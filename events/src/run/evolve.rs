@@ -8,6 +8,7 @@ use super::event::{
     ToolInDoubt, ToolResolved,
 };
 use super::failover::FailedCall;
+use super::in_session::RunDequeued;
 use super::invalid::is_invalid_call;
 use super::state::{
     Answered, Approved, Entry, InvalidTurns, Pending, Run, Settling, Started, Status, Step, Told,
@@ -76,6 +77,9 @@ impl Run {
 
     fn end(&mut self, status: Status, at: Position) {
         self.status = status;
+        if self.awaited || self.queued {
+            self.makes_way = Some(at.seq);
+        }
         for id in self.approvals.keys().copied().collect::<Vec<_>>() {
             self.close(id, "void");
         }
@@ -164,18 +168,37 @@ impl Run {
         if event.input.len_bytes() > 0 {
             self.entries.push(Entry::User(event.input.clone()));
         }
-        self.status = Status::Pending;
         self.model = event.model.clone();
         self.turn = 1;
-        self.step = Step::Judge {
-            since: self.since(at.seq),
-            start: true,
-        };
+        if event.queued.is_some() {
+            self.status = Status::Queued;
+            self.queued = true;
+        } else {
+            self.is_to_be_judged(at.seq);
+        }
         self.started = Some(Started {
             event: event.clone(),
             first_seq: at.seq,
             at: at.time,
         });
+    }
+
+    fn is_to_be_judged(&mut self, seq: u64) {
+        self.status = Status::Pending;
+        self.step = Step::Judge {
+            since: self.since(seq),
+            start: true,
+        };
+    }
+
+    fn dequeued(&mut self, turn: &RunDequeued, seq: u64) {
+        self.queued = false;
+        self.awaited |= turn.awaited;
+        self.known_context_tokens = turn.previous.map_or(0, |run| run.context_tokens);
+        if let Some(started) = &mut self.started {
+            started.event.session.previous = turn.previous;
+        }
+        self.is_to_be_judged(seq);
     }
 
     fn judged(&mut self, decided: &PolicyDecided, seq: u64) {
@@ -715,6 +738,10 @@ impl Aggregate for Run {
                 let spent = tool_spent(failed.duration_ms);
                 self.tool_done(failed.turn, &failed.call_id, told, spent, seq);
             }
+            RunEvent::RunDequeued(turn) => self.dequeued(turn, seq),
+            RunEvent::RunAwaited(_) => self.awaited = true,
+            // The end follows in the same commit.
+            RunEvent::RunTakenBack(_) => {}
             RunEvent::RunSignalled(signal) => self.signals.push(signal.clone()),
             RunEvent::RunPaused(_) => self.paused = true,
             RunEvent::RunResumed(_) => self.resume(at),

@@ -7,6 +7,7 @@ mod event;
 mod evolve;
 mod failover;
 mod given;
+mod in_session;
 mod invalid;
 mod invoke;
 mod model_call;
@@ -24,11 +25,12 @@ mod tool_call;
 pub use approval::{
     asked_too_often, decide_approval, escalate_approval, expire_approval, subject_of,
 };
-pub use control::{cancel, pause, resume, signal};
+pub use control::{cancel, dequeue, pause, resume, signal, take_back, wait_for};
 pub use doubt::{POLICY, WORKER, alive_after_all, leave_in_doubt, resolve_tool};
 pub use event::*;
 pub use failover::{FailedCall, MOST_CALLS, next_model};
 pub use given::{context_text, specs_text};
+pub use in_session::{InQueue, RunAwaited, RunDequeued, RunTakenBack, previous};
 pub use invalid::MOST_CORRECTIONS;
 pub use invoke::conclude;
 pub use model_call::{ModelOutcome, record_model};
@@ -60,6 +62,7 @@ fn wrong_state(run: &Run, action: &'static str) -> DomainError {
     let state = match run.status {
         Status::Unborn => return DomainError::NotFound { what: "run", id },
         _ if run.paused && !run.status.is_terminal() => "paused",
+        Status::Queued => "queued",
         Status::Pending => "pending",
         Status::Running => "running",
         Status::Completed => "completed",
@@ -74,5 +77,7 @@ fn wrong_state(run: &Run, action: &'static str) -> DomainError {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

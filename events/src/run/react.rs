@@ -5,8 +5,8 @@
 
 use super::{ReservationGranted, Run, Step, ToolPhase};
 use crate::command::{
-    CallModel, Command, Due, EndOfTime, EndRun, EvaluatePolicy, ExecuteTool, Reserve, Ring,
-    RingApproval, RunRef, Settle,
+    CallModel, Command, Due, EndOfTime, EndRun, EvaluatePolicy, ExecuteTool, NextRun, Reserve,
+    Ring, RingApproval, RunRef, Settle,
 };
 use crate::ids::CommandId;
 use crate::time::Timestamp;
@@ -60,6 +60,13 @@ pub fn react(run: &Run, seq: u64, last_seq: u64) -> Vec<Due> {
             }
         })
         .collect();
+    if run.makes_way == Some(seq) {
+        let next = NextRun {
+            session_id: started.event.session.id,
+            run_id: Some(run_id),
+        };
+        out.push(due("next".to_owned(), next.into()));
+    }
     for pending in run
         .approvals
         .values()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentRef, Given, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given, invoke,
+    AgentRef, Given, InQueue, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given,
+    invoke,
 };
 use crate::agent::{self, AgentDefinition};
 use crate::body::Body;
@@ -43,6 +44,8 @@ pub struct NewRun {
     pub parent: Option<ParentLink>,
     /// Who starts it.
     pub user: Actor,
+    /// Its place in the session's queue, where it waits for its turn.
+    pub queued: Option<InQueue>,
     /// W3C trace id.
     pub trace_id: Option<String>,
     /// Tokens of [`super::prompt`] and the input together; none where a model of the run has no
@@ -210,6 +213,7 @@ pub fn start(run: &Run, new: NewRun, catalog: &Catalog) -> Result<Vec<RunEvent>,
         metadata: new.command.metadata,
         trace_id: new.trace_id,
         prompt_tokens: new.prompt_tokens,
+        queued: new.queued,
     };
     Ok(vec![started.into()])
 }

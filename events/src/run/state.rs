@@ -26,6 +26,12 @@ pub struct Run {
     pub status: Status,
     /// Takes no further step.
     pub paused: bool,
+    /// It waits for its turn in its session, or ended before that came.
+    pub queued: bool,
+    /// Another run of its session waits for its end.
+    pub awaited: bool,
+    /// The commit with which it ended, where its session is to be told.
+    pub makes_way: Option<u64>,
     /// The turn that is going, from 1.
     pub turn: u32,
     /// How often the turn's model call asked the ledger anew: what was held lapsed, a cheaper model
@@ -95,6 +101,8 @@ pub enum Status {
     /// It does not exist.
     #[default]
     Unborn,
+    /// It waits for its turn in its session.
+    Queued,
     /// Policy has not let it start yet.
     Pending,
     /// It takes turns.

@@ -1,6 +1,10 @@
 //! What a session decides.
 
-use super::{Session, SessionClosed, SessionEvent, SessionOpened, SessionRunAttached};
+use super::queue::{self, MOST_QUEUED};
+use super::{
+    OnBusy, Session, SessionClosed, SessionEvent, SessionOpened, SessionRunAttached,
+    SessionRunQueued,
+};
 use crate::command::OpenSession;
 use crate::envelope::Actor;
 use crate::error::DomainError;
@@ -55,15 +59,18 @@ pub struct Attach {
     pub busy: Option<RunId>,
     /// True when a run whose id is the session's exists: it opened the session implicitly.
     pub own_run_exists: bool,
+    /// What it gets while another goes on.
+    pub on_busy: OnBusy,
 }
 
-/// Lets a run join; joining again is no event.
+/// Lets a run join, or puts it into the queue where it wants to wait; either again is no event. Who
+/// takes another's place takes it before those who wait for it.
 ///
 /// # Errors
-/// The session does not exist, is closed, or is busy with another run.
+/// The session does not exist, is closed, is busy with another run, or too many wait already.
 pub fn attach(session: &Session, want: Attach) -> Result<Vec<SessionEvent>, DomainError> {
     let id = want.session_id.to_string();
-    if session.last.is_some_and(|last| last.run_id == want.run_id) {
+    if session.place(want.run_id).is_some() {
         return Ok(vec![]);
     }
     if session.closed {
@@ -75,7 +82,15 @@ pub fn attach(session: &Session, want: Attach) -> Result<Vec<SessionEvent>, Doma
             action: "take a run",
         });
     }
-    if let Some(run) = want.busy {
+    let busy = want.busy.or_else(|| match want.on_busy {
+        OnBusy::Reject | OnBusy::Enqueue => session.queue.front().map(|queued| queued.run_id),
+        OnBusy::Interrupt | OnBusy::Rollback => None,
+    });
+    let waits = busy.is_some() && want.on_busy == OnBusy::Enqueue;
+    if waits && session.queue.len() >= MOST_QUEUED {
+        return Err(queue::full(id));
+    }
+    if let Some(run) = busy.filter(|_| !waits) {
         return Err(DomainError::SessionBusy {
             session: id,
             run: run.to_string(),
@@ -101,7 +116,10 @@ pub fn attach(session: &Session, want: Attach) -> Result<Vec<SessionEvent>, Doma
         events.push(opened.into());
     }
     let (run_id, previous) = (want.run_id, want.previous);
-    events.push(SessionRunAttached { run_id, previous }.into());
+    events.push(match waits {
+        true => SessionRunQueued { run_id }.into(),
+        false => SessionRunAttached { run_id, previous }.into(),
+    });
     Ok(events)
 }
 

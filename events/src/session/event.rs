@@ -19,6 +19,10 @@ events! {
         SessionOpened(SessionOpened) = "nexus.session.opened.v1",
         /// A run joined it.
         SessionRunAttached(SessionRunAttached) = "nexus.session.run-attached.v1",
+        /// A run waits for those before it to end.
+        SessionRunQueued(SessionRunQueued) = "nexus.session.run-queued.v1",
+        /// A run that waited ended, and never joined.
+        SessionRunLeft(SessionRunLeft) = "nexus.session.run-left.v1",
         /// It takes no further runs.
         SessionClosed(SessionClosed) = "nexus.session.closed.v1",
     }
@@ -56,6 +60,20 @@ pub struct SessionRunAttached {
     /// The run before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousRun>,
+}
+
+/// A run waits for those before it to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRunQueued {
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// A run that waited ended, and never joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRunLeft {
+    /// The run.
+    pub run_id: RunId,
 }
 
 /// It takes no further runs.

@@ -6,12 +6,17 @@
 mod busy;
 mod decide;
 mod event;
+mod queue;
 mod state;
 
 pub use busy::OnBusy;
 pub use decide::{Attach, attach, close, open};
-pub use event::{SessionClosed, SessionEvent, SessionOpened, SessionRunAttached};
-pub use state::{LastRun, Session};
+pub use event::{
+    SessionClosed, SessionEvent, SessionOpened, SessionRunAttached, SessionRunLeft,
+    SessionRunQueued,
+};
+pub use queue::{JOINING_AT_MOST_MS, MOST_QUEUED, Next, begin, leave, next};
+pub use state::{LastRun, Place, QueuedRun, Session};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Given what the session recorded, when somebody asks, then that is recorded.
 #![expect(clippy::expect_used, reason = "a test may fail")]
 
+mod queue;
+
 use super::*;
 use crate::aggregate::{Aggregate, Position};
 use crate::command::{Budget, OpenSession};
@@ -63,6 +65,7 @@ fn wants(name: &str) -> Attach {
         previous: None,
         busy: None,
         own_run_exists: false,
+        on_busy: OnBusy::Reject,
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_events::ledger::{Amounts, Ledger, LedgerEvent, Scope, Window};
 use nexus_events::run::{Run, Status, Step, ToolPhase};
-use nexus_events::{Aggregate, Commit};
+use nexus_events::session::{Session, SessionEvent};
+use nexus_events::{Aggregate, Commit, RunId};
 
 use super::client::is_paused;
 use super::log::Stream;
@@ -47,6 +48,7 @@ pub(crate) fn all(world: &World, replayed: bool) -> Seen {
     }
     world.audit.nobody_waits_in_vain(Some(world.now));
     nothing_is_left(world);
+    in_turn(world, &mut seen);
     ledger(world, &spent, &mut seen);
     if replayed {
         let sessions = world.log.sessions.values();
@@ -84,6 +86,20 @@ fn ended(world: &World, id: &str, run: &Run, seen: &mut Seen) {
     if run.status.is_terminal() || paused {
         return;
     }
+    if run.status == Status::Queued {
+        // Somebody before it goes on: nobody waits for nothing.
+        let session_id = run.info().expect("it began").session.id;
+        let session = world.log.latest::<Session>(&session_id.to_string()).state;
+        let last = (session.last).map_or(RunId::new(session_id.uuid()), |last| last.run_id);
+        let last = world.run(last);
+        assert!(
+            last.awaited && !last.status.is_terminal() && last.status != Status::Queued,
+            "run {id} waits in {session:?} for a run that is {:?}",
+            last.status
+        );
+        seen.waiting += 1;
+        return;
+    }
     let (awaits, parked) = (run.awaits(), steps_that_wait(run));
     assert!(
         !awaits.is_empty() && awaits.len() == parked,
@@ -98,6 +114,42 @@ fn ended(world: &World, id: &str, run: &Run, seen: &mut Seen) {
         );
     }
     seen.waiting += 1;
+}
+
+/// Runs that waited had their turns in the order in which they came, and no other run of the session
+/// went on then.
+fn in_turn(world: &World, seen: &mut Seen) {
+    for (id, stream) in &world.log.sessions {
+        let (mut queue, mut joined) = (vec![], BTreeSet::new());
+        for event in stream
+            .commits
+            .iter()
+            .flat_map(|stored| &stored.commit.events)
+        {
+            match event {
+                SessionEvent::SessionRunQueued(queued) => queue.push(queued.run_id),
+                SessionEvent::SessionRunAttached(attached) => {
+                    if let Some(place) = queue.iter().position(|run| *run == attached.run_id) {
+                        assert_eq!(place, 0, "session {id}: {} overtook", attached.run_id);
+                        queue.remove(0);
+                        seen.queued += 1;
+                    }
+                    joined.insert(attached.run_id);
+                }
+                SessionEvent::SessionRunLeft(left) => {
+                    queue.retain(|run| *run != left.run_id);
+                    seen.left += 1;
+                }
+                SessionEvent::SessionOpened(_) | SessionEvent::SessionClosed(_) => {}
+            }
+        }
+        let state = stream.states.last().expect("a stream has a state");
+        let waits: Vec<_> = state.queue.iter().map(|queued| queued.run_id).collect();
+        assert_eq!(waits, queue);
+        for run in waits {
+            assert_eq!(world.run(run).status, Status::Queued, "{run} waits in {id}");
+        }
+    }
 }
 
 /// Steps that were told to wait; none if there is another one that has something to do.

@@ -37,9 +37,12 @@ pub(crate) fn decide_session(
     world: &mut World,
     id: &str,
     cause: &CommandId,
+    phase: &str,
     decide: impl Fn(&Session) -> Decision<Session>,
 ) -> Step<Done<Session>> {
-    self::decide(world, id, cause, "", u64::MAX, |session, _| decide(session))
+    self::decide(world, id, cause, phase, u64::MAX, |session, _| {
+        decide(session)
+    })
 }
 
 /// A run, and what becomes due by it. `phase` tells the commits apart that one command makes.

@@ -6,6 +6,7 @@ use nexus_events::command::{
     ResumeRun, SetLimits, SignalRun, StartRun,
 };
 use nexus_events::ledger::{Amounts, Limits, OnExhausted, Scope, Thresholds, Window};
+use nexus_events::session::OnBusy;
 use nexus_events::{Command, ReservationId, RunId, SessionId};
 
 use super::rng::Rng;
@@ -61,6 +62,7 @@ fn start(
         input: "hello".to_owned(),
         run_id: Some(run_id),
         session_id,
+        on_busy: on_busy(rng),
         parent_run_id,
         budget: budget(rng),
         tools: Some(vec!["calculator".to_owned(), BOOK.to_owned()]),
@@ -73,9 +75,21 @@ fn open(rng: &mut Rng, session_id: SessionId) -> Command {
     OpenSession {
         session_id: Some(session_id),
         budget: budget(rng),
+        on_busy: on_busy(rng),
         ..OpenSession::default()
     }
     .into()
+}
+
+fn on_busy(rng: &mut Rng) -> Option<OnBusy> {
+    rng.pick(&[
+        None,
+        Some(OnBusy::Reject),
+        Some(OnBusy::Enqueue),
+        Some(OnBusy::Enqueue),
+        Some(OnBusy::Enqueue),
+        Some(OnBusy::Interrupt),
+    ])
 }
 
 fn budget(rng: &mut Rng) -> Option<Budget> {

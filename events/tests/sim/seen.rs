@@ -68,6 +68,10 @@ figures! {
     holds,
     snapshots,
     left_over,
+    /// Runs that had their turn after they waited for it.
+    queued,
+    /// Runs that ended before they had it.
+    left,
     events,
 }
 

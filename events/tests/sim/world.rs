@@ -296,6 +296,14 @@ impl World {
         }
     }
 
+    /// Sets a timer that no commit made due.
+    pub(crate) fn set(&mut self, due: Due) -> Step<()> {
+        self.point("before setting a timer")?;
+        let at = due.at.unwrap_or(self.now);
+        self.timers.push((at, due.id, due.command));
+        Ok(())
+    }
+
     /// Publishes what a commit made due; an id always means the same command of the same commit.
     pub(crate) fn publish(&mut self, seq: u64, due: Vec<Due>) -> Step<()> {
         for due in due {

@@ -29,6 +29,9 @@ struct Row {
     tenant: Tenant,
     id: RunId,
     started: Option<(RunStarted, Timestamp)>,
+    /// Whom it follows, where that was known only when its turn came.
+    previous: Option<RunId>,
+    rolled_back: bool,
     from_seq: u64,
     seq: u64,
     phase: Option<&'static str>,
@@ -59,8 +62,16 @@ impl AgentRuns {
         match event {
             RunEvent::RunStarted(started) => {
                 row.started = Some((started.clone(), at.time));
-                row.phase = Some("pending");
+                row.phase = Some(match started.queued {
+                    Some(_) => "queued",
+                    None => "pending",
+                });
             }
+            RunEvent::RunDequeued(turn) => {
+                row.phase = Some("pending");
+                row.previous = turn.previous.map(|run| run.run_id);
+            }
+            RunEvent::RunTakenBack(_) => row.rolled_back = true,
             RunEvent::PolicyDecided(decided) => {
                 if decided.allowed && decided.point == PolicyPoint::RunStart {
                     row.phase = Some("running");
@@ -112,6 +123,7 @@ impl AgentRuns {
             | RunEvent::ModelDowngraded(_)
             | RunEvent::ModelSwitched(_)
             | RunEvent::ToolStarted(_)
+            | RunEvent::RunAwaited(_)
             | RunEvent::RunSignalled(_) => {}
         }
     }
@@ -133,6 +145,8 @@ impl Row {
             tenant: at.tenant.clone(),
             id,
             started: None,
+            previous: None,
+            rolled_back: false,
             from_seq: at.seq,
             seq: at.seq,
             phase: None,
@@ -287,30 +301,32 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              agent_version, model, tools, phase, paused, started_at, completed_at, tokens, time_ms,
              cost_usd_micros, turns, max_turns, budget, input, input_ref, output, output_ref,
              finish, error_code, error_message, trace_id, metadata, first_seq, last_seq, seq,
-             parent_run_id, waiting_for)
+             parent_run_id, waiting_for, queue_seq, rolled_back)
          SELECT u.tenant, u.id, u.session_id, u.previous_run_id, u.user_id, u.agent,
              u.agent_version, u.model, u.tools, u.phase, u.paused, u.started_at, u.completed_at,
              u.tokens, u.time_ms, u.cost_usd_micros, u.turns, u.max_turns, u.budget, u.input,
              u.input_ref, u.output, u.output_ref, u.finish, u.error_code, u.error_message,
-             u.trace_id, u.metadata, u.first_seq, u.seq, u.seq, u.parent_run_id, u.waiting_for
+             u.trace_id, u.metadata, u.first_seq, u.seq, u.seq, u.parent_run_id, u.waiting_for,
+             u.queue_seq, u.rolled_back
          FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
              $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::bool[], $12::timestamptz[],
              $13::timestamptz[], $14::int8[], $15::int8[], $16::int8[], $17::int4[], $18::int4[],
              $19::jsonb[], $20::text[], $21::jsonb[], $22::text[], $23::jsonb[], $24::text[],
              $25::text[], $26::text[], $27::text[], $28::jsonb[], $29::int8[], $30::int8[],
-             $31::uuid[], $32::jsonb[])
+             $31::uuid[], $32::jsonb[], $33::int8[], $34::bool[])
            AS u(tenant, id, session_id, previous_run_id, user_id, agent, agent_version, model,
              tools, phase, paused, started_at, completed_at, tokens, time_ms, cost_usd_micros,
              turns, max_turns, budget, input, input_ref, output, output_ref, finish, error_code,
-             error_message, trace_id, metadata, first_seq, seq, parent_run_id, waiting_for)
+             error_message, trace_id, metadata, first_seq, seq, parent_run_id, waiting_for,
+             queue_seq, rolled_back)
          ON CONFLICT (tenant, id) DO NOTHING",
         col(&begun, |(row, ..)| row.tenant.as_str()) as _,
         &col(&begun, |(row, ..)| row.id.uuid()),
         &col(&begun, |(_, event, _)| event.session.id.uuid()),
-        col(&begun, |(_, event, _)| event
-            .session
+        col(&begun, |(row, event, _)| row
             .previous
-            .map(|run| run.run_id.uuid())) as _,
+            .or(event.session.previous.map(|run| run.run_id))
+            .map(RunId::uuid)) as _,
         &col(&begun, |(_, event, _)| text::name(&event.user.user)),
         &col(&begun, |(_, event, _)| text::name(&event.agent.name)),
         &col(&begun, |(_, event, _)| text::name(&event.agent.version)),
@@ -348,6 +364,10 @@ async fn insert(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
             .as_ref()
             .map(|parent| parent.run_id.uuid())) as _,
         col(&begun, |(row, ..)| row.waiting_for()) as _,
+        col(&begun, |(_, event, _)| event
+            .queued
+            .map(|place| text::seq(place.seq))) as _,
+        &col(&begun, |(row, ..)| row.rolled_back),
     )
     .execute(db)
     .await?;
@@ -374,6 +394,8 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              waiting_for = CASE WHEN u.completed_at IS NULL THEN
                  nullif(jsonb_strip_nulls(coalesce(r.waiting_for, '{}') || u.waits), '{}') END,
              paused = coalesce(u.paused, r.paused),
+             previous_run_id = coalesce(u.previous_run_id, r.previous_run_id),
+             rolled_back = r.rolled_back OR u.rolled_back,
              turns = r.turns + u.turns,
              tokens = least(r.tokens + u.tokens, $17),
              time_ms = least(r.time_ms + u.time_ms, $17),
@@ -388,9 +410,10 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
              seq = u.seq
          FROM UNNEST($1::text[], $2::uuid[], $3::int8[], $4::int8[], $5::text[], $6::bool[],
              $7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::text[], $12::jsonb[],
-             $13::text[], $14::text[], $15::text[], $16::timestamptz[], $18::jsonb[])
+             $13::text[], $14::text[], $15::text[], $16::timestamptz[], $18::jsonb[], $19::uuid[], $20::bool[])
            AS u(tenant, id, from_seq, seq, phase, paused, turns, tokens, time_ms, cost_usd_micros,
-             output, output_ref, finish, error_code, error_message, completed_at, waits)
+             output, output_ref, finish, error_code, error_message, completed_at, waits,
+             previous_run_id, rolled_back)
          WHERE r.id = u.id AND r.tenant IS NOT DISTINCT FROM u.tenant AND r.seq < u.from_seq",
         col(rows.clone(), |row| row.tenant.as_str()) as _,
         &ids,
@@ -407,9 +430,11 @@ async fn update(db: &mut PgConnection, rows: &[&Row]) -> sqlx::Result<()> {
         col(rows.clone(), |row| row.finish()) as _,
         col(rows.clone(), |row| row.error_code.as_deref()) as _,
         col(rows.clone(), |row| row.error_message.as_deref()) as _,
-        col(rows, |row| row.completed_at.map(text::at)) as _,
+        col(rows.clone(), |row| row.completed_at.map(text::at)) as _,
         text::MAX_AMOUNT,
         &waits,
+        col(rows.clone(), |row| row.previous.map(RunId::uuid)) as _,
+        &col(rows, |row| row.rolled_back),
     )
     .execute(db)
     .await?;

@@ -139,6 +139,9 @@ impl AuditLogs {
             | RunEvent::ToolStarted(_)
             | RunEvent::ToolCompleted(_)
             | RunEvent::ToolFailed(_)
+            | RunEvent::RunDequeued(_)
+            | RunEvent::RunAwaited(_)
+            | RunEvent::RunTakenBack(_)
             | RunEvent::RunCompleted(_)
             | RunEvent::RunFailed(_) => {}
         }
@@ -155,7 +158,9 @@ impl AuditLogs {
             SessionEvent::SessionClosed(_) => {
                 self.add(at, "session.closed", "session", &id).commanded();
             }
-            SessionEvent::SessionRunAttached(_) => {}
+            SessionEvent::SessionRunAttached(_)
+            | SessionEvent::SessionRunQueued(_)
+            | SessionEvent::SessionRunLeft(_) => {}
         }
     }
 

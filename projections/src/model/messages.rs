@@ -1,4 +1,5 @@
 //! `messages`: what was said in a conversation, by people, models and tools. A row is written once.
+//! What a run that waits for its turn was started with is said when its turn comes.
 
 use nexus_events::run::{LlmCompleted, PolicyPoint, RunEvent};
 use nexus_events::{Body, RunId, Tenant, Timestamp};
@@ -22,7 +23,8 @@ struct Row {
     run: RunId,
     turn: Option<u32>,
     role: &'static str,
-    content: String,
+    /// None: what the run was started with.
+    content: Option<String>,
     tokens: u64,
     metadata: Map<String, Value>,
     at: Timestamp,
@@ -33,7 +35,13 @@ struct Row {
 impl Messages {
     pub(crate) fn run(&mut self, at: &At<'_>, run: RunId, event: &RunEvent) {
         match event {
-            RunEvent::RunStarted(started) if started.input.len_bytes() > 0 => {
+            RunEvent::RunDequeued(_) => {
+                let id = ids::of_run(run, "input", 0, "");
+                self.say(at, id, run, "user", &Body::default()).content = None;
+            }
+            RunEvent::RunStarted(started)
+                if started.input.len_bytes() > 0 && started.queued.is_none() =>
+            {
                 let id = ids::of_run(run, "input", 0, "");
                 self.say(at, id, run, "user", &started.input);
             }
@@ -108,7 +116,7 @@ impl Messages {
             run,
             turn: None,
             role,
-            content: content.unwrap_or_default(),
+            content: Some(content.unwrap_or_default()),
             tokens: 0,
             metadata,
             at: at.time,
@@ -129,20 +137,24 @@ impl Messages {
         sqlx::query!(
             "INSERT INTO messages (tenant, id, session_id, run_id, turn, role, content, tokens,
                  created_at, metadata, position, seq)
-             SELECT u.tenant, u.id, r.session_id, u.run_id, u.turn, u.role, u.content, u.tokens,
-                 u.created_at, u.metadata, u.position, u.seq
+             SELECT u.tenant, u.id, r.session_id, u.run_id, u.turn, u.role,
+                 coalesce(u.content, r.input, ''), u.tokens, u.created_at,
+                 CASE WHEN u.content IS NULL AND r.input_ref IS NOT NULL
+                   THEN jsonb_build_object('content', r.input_ref) ELSE u.metadata END,
+                 u.position, u.seq
              FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::int4[], $5::text[], $6::text[],
                  $7::int4[], $8::timestamptz[], $9::jsonb[], $10::int4[], $11::int8[])
                AS u(tenant, id, run_id, turn, role, content, tokens, created_at, metadata,
                  position, seq)
              JOIN agent_runs r ON r.id = u.run_id AND r.tenant IS NOT DISTINCT FROM u.tenant
+             WHERE u.content IS NOT NULL OR r.input_ref IS NOT NULL OR length(r.input) > 0
              ON CONFLICT (tenant, id) DO NOTHING",
             col(rows, |row| row.tenant.as_str()) as _,
             &col(rows, |row| row.id),
             &col(rows, |row| row.run.uuid()),
             col(rows, |row| row.turn.map(|turn| text::small(turn.into()))) as _,
             col(rows, |row| row.role) as _,
-            col(rows, |row| row.content.as_str()) as _,
+            col(rows, |row| row.content.as_deref()) as _,
             &col(rows, |row| text::small(row.tokens)),
             &col(rows, |row| text::at(row.at)),
             &col(rows, |row| json!(row.metadata)),
@@ -197,7 +209,13 @@ mod tests {
         let said: Vec<_> = messages
             .rows
             .iter()
-            .map(|row| (row.role, row.content.as_str(), row.tokens))
+            .map(|row| {
+                (
+                    row.role,
+                    row.content.as_deref().unwrap_or_default(),
+                    row.tokens,
+                )
+            })
             .collect();
         assert_eq!(
             said,
@@ -235,8 +253,8 @@ mod tests {
         );
         let row = &messages.rows[0];
         assert_eq!(
-            (row.content.as_str(), &row.metadata["content"]["bytes"]),
-            ("", &json!(70_000))
+            (row.content.as_deref(), &row.metadata["content"]["bytes"]),
+            (Some(""), &json!(70_000))
         );
     }
 }

@@ -73,6 +73,8 @@ impl Sessions {
                 });
             }
             SessionEvent::SessionRunAttached(attached) => row.last_run = Some(attached.run_id),
+            // They move its time and sequence.
+            SessionEvent::SessionRunQueued(_) | SessionEvent::SessionRunLeft(_) => {}
             SessionEvent::SessionClosed(_) => row.closed = true,
         }
     }

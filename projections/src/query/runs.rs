@@ -22,6 +22,8 @@ use crate::{Projections, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
+    /// It waits for its turn in its session.
+    Queued,
     /// Policy has not let it start yet.
     Pending,
     /// It takes turns.
@@ -40,7 +42,8 @@ pub enum RunStatus {
 
 impl RunStatus {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
         Self::Pending,
         Self::Running,
         Self::Waiting,
@@ -53,6 +56,7 @@ impl RunStatus {
     /// As in the table and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Pending => "pending",
             Self::Running => "running",
             Self::Waiting => "waiting",
@@ -77,7 +81,7 @@ impl fmt::Display for RunStatus {
 
 /// A status that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a status is pending, running, waiting, paused, completed, failed or cancelled")]
+#[error("a status is queued, pending, running, waiting, paused, completed, failed or cancelled")]
 pub struct InvalidStatus;
 
 impl FromStr for RunStatus {
@@ -112,6 +116,9 @@ pub struct RunRow {
     pub tools: Vec<String>,
     /// How far it is.
     pub status: RunStatus,
+    /// While it is `queued`: its place among those that wait in its session, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u64>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.
@@ -205,6 +212,7 @@ struct Record {
     last_seq: i64,
     parent_run_id: Option<Uuid>,
     waiting_for: Option<Value>,
+    queue_position: Option<i64>,
 }
 
 impl TryFrom<Record> for RunRow {
@@ -230,6 +238,7 @@ impl TryFrom<Record> for RunRow {
                 table: TABLE,
                 what: status,
             })?,
+            queue_position: row.queue_position.map(unsigned),
             started_at: timestamp(row.started_at),
             completed_at: row.completed_at.map(timestamp),
             cost: Amounts {
@@ -271,8 +280,13 @@ impl Projections {
                     status, started_at, completed_at, tokens, time_ms, cost_usd_micros, turns,
                     max_turns, budget, input, input_ref, output, output_ref, false AS truncated,
                     finish, error_code, error_message, trace_id, metadata, first_seq, last_seq,
-                    parent_run_id, waiting_for
-             FROM agent_runs WHERE tenant = $1 AND id = $2",
+                    parent_run_id, waiting_for,
+                    CASE WHEN status = 'queued' THEN (
+                        SELECT count(*) FROM agent_runs q
+                        WHERE q.tenant = r.tenant AND q.session_id = r.session_id
+                          AND q.status = 'queued' AND q.queue_seq <= r.queue_seq)
+                    END AS queue_position
+             FROM agent_runs r WHERE tenant = $1 AND id = $2",
             tenant.as_str(),
             id.uuid(),
         )
@@ -300,8 +314,13 @@ impl Projections {
                     coalesce(length(input) > $9, false) OR coalesce(length(output) > $9, false)
                         AS truncated,
                     finish, error_code, error_message, trace_id, metadata, first_seq, last_seq,
-                    parent_run_id, waiting_for
-             FROM agent_runs
+                    parent_run_id, waiting_for,
+                    CASE WHEN status = 'queued' THEN (
+                        SELECT count(*) FROM agent_runs q
+                        WHERE q.tenant = r.tenant AND q.session_id = r.session_id
+                          AND q.status = 'queued' AND q.queue_seq <= r.queue_seq)
+                    END AS queue_position
+             FROM agent_runs r
              WHERE tenant = $1 AND first_seq < $2
                AND ($3::uuid IS NULL OR session_id = $3)
                AND ($4::text IS NULL OR status = $4)

@@ -64,6 +64,9 @@ pub struct MessageRow {
     pub content: String,
     /// Tokens as the provider counted an answer; 0 where nobody counted.
     pub tokens: u32,
+    /// Its run was rolled back: it is no part of the conversation any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rolled_back: bool,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// `tool_calls` of an answer, `call_id` of a tool's result, `error: true` where that is an
@@ -169,7 +172,8 @@ impl Projections {
         }))
     }
 
-    /// What was said in a conversation, the oldest first.
+    /// What was said in a conversation, the oldest first; `rolled_back`: with what was said in runs
+    /// whose place others took.
     ///
     /// # Errors
     /// [`QueryError`]: the database is away.
@@ -177,20 +181,24 @@ impl Projections {
         &self,
         tenant: &Tenant,
         session: SessionId,
+        rolled_back: bool,
         page: &PageRequest,
     ) -> Result<Page<MessageRow>, QueryError> {
         let after = page.after();
         let rows = sqlx::query!(
-            "SELECT id, session_id, run_id, turn, role, content, tokens, created_at, metadata, seq,
-                    position
-             FROM messages
-             WHERE tenant = $1 AND session_id = $2 AND (seq, position) > ($3::bigint, $4::integer)
-             ORDER BY seq, position LIMIT $5",
+            "SELECT m.id, m.session_id, run_id, turn, role, content, m.tokens, created_at,
+                    m.metadata, m.seq, position, coalesce(r.rolled_back, false) AS \"rolled_back!\"
+             FROM messages m LEFT JOIN agent_runs r ON r.id = m.run_id AND r.tenant = m.tenant
+             WHERE m.tenant = $1 AND m.session_id = $2
+               AND (m.seq, position) > ($3::bigint, $4::integer)
+               AND ($6 OR NOT coalesce(r.rolled_back, false))
+             ORDER BY m.seq, position LIMIT $5",
             tenant.as_str(),
             session.uuid(),
             after.seq,
             after.position,
             page.fetch(),
+            rolled_back,
         )
         .fetch_all(&self.read)
         .await?;
@@ -202,6 +210,7 @@ impl Projections {
             role: row.role,
             content: row.content,
             tokens: unsigned32(row.tokens),
+            rolled_back: row.rolled_back,
             created_at: timestamp(row.created_at),
             metadata: row
                 .metadata

@@ -105,6 +105,7 @@ fn begun() -> Vec<RunEvent> {
         budget: None,
         parent: None,
         prompt_tokens: None,
+        queued: None,
         max_turns: 4,
         metadata: Default::default(),
         trace_id: None,

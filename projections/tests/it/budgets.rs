@@ -98,6 +98,7 @@ impl Office {
             parent: None,
             max_turns: 4,
             prompt_tokens: None,
+            queued: None,
             metadata: Default::default(),
             trace_id: None,
         };

@@ -12,6 +12,7 @@ mod budgets;
 mod measure;
 mod projector;
 mod queries;
+mod queue;
 mod rebuild;
 mod stack;
 mod world;

@@ -136,7 +136,7 @@ async fn a_run_shows_what_it_did() {
         cursor: None,
     };
     let session = db.session(&acme, run.session_id).await.unwrap().unwrap();
-    let messages = db.messages(&acme, session.id, &page).await.unwrap();
+    let messages = db.messages(&acme, session.id, false, &page).await.unwrap();
     assert_eq!(messages.items[0].role, "user");
     assert_eq!(messages.items.len(), 3);
     let cursor = messages.next_cursor.map(|cursor| cursor.parse().unwrap());
@@ -144,6 +144,7 @@ async fn a_run_shows_what_it_did() {
         .messages(
             &acme,
             session.id,
+            false,
             &PageRequest {
                 limit: None,
                 cursor,
@@ -183,7 +184,10 @@ async fn a_tenant_sees_only_itself() {
             assert!(db.tool_calls(&other, run.id).await.unwrap().is_empty());
             assert!(db.llm_calls(&other, run.id).await.unwrap().is_empty());
             assert_eq!(db.session(&other, run.session_id).await.unwrap(), None);
-            let none = db.messages(&other, run.session_id, &page).await.unwrap();
+            let none = db
+                .messages(&other, run.session_id, false, &page)
+                .await
+                .unwrap();
             assert!(none.items.is_empty());
             let none = db
                 .session_runs(&other, run.session_id, &page)

@@ -318,6 +318,7 @@ impl World {
             parent: run.parent.clone(),
             max_turns: 16,
             prompt_tokens: None,
+            queued: None,
             metadata: labels(),
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         };

@@ -128,6 +128,23 @@ async fn a_run_that_rolls_back_follows_the_one_before_though_its_role_is_killed(
     let why = why_cancelled(&platform, &taken_back).await;
     assert_eq!(why, format!("taken back for run {id}"));
     assert_eq!(follows(&platform, &id).await, json!(kept));
+    // What was taken back is no part of the conversation, and is there for whoever asks.
+    let path = format!("/v1/sessions/{}/messages", session.as_str().unwrap());
+    let (_, said) = platform.get(&path).await;
+    let of = |said: &Value, run: &str| -> usize {
+        let said = support::list(said);
+        said.iter().filter(|said| said["run_id"] == run).count()
+    };
+    assert_eq!(
+        (of(&said, &kept), of(&said, &taken_back), of(&said, &id)),
+        (2, 0, 2)
+    );
+    let (_, all) = platform.get(&format!("{path}?include=rolled_back")).await;
+    assert_eq!(of(&all, &taken_back), 1, "{all}");
+    let marked = (support::list(&all).iter())
+        .filter(|said| said["rolled_back"] == true)
+        .count();
+    assert_eq!(marked, 1, "{all}");
     nothing_is_held(&platform).await;
 }
 

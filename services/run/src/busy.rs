@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nexus_bus::{Delivery, Failure, process};
 use nexus_events::command::RunRef;
-use nexus_events::run::{self, PreviousRun, Run, Status};
+use nexus_events::run::{self, PreviousRun, Run, Status, previous};
 use nexus_events::session::{Attach, OnBusy};
 use nexus_events::{AggregateId, RunId};
 
@@ -23,6 +23,8 @@ pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 pub(crate) struct Seen {
     pub(crate) status: Status,
     pub(crate) previous: Option<PreviousRun>,
+    /// It never had its turn, and is no part of the conversation.
+    pub(crate) queued: bool,
     pub(crate) run: RunRef,
     /// Whether it is of the conversation that its id names.
     pub(crate) opened_its_own: bool,
@@ -43,6 +45,7 @@ impl RunRole {
         Ok(Seen {
             status: state.status,
             previous: previous(state),
+            queued: state.queued,
             run: RunRef {
                 run_id,
                 first_seq: run.first_seq,
@@ -62,42 +65,37 @@ impl RunRole {
         before: Option<PreviousRun>,
         way: OnBusy,
     ) -> Result<(), Failure> {
-        want.previous = seen.previous;
+        want.previous = if seen.queued { before } else { seen.previous };
         let goes_on = !seen.status.is_terminal();
         let cancels = match way {
-            OnBusy::Reject => false,
-            OnBusy::Interrupt => goes_on,
-            // A run that is cancelled already may have been so by this very command.
-            OnBusy::Rollback => goes_on || seen.status == Status::Cancelled,
+            OnBusy::Reject | OnBusy::Enqueue => false,
+            // A run that is cancelled already may have been so by this very command, and be owed what
+            // that made due.
+            OnBusy::Interrupt | OnBusy::Rollback => goes_on || seen.status == Status::Cancelled,
         };
         if !cancels {
             want.busy = goes_on.then_some(seen.run.run_id);
             return Ok(());
         }
+        let by = want.run_id;
         let reason = match way {
             OnBusy::Rollback => format!("taken back for run {}", want.run_id),
             _ => format!("interrupted by run {}", want.run_id),
         };
         let decide = |run: &Run| match run.status.is_terminal() {
             true => Ok(vec![]),
+            false if way == OnBusy::Rollback => run::take_back(run, reason.clone(), by),
             false => run::cancel(run, Some(reason.clone())),
         };
         let (bus, store) = (&self.bus, &self.store);
         let cancelled = process::decide_run(bus, store, delivery, seen.run, LABEL, decide).await?;
-        if way == OnBusy::Rollback && !cancelled.nothing_recorded {
-            want.previous = before;
+        let taken_back = way == OnBusy::Rollback && !cancelled.nothing_recorded;
+        if !taken_back && !seen.queued {
+            let ended = self.see(delivery, seen.run.run_id, seen.run.first_seq);
+            want.previous = ended.await?.previous;
             return Ok(());
         }
-        let ended = self.see(delivery, seen.run.run_id, seen.run.first_seq);
-        want.previous = ended.await?.previous;
+        want.previous = before;
         Ok(())
     }
-}
-
-fn previous(run: &Run) -> Option<PreviousRun> {
-    run.started.as_ref().map(|started| PreviousRun {
-        run_id: started.event.run_id,
-        first_seq: started.first_seq,
-        context_tokens: run.context_tokens(),
-    })
 }

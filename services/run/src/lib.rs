@@ -5,6 +5,7 @@ mod approval;
 mod busy;
 mod control;
 mod doubt;
+mod queue;
 mod session;
 mod start;
 mod tokens;
@@ -79,6 +80,7 @@ impl Handler for RunRole {
             Command::DecideApproval(decide) => self.decide_approval(&delivery, &decide).await,
             Command::RingApproval(ring) => self.ring_approval(&delivery, &ring).await,
             Command::EndOfTime(end) => self.end_of_time(&delivery, &end).await,
+            Command::NextRun(next) => self.next_run(&delivery, &next).await,
             Command::OpenSession(open) => self.open_session(&delivery, open).await,
             Command::CloseSession(close) => self.close_session(&delivery, close.session_id).await,
             other => Err(Failure::Dead {

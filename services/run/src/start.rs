@@ -4,72 +4,112 @@ use nexus_bus::process;
 use nexus_bus::trace::TraceParent;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
-use nexus_events::run::{self, Given, NewRun, ParentLink, Run, SessionLink};
+use nexus_events::ledger::Scope;
+use nexus_events::run::{self, Given, NewRun, ParentLink, Run};
 use nexus_events::{Actor, DomainError, RunId, SessionId};
 use serde_json::json;
 
 use crate::RunRole;
+use crate::session::Joined;
 
 impl RunRole {
     pub(crate) async fn start(
         &self,
         delivery: &Delivery,
+        command: StartRun,
+    ) -> Result<(), Failure> {
+        let (run_id, joins) = (run_id(delivery, &command), command.session_id);
+        let outcome = self.take_up(delivery, run_id, command).await;
+        if let (Err(Failure::Reject(_)), Some(session_id)) = (&outcome, joins)
+            && delivery.delivered > 1
+        {
+            // An earlier delivery found nothing to refuse: its parent had not ended then.
+            self.give_up_place(delivery, session_id, run_id).await?;
+        }
+        outcome
+    }
+
+    async fn take_up(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
         mut command: StartRun,
     ) -> Result<(), Failure> {
         run::validate(&command, &self.catalog, self.limits).map_err(Failure::Reject)?;
         let envelope = &delivery.envelope;
-        let run_id = run_id(delivery, &command);
         // Before it joins its session, which a refused child must not block.
         let parent = match command.parent_run_id {
             Some(parent) => self.inherit(delivery, run_id, parent).await?,
             None => None,
         };
-        let session = match command.session_id {
-            Some(session_id) if session_id != run_id.own_session() => {
-                if self.exists(delivery, run_id).await? {
-                    let (bus, store) = (&self.bus, &self.store);
-                    let nothing = |_: &Run| Ok(vec![]);
-                    let done =
-                        process::decide_run_by_id(bus, store, delivery, run_id, nothing).await?;
-                    let session_id = done.session_id.unwrap_or(session_id);
-                    self.accepted(delivery, run_id, session_id, done.first_seq)
-                        .await;
-                    return Ok(());
-                }
-                self.join(delivery, session_id, run_id, command.on_busy)
-                    .await?
-            }
-            _ => SessionLink {
-                id: run_id.own_session(),
-                previous: None,
-                budget: None,
-                policy_context: None,
-            },
-        };
+        let joins = (command.session_id).filter(|session_id| *session_id != run_id.own_session());
+        if let Some(session_id) = joins
+            && self.exists(delivery, run_id).await?
+        {
+            return self.started_before(delivery, run_id, session_id).await;
+        }
         let (pins, specs) = self.tools(delivery, run_id, &command).await?;
         let input = std::mem::take(&mut command.input);
         let prompt_tokens = self.prompt_tokens(&command, &specs, &input).await;
+        let prompt_tokens = prompt_tokens.map_err(Failure::Reject)?;
         let given = self.given(delivery, &mut command).await?;
+        let input = self.objects.offload(&envelope.tenant, input).await;
+        let input = input.map_err(Failure::from)?;
+        // Last of all: a run that joined and is refused then would be in the way of others.
+        let on_busy = command.on_busy;
+        let joined = match joins {
+            Some(session_id) => {
+                let within = parent.as_ref().is_some_and(|parent| {
+                    // It would wait for a run that may wait for it.
+                    parent.scopes.contains(&Scope::Session(session_id))
+                });
+                self.join(delivery, (session_id, run_id), on_busy, !within)
+                    .await?
+            }
+            None => Joined::alone(run_id),
+        };
+        let waits_in = joined.queued.map(|_| joined.link.id);
         let new = NewRun {
             run_id,
             command,
             given,
             pins,
-            input: self
-                .objects
-                .offload(&envelope.tenant, input)
-                .await
-                .map_err(Failure::from)?,
-            session,
+            input,
+            session: joined.link,
+            queued: joined.queued,
             parent,
             user: actor(delivery),
             trace_id: trace_id(envelope.traceparent.as_deref()),
-            prompt_tokens: prompt_tokens.map_err(Failure::Reject)?,
+            prompt_tokens,
         };
         let decide = |run: &Run| run::start(run, new.clone(), &self.catalog);
         let done = process::start_run(&self.bus, &self.store, delivery, run_id, decide).await?;
         let session_id = done.session_id.unwrap_or_else(|| run_id.own_session());
-        self.accepted(delivery, run_id, session_id, done.first_seq)
+        let waits = match waits_in {
+            Some(session_id) => self.wait_in_line(delivery, session_id, run_id).await?,
+            None => false,
+        };
+        self.accepted(delivery, (run_id, session_id), done.first_seq, waits)
+            .await;
+        Ok(())
+    }
+
+    /// For a run that has been started: what that made due may still have to be done.
+    async fn started_before(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+        session_id: SessionId,
+    ) -> Result<(), Failure> {
+        let (bus, store) = (&self.bus, &self.store);
+        let nothing = |_: &Run| Ok(vec![]);
+        let done = process::decide_run_by_id(bus, store, delivery, run_id, nothing).await?;
+        let session_id = done.session_id.unwrap_or(session_id);
+        let waits = match self.has_waited(delivery, run_id, done.first_seq).await? {
+            true => self.wait_in_line(delivery, session_id, run_id).await?,
+            false => false,
+        };
+        self.accepted(delivery, (run_id, session_id), done.first_seq, waits)
             .await;
         Ok(())
     }
@@ -122,14 +162,34 @@ impl RunRole {
         Ok(Some(run::inherit(&run.state).map_err(Failure::Reject)?))
     }
 
+    /// Whether it was not its turn in its session when it was started.
+    async fn has_waited(
+        &self,
+        delivery: &Delivery,
+        run_id: RunId,
+        first_seq: u64,
+    ) -> Result<bool, Failure> {
+        let found = self.find(delivery, run_id, first_seq).await?.run;
+        Ok(found.info().is_some_and(|info| info.queued.is_some()))
+    }
+
     pub(crate) async fn exists(&self, delivery: &Delivery, run_id: RunId) -> Result<bool, Failure> {
         let tenant = &delivery.envelope.tenant;
         let run = process::load_latest::<Run>(&self.store, tenant, &run_id.into(), 0).await?;
         Ok(run.state.started.is_some())
     }
 
-    async fn accepted(&self, delivery: &Delivery, run_id: RunId, session_id: SessionId, seq: u64) {
-        let outcome = json!({ "run_id": run_id, "session_id": session_id, "seq": seq });
+    async fn accepted(
+        &self,
+        delivery: &Delivery,
+        (run_id, session_id): (RunId, SessionId),
+        seq: u64,
+        waits: bool,
+    ) {
+        let mut outcome = json!({ "run_id": run_id, "session_id": session_id, "seq": seq });
+        if waits {
+            outcome["status"] = "queued".into();
+        }
         process::reply(&self.bus, delivery, &outcome).await;
     }
 }

@@ -59,6 +59,7 @@ fn wanting(run_id: RunId) -> Vec<RunEvent> {
         user: Actor::default(),
         trace_id: None,
         prompt_tokens: Some(200),
+        queued: None,
     };
     let mut events = run::start(&Run::default(), new, &catalog()).unwrap();
     let (turn, call_id) = (1, "a".to_owned());

@@ -201,6 +201,7 @@ fn wanting(run_id: RunId, tool: &ToolDefinition) -> Vec<RunEvent> {
         user: Actor::default(),
         trace_id: None,
         prompt_tokens: Some(1),
+        queued: None,
     };
     let catalog = nexus_events::catalog::Catalog {
         default_model: "m".to_owned(),

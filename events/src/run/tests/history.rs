@@ -66,6 +66,7 @@ pub(super) fn new_run(command: StartRun) -> NewRun {
         },
         trace_id: None,
         prompt_tokens: None,
+        queued: None,
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn handle(world: &mut World, id: &CommandId, command: Command) -> Ste
         Command::PauseRun(pause) => run::pause(world, id, pause.0),
         Command::ResumeRun(resume) => run::resume(world, id, resume.0),
         Command::SignalRun(signal) => run::signal(world, id, signal),
+        Command::NextRun(next) => session::next_run(world, id, next),
         Command::OpenSession(open) => session::open(world, id, open),
         Command::CloseSession(close) => session::close(world, id, close),
         Command::EndOfTime(end) => run::end_of_time(world, id, end),

@@ -49,8 +49,12 @@ impl ApiError {
         Self::unavailable("bus_unavailable", detail)
     }
 
-    /// 429: says when the window begins anew that is used up, where it does.
+    /// 429: says when the window begins anew that is used up, where it does; a queue that is full may
+    /// not be so in a moment.
     pub(crate) fn until_reset(mut self, now: Timestamp) -> Self {
+        if self.problem.code == "session_queue_full" {
+            return self.retry_after(Duration::from_secs(1));
+        }
         let shortage = self.problem.shortage.as_deref();
         let reset = shortage.and_then(|shortage| shortage.window.next(now));
         self.retry_after = self.retry_after.or_else(|| {

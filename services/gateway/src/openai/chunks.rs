@@ -47,6 +47,10 @@ pub(crate) struct Chunks {
     places: BTreeMap<usize, usize>,
     /// Arguments that came before their tool's name.
     nameless: BTreeMap<usize, String>,
+    /// The fragments that come first may be from the middle of a turn.
+    joining: bool,
+    /// A turn whose fragments are not all heard: it is told when it is recorded.
+    deaf: Option<u32>,
 }
 
 /// A call for the client, as far as it was sent.
@@ -57,9 +61,11 @@ struct Call {
 }
 
 impl Chunks {
-    pub(crate) fn new(client_tools: impl IntoIterator<Item = String>) -> Self {
+    /// `joining`: the run may have begun before its fragments were listened to.
+    pub(crate) fn new(client_tools: impl IntoIterator<Item = String>, joining: bool) -> Self {
         Self {
             client_tools: client_tools.into_iter().collect(),
+            joining,
             ..Self::default()
         }
     }
@@ -68,7 +74,7 @@ impl Chunks {
     pub(crate) fn live(&mut self, live: Live) -> Result<Vec<ChunkDelta>, Diverged> {
         let mut out = vec![];
         match live {
-            Live::Text { turn, text } if self.is_current(turn) => {
+            Live::Text { turn, text } if self.hears(turn) => {
                 let first = self.text.is_empty();
                 let new = self.text.piece(&text)?.to_owned();
                 self.say(first, &new, &mut out);
@@ -79,8 +85,11 @@ impl Chunks {
                 id,
                 name,
                 arguments,
-            } if self.is_current(turn) => self.call(index, &id, &name, &arguments, &mut out)?,
+            } if self.hears(turn) => self.call(index, &id, &name, &arguments, &mut out)?,
             Live::Restart { turn } if self.is_current(turn) => {
+                // All that comes from here on is heard.
+                self.joining = false;
+                self.deaf = None;
                 self.text.restart();
                 self.calls
                     .iter_mut()
@@ -126,6 +135,17 @@ impl Chunks {
             self.nameless.clear();
         }
         turn == self.turn
+    }
+
+    /// Whether fragments of a turn are told.
+    fn hears(&mut self, turn: u32) -> bool {
+        if !self.is_current(turn) {
+            return false;
+        }
+        if std::mem::take(&mut self.joining) {
+            self.deaf = Some(turn);
+        }
+        self.deaf != Some(turn)
     }
 
     fn say(&self, first: bool, new: &str, out: &mut Vec<ChunkDelta>) {

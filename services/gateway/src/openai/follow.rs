@@ -199,6 +199,7 @@ fn matters(type_name: &str) -> bool {
     matches!(
         type_name,
         "nexus.run.started.v1"
+            | "nexus.run.dequeued.v1"
             | "nexus.run.llm-completed.v1"
             | "nexus.run.llm-failed.v1"
             | "nexus.run.llm-aborted.v1"
@@ -239,6 +240,6 @@ mod tests {
     #[test]
     fn what_matters_exists() {
         let known = RunEvent::type_names().iter();
-        assert_eq!(known.filter(|name| matters(name)).count(), 8);
+        assert_eq!(known.filter(|name| matters(name)).count(), 9);
     }
 }

@@ -69,8 +69,7 @@ pub(crate) async fn previous(
     let session = app
         .in_time(load_latest::<Session>(app.store(), tenant, &id, 0))
         .await?;
-    let newest =
-        (session.state.last).map_or_else(|| RunId::new(row.session_id.uuid()), |last| last.run_id);
+    let newest = (session.state.newest()).unwrap_or_else(|| RunId::new(row.session_id.uuid()));
     let has_begun = match again {
         Some(again) if newest != run => from_log(app, tenant, again).await?.0.is_some(),
         _ => false,

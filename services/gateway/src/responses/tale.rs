@@ -48,6 +48,8 @@ pub(crate) struct Tale {
     joining: bool,
     collected: Collected,
     ended_at: Option<Timestamp>,
+    /// It waits for its turn in its session.
+    queued: bool,
     out: VecDeque<Numbered>,
 }
 
@@ -74,6 +76,7 @@ impl Tale {
             joining,
             collected: Collected::default(),
             ended_at: None,
+            queued: false,
             out: VecDeque::new(),
         }
     }
@@ -99,7 +102,11 @@ impl Tale {
     /// The response as it is; none where the run has not begun.
     pub(crate) fn response(&self) -> Option<ResponseObject> {
         let shell = self.shell.as_ref()?;
-        Some(shell.with(self.run, &self.output, &self.collected, self.ended_at))
+        let mut response = shell.with(self.run, &self.output, &self.collected, self.ended_at);
+        if self.queued && self.end().is_none() {
+            response.status = "queued";
+        }
+        Some(response)
     }
 
     /// Takes a fragment.
@@ -125,15 +132,20 @@ impl Tale {
         match event {
             RunEvent::RunStarted(started) if self.shell.is_none() => {
                 let shell = Shell::of(started, *at);
-                for (name, status) in [
-                    ("response.created", "queued"),
-                    ("response.queued", "queued"),
-                    ("response.in_progress", "in_progress"),
-                ] {
-                    let response = shell.begun(self.run, status);
-                    self.push(json!({ "type": name, "response": response }));
-                }
                 self.shell = Some(shell);
+                self.stands("response.created", "queued");
+                self.stands("response.queued", "queued");
+                self.queued = started.queued.is_some();
+                if !self.queued {
+                    self.stands("response.in_progress", "in_progress");
+                }
+            }
+            RunEvent::RunDequeued(turn) if self.queued => {
+                self.queued = false;
+                if let Some(shell) = &mut self.shell {
+                    shell.previous = turn.previous.map(|run| run.run_id);
+                }
+                self.stands("response.in_progress", "in_progress");
             }
             RunEvent::LlmCompleted(done) if done.turn > self.answered => self.answer(done)?,
             RunEvent::RunCompleted(_) => {
@@ -290,6 +302,14 @@ impl Tale {
             "type": "response.output_item.done", "output_index": index, "item": done,
         }));
         self.output.push(done);
+    }
+
+    /// Tells how the response stands before anything of its output is there.
+    fn stands(&mut self, name: &str, status: &'static str) {
+        if let Some(shell) = &self.shell {
+            let response = shell.begun(self.run, status);
+            self.push(json!({ "type": name, "response": response }));
+        }
     }
 
     fn push(&mut self, event: Value) {

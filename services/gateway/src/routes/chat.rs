@@ -37,8 +37,10 @@ pub(crate) async fn complete(
         headers: &headers,
         streams,
     };
-    let chunks = Chunks::new(command.client_tools.iter().map(|tool| tool.name.clone()));
-    let teller = |run, _| {
+    let client_tools: Vec<_> = (command.client_tools.iter())
+        .map(|tool| tool.name.clone())
+        .collect();
+    let teller = |run, fresh: bool| {
         let created = now();
         let head = Head {
             run,
@@ -47,7 +49,7 @@ pub(crate) async fn complete(
         };
         Pieces {
             voice: Chat::new(head, includes_usage),
-            chunks,
+            chunks: Chunks::new(client_tools, !fresh),
             collected: Collected::default(),
         }
     };

@@ -35,10 +35,12 @@ pub(crate) async fn create(
         headers: &headers,
         streams,
     };
-    let chunks = Chunks::new(command.client_tools.iter().map(|tool| tool.name.clone()));
-    let teller = |run, _| Pieces {
+    let client_tools: Vec<_> = (command.client_tools.iter())
+        .map(|tool| tool.name.clone())
+        .collect();
+    let teller = |run, fresh: bool| Pieces {
         voice: Told::new(run, model, request_id(&trace)),
-        chunks,
+        chunks: Chunks::new(client_tools, !fresh),
         collected: Collected::default(),
     };
     let (run, answering) = open(asked, command, teller).await?;

@@ -35,6 +35,9 @@ pub(crate) struct Started {
     pub(crate) session_id: SessionId,
     /// Sequence of its first commit: give it as `min_seq`. Null while no role has taken it up.
     pub(crate) seq: Option<u64>,
+    /// `queued` where it waits for its turn in its session; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<RunStatus>,
 }
 
 /// See [`start`].
@@ -88,6 +91,7 @@ pub(crate) async fn launch(
             run_id,
             session_id,
             seq: None,
+            status: None,
         },
     };
     match started.seq {
@@ -266,6 +270,7 @@ async fn show(
                 run_id,
                 session_id,
                 seq: None,
+                status: None,
             };
             let again = [(RETRY_AFTER, "1")];
             Ok((StatusCode::ACCEPTED, again, Json(queued)).into_response())

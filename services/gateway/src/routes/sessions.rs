@@ -166,12 +166,35 @@ pub(crate) async fn get(
     Ok(Json(existing(&app, &caller.tenant, session_id).await?))
 }
 
+/// See [`messages`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessagesQuery {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before this one.
+    cursor: Option<String>,
+    /// Wait until the read models have applied this sequence.
+    min_seq: Option<u64>,
+    /// Also what is left out otherwise.
+    include: Option<Include>,
+}
+
+/// Messages that are no part of the conversation any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Include {
+    /// Those of runs that were rolled back.
+    RolledBack,
+}
+
 /// What was said, the oldest first.
 pub(crate) async fn messages(
     State(app): State<App>,
     caller: Caller,
     Path(session_id): Path<String>,
-    Params(query): Params<Paging>,
+    Params(query): Params<MessagesQuery>,
 ) -> Result<Json<Page<MessageRow>>, ApiError> {
     let session_id = path_id(&session_id, "session_id")?;
     let page = lists::page(query.limit, query.cursor.as_deref())?;
@@ -179,7 +202,12 @@ pub(crate) async fn messages(
     existing(&app, &caller.tenant, session_id).await?;
     Ok(Json(
         app.projections()
-            .messages(&caller.tenant, session_id, &page)
+            .messages(
+                &caller.tenant,
+                session_id,
+                query.include == Some(Include::RolledBack),
+                &page,
+            )
             .await?,
     ))
 }

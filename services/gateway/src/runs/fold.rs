@@ -28,6 +28,7 @@ pub(crate) fn row(run: &Run, last_seq: u64) -> Option<RunRow> {
         model: event.model.clone(),
         tools: event.tools.clone(),
         status: status(run),
+        queue_position: None,
         started_at: *at,
         completed_at: None,
         cost: Amounts {
@@ -59,6 +60,7 @@ fn status(run: &Run) -> RunStatus {
         Status::Completed => RunStatus::Completed,
         Status::Failed => RunStatus::Failed,
         Status::Cancelled => RunStatus::Cancelled,
+        Status::Queued => RunStatus::Queued,
         _ if run.paused => RunStatus::Paused,
         Status::Pending | Status::Running if waits(run) => RunStatus::Waiting,
         Status::Pending | Status::Unborn => RunStatus::Pending,
@@ -147,6 +149,7 @@ mod tests {
             metadata: [("a".to_owned(), "b".to_owned())].into(),
             trace_id: None,
             prompt_tokens: None,
+            queued: None,
         }
         .into()
     }

@@ -31,8 +31,11 @@ use crate::metrics::ByReason;
 const CHANNEL: usize = 16;
 /// Runs of one session that are followed at the same time.
 const MOST_RUNS: usize = 1_000;
-/// The event by which a session says that a run joined it.
-const ATTACHED: &str = "nexus.session.run-attached.v1";
+/// The events by which a session says that a run joined it, or waits to.
+const JOINED: [&str; 2] = [
+    "nexus.session.run-attached.v1",
+    "nexus.session.run-queued.v1",
+];
 
 /// What is followed.
 #[derive(Clone, Debug)]
@@ -271,7 +274,7 @@ impl Wide {
         })?;
         let objects = self.app.objects();
         for mut event in events {
-            if event.type_name == ATTACHED {
+            if JOINED.contains(&event.type_name.as_str()) {
                 self.joined(event.data.get()).await?;
             }
             if self.cursor.covers(stored.seq, event.index) || !self.types.wants(&event.type_name) {
@@ -286,7 +289,7 @@ impl Wide {
         Ok(())
     }
 
-    /// A run joined the session: what it records comes after this.
+    /// A run joined the session, or waits to: what it records comes after this.
     async fn joined(&mut self, data: &str) -> Result<(), Closed> {
         #[derive(Deserialize)]
         struct Attached {

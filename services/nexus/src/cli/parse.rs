@@ -32,7 +32,7 @@ pub(crate) fn on_exhausted(text: &str) -> Result<OnExhausted, String> {
 /// What a run gets whose conversation is busy.
 pub(crate) fn on_busy(text: &str) -> Result<OnBusy, String> {
     let known = OnBusy::ALL.into_iter().find(|way| way.as_str() == text);
-    known.ok_or_else(|| "it is reject, interrupt or rollback".to_owned())
+    known.ok_or_else(|| "it is reject, enqueue, interrupt or rollback".to_owned())
 }
 
 /// `90d`, `12h`, `30m`, `45s`.

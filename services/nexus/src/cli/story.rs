@@ -254,6 +254,16 @@ impl Story {
                 &resolved,
                 &self.tool_name(&resolved.call_id),
             )],
+            RunEvent::RunDequeued(_) => vec![note("session  its turn has come".to_owned())],
+            RunEvent::RunAwaited(_) => {
+                vec![note("session  another run waits for its end".to_owned())]
+            }
+            RunEvent::RunTakenBack(back) => {
+                vec![Line::Note(
+                    Tone::Warn,
+                    format!("session  taken back for run {}", back.by),
+                )]
+            }
             RunEvent::RunSignalled(signal) => {
                 vec![note(format!("signal   {}", snippet(&signal.input)))]
             }
@@ -299,10 +309,15 @@ impl Story {
     fn started(&mut self, started: &RunStarted) -> Vec<Line> {
         self.session = Some(started.session.id.to_string());
         let agent = &started.agent;
-        vec![note(format!(
+        let mut lines = vec![note(format!(
             "run      {} · agent {} {} · model {}",
             started.run_id, agent.name, agent.version, started.model
-        ))]
+        ))];
+        if started.queued.is_some() {
+            let what = "session  waits until the runs before it have ended".to_owned();
+            lines.push(Line::Note(Tone::Warn, what));
+        }
+        lines
     }
 
     fn answer(&mut self, answer: &LlmCompleted) -> Vec<Line> {

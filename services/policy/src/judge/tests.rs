@@ -104,6 +104,7 @@ impl Judged {
                 ..Actor::default()
             },
             prompt_tokens: None,
+            queued: None,
             trace_id: None,
         };
         let mut judged = Self {

@@ -164,6 +164,7 @@ impl Stand {
                 ..Actor::default()
             },
             prompt_tokens: None,
+            queued: None,
             trace_id: None,
         };
         let events = run::start(&Run::default(), new, &catalog()).unwrap();

@@ -49,7 +49,7 @@ fn done(turn: u32, text: &str, calls: &[(&str, Value)]) -> LlmCompleted {
 }
 
 fn chunks() -> Chunks {
-    Chunks::new(["weather".to_owned()])
+    Chunks::new(["weather".to_owned()], false)
 }
 
 /// What a client puts together from chunks.
@@ -89,6 +89,30 @@ fn whatever_of_the_fragments_comes_the_client_has_the_answer() {
         client.take(chunks.recorded(&done(1, "Hello you", &[])).unwrap());
         assert_eq!(client.text, "Hello you", "{heard} fragments");
     }
+}
+
+#[test]
+fn whoever_joins_in_the_middle_of_a_turn_has_the_whole_of_it() {
+    let mut chunks = Chunks::new(["weather".to_owned()], true);
+    let mut client = Client::default();
+    for fragment in [
+        text(1, "lo"),
+        call(0, "weather", "\"Rome\" }"),
+        text(1, " you"),
+    ] {
+        client.take(chunks.live(fragment).unwrap());
+    }
+    assert_eq!(client, Client::default());
+    let rome = [("weather", json!({ "city": "Rome" }))];
+    client.take(chunks.recorded(&done(1, "Hello you", &rome)).unwrap());
+    assert_eq!((client.text.as_str(), client.calls.len()), ("Hello you", 1));
+    // Of the next turn, and of an attempt that begins anew, every fragment is heard.
+    client.take(chunks.live(text(2, "And")).unwrap());
+    assert!(client.text.ends_with("And"), "{client:?}");
+    let mut chunks = Chunks::new([], true);
+    assert_eq!(chunks.live(text(1, "lo")), Ok(vec![]));
+    chunks.live(Live::Restart { turn: 1 }).unwrap();
+    assert_eq!(chunks.live(text(1, "Hel")).map(|told| told.len()), Ok(1));
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn started() -> Happened {
         metadata: Default::default(),
         trace_id: None,
         prompt_tokens: None,
+        queued: None,
     })
 }
 

@@ -154,7 +154,7 @@ pub(super) fn routes() -> Vec<Route> {
             "listMessages",
             "What was said, the oldest first",
         )
-        .query::<lists::Paging>()
+        .query::<sessions::MessagesQuery>()
         .page::<MessageRow>("A page")
         .problems(&[404, 503]),
         get(

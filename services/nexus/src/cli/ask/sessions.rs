@@ -51,8 +51,8 @@ pub(crate) enum SessionsVerb {
         /// What policy is told of it, as a JSON object
         #[arg(long, value_name = "JSON", value_parser = object)]
         policy_context: Option<Value>,
-        /// What a run gets that is started while another goes on: reject, interrupt (cancel the
-        /// other and follow it) or rollback (cancel it and forget it)
+        /// What a run gets that is started while another goes on: reject, enqueue (wait for its
+        /// turn), interrupt (cancel the other and follow it) or rollback (cancel it and forget it)
         #[arg(long, value_name = "RULE", value_parser = parse::on_busy)]
         on_busy: Option<OnBusy>,
         /// A label of your own; may be repeated

@@ -26,8 +26,9 @@ pub(crate) struct RunArgs {
     /// Continue this conversation
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// Where another run of the conversation goes on: reject, interrupt (cancel the other and follow
-    /// it) or rollback (cancel it and forget it); as the conversation says unless given
+    /// Where another run of the conversation goes on: reject, enqueue (wait for its turn), interrupt
+    /// (cancel the other and follow it) or rollback (cancel it and forget it); as the conversation
+    /// says unless given
     #[arg(long, value_name = "RULE", value_parser = crate::cli::parse::on_busy, requires = "session")]
     on_busy: Option<OnBusy>,
     /// The agent
