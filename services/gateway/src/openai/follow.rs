@@ -203,6 +203,7 @@ fn matters(type_name: &str) -> bool {
             | "nexus.run.llm-failed.v1"
             | "nexus.run.llm-aborted.v1"
             | "nexus.run.context-summarised.v1"
+            | "nexus.run.texts-embedded.v1"
             | "nexus.run.completed.v1"
             | "nexus.run.failed.v1"
             | "nexus.run.cancelled.v1"
@@ -239,6 +240,6 @@ mod tests {
     #[test]
     fn what_matters_exists() {
         let known = RunEvent::type_names().iter();
-        assert_eq!(known.filter(|name| matters(name)).count(), 8);
+        assert_eq!(known.filter(|name| matters(name)).count(), 9);
     }
 }

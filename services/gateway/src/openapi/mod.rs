@@ -118,7 +118,7 @@ fn parameters(route: &Route, schemas: &mut SchemaGenerator) -> Vec<Value> {
     }
     if matches!(
         route.operation,
-        "startRun" | "openSession" | "signalRun" | "createChatCompletion"
+        "startRun" | "openSession" | "signalRun" | "createChatCompletion" | "createEmbeddings"
     ) {
         parameters.push(header(
             "Idempotency-Key",

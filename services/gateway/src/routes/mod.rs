@@ -7,6 +7,7 @@ mod budgets;
 mod catalog;
 mod chat;
 mod control;
+mod embeddings;
 mod events;
 mod index;
 mod keys;
@@ -46,6 +47,7 @@ use crate::http::observe::observe;
 use crate::http::{compression, cors};
 use crate::identity::{Access, authorize};
 use crate::openai::answer::ChatCompletion;
+use crate::openai::embeddings::{EmbeddingList, EmbeddingsRequest};
 use crate::openai::request::ChatRequest;
 use crate::responses::object::ResponseObject;
 use crate::responses::request::ResponseRequest;
@@ -251,7 +253,7 @@ pub(crate) fn all() -> Vec<Route> {
             "/v1/budgets/{scope}/{id}",
             budgets::get,
             "getBudget",
-            "The budget of a user, agent, session or run",
+            "The budget of a user, key, agent, session or run",
         )
         .query::<lists::At>()
         .answer::<BudgetStanding>(200, "Limits, reserved, spent, remaining, and who holds it")
@@ -260,7 +262,7 @@ pub(crate) fn all() -> Vec<Route> {
             "/v1/budgets/{scope}/{id}",
             budgets::put,
             "setBudget",
-            "Set limits of a user, agent, session or run",
+            "Set limits of a user, key, agent, session or run",
         )
         .demands(Access::Manage)
         .body::<budgets::PutBudget>()
@@ -589,11 +591,20 @@ pub(crate) fn all() -> Vec<Route> {
         .answer::<ChatCompletion>(200, "The answer; `nexus-run-id` names the run behind it")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
+        post(
+            tongue::EMBEDDINGS,
+            embeddings::create,
+            "createEmbeddings",
+            "Make vectors of texts by a run, as OpenAI's clients ask for it",
+        )
+        .body::<EmbeddingsRequest>()
+        .answer::<EmbeddingList>(200, "The vectors; `nexus-run-id` names the run behind them")
+        .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
         get(
             tongue::MODELS,
             catalog::models,
             "listModels",
-            "Models and agents that a chat completion may name, in OpenAI's form",
+            "Models and agents that a request may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
         get(tongue::MODEL, catalog::model, "getModel", "One of them")
