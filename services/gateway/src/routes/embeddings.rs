@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use nexus_bus::objects::Objects;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -89,10 +89,10 @@ async fn room(app: &App, stored: u64) -> Result<OwnedSemaphorePermit, ApiError> 
     }
 }
 
-/// A body whose room is free again when it was sent.
+/// A body whose room is free again when it was sent. Fused, for layers ask for more after its end.
 fn in_room(body: Bytes, room: OwnedSemaphorePermit) -> Body {
-    Body::from_stream(stream::unfold(
-        (Some(body), room),
-        |(body, room)| async move { body.map(|body| (Ok::<_, Infallible>(body), (None, room))) },
-    ))
+    let parts = stream::unfold((Some(body), room), |(body, room)| async move {
+        body.map(|body| (Ok::<_, Infallible>(body), (None, room)))
+    });
+    Body::from_stream(parts.fuse())
 }
