@@ -133,6 +133,9 @@ pub struct Catalog {
     pub default_model: String,
     /// The models.
     pub models: BTreeMap<String, ModelInfo>,
+    /// Those that make vectors of texts, by the same names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub embedders: BTreeMap<String, ModelInfo>,
     /// Which prices these are; another when a price is another.
     #[serde(default)]
     pub price_version: String,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::aggregate::{DecodeError, Event, Position};
-use crate::ids::{CommandId, RunId, Tenant};
+use crate::ids::{CommandId, KeyId, RunId, Tenant};
 use crate::source::Source;
 use crate::time::Timestamp;
 
@@ -48,6 +48,9 @@ pub struct Actor {
     /// Groups that the directory has the user in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// The API key that was shown; what is spent counts in its limits too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
     /// From where, as far as that is known. Commits carry it; what is recorded of a user does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<Source>>,

@@ -60,6 +60,11 @@ impl Objects {
         Self { bus, limit_bytes }
     }
 
+    /// The largest body that it takes.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
     /// Stores a body and gives its address, `sha256:<hex>`. Storing it again changes nothing.
     ///
     /// # Errors

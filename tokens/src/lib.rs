@@ -14,6 +14,22 @@ use nexus_events::catalog::Tokenizer;
 
 pub use aside::most;
 
+/// Each text may be framed by a token at its beginning and its end.
+const FRAME_TOKENS: u64 = 2;
+
+/// Bound on the tokens of texts that a model reads each for itself, as where it makes vectors of them;
+/// where it has no tokenizer here, each byte counts as a token.
+pub async fn of_texts(tokenizer: Option<Tokenizer>, texts: &[String]) -> u64 {
+    let words: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let counted = match tokenizer {
+        Some(tokenizer) => most(&[tokenizer], &words).await,
+        None => None,
+    };
+    let bytes = || texts.iter().map(|text| text.len() as u64).sum();
+    let frames = (texts.len() as u64).saturating_mul(FRAME_TOKENS);
+    counted.unwrap_or_else(bytes).saturating_add(frames)
+}
+
 /// Tokens of the text, without any template around it. Exact for all but texts with words of
 /// kilobytes, where it is a few too high; never more than the text has bytes. 16 MiB of prose take a
 /// quarter of a second of processor time, of what is slowest four seconds. The first call of each

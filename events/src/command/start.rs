@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{RunId, SessionId};
 use crate::ledger::{Limits, OnExhausted};
 use crate::model::{Message, Sampling, ToolSpec};
+use crate::run::Embed;
 use crate::session::OnBusy;
 
 /// A budget as callers write it. Absent means unlimited.
@@ -96,6 +97,10 @@ pub struct StartRun {
     /// nothing else is said to a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoke: Option<serde_json::Value>,
+    /// No conversation: `model` makes vectors of these texts, in one call, and they are the answer.
+    /// `input` is empty then, and nothing else is said to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed: Option<Embed>,
     /// The run that this one works for: it spends from the parent's budgets too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_run_id: Option<RunId>,

@@ -37,7 +37,7 @@ pub use window::Window;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RunId, SessionId};
+use crate::ids::{KeyId, RunId, SessionId};
 
 /// Who spends.
 #[derive(
@@ -49,6 +49,8 @@ pub enum Scope {
     Tenant,
     /// One user.
     User(String),
+    /// One API key.
+    Key(KeyId),
     /// One agent.
     Agent(String),
     /// One conversation.
@@ -59,13 +61,14 @@ pub enum Scope {
 
 impl Scope {
     /// What [`Self::kind`] gives.
-    pub const KINDS: [&'static str; 5] = ["tenant", "user", "agent", "session", "run"];
+    pub const KINDS: [&'static str; 6] = ["tenant", "user", "key", "agent", "session", "run"];
 
     /// The scope's kind, as in routes and tables.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
             Self::User(_) => "user",
+            Self::Key(_) => "key",
             Self::Agent(_) => "agent",
             Self::Session(_) => "session",
             Self::Run(_) => "run",
@@ -77,6 +80,7 @@ impl Scope {
         match self {
             Self::Tenant => String::new(),
             Self::User(id) | Self::Agent(id) => id.clone(),
+            Self::Key(id) => id.to_string(),
             Self::Session(id) => id.to_string(),
             Self::Run(id) => id.to_string(),
         }
@@ -88,6 +92,7 @@ impl Scope {
             "tenant" => Some(Self::Tenant),
             "user" => Some(Self::User(id.to_owned())),
             "agent" => Some(Self::Agent(id.to_owned())),
+            "key" => id.parse().ok().map(Self::Key),
             "session" => id.parse().ok().map(Self::Session),
             "run" => id.parse().ok().map(Self::Run),
             _ => None,

@@ -68,6 +68,10 @@ pub fn resume(run: &Run, reason: Option<String>) -> Result<Vec<RunEvent>, Domain
 pub fn signal(run: &Run, input: Body, tokens: Option<u64>) -> Result<Vec<RunEvent>, DomainError> {
     const WAITING_AT_MOST: usize = 64;
     match run.status {
+        Status::Pending | Status::Running if run.embeds() => Err(DomainError::invalid(
+            "input",
+            "nobody is talked to in a run that makes vectors",
+        )),
         Status::Pending | Status::Running if run.signals.len() >= WAITING_AT_MOST => Err(
             DomainError::invalid("input", "64 messages wait already; let the run take a turn"),
         ),

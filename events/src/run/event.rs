@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::embed::{Embedding, TextsEmbedded};
 use super::in_session::{InQueue, RunAwaited, RunDequeued, RunTakenBack};
 use super::routing::Routing;
 use super::summary::ContextSummarised;
@@ -57,6 +58,8 @@ events! {
         LlmFailed(LlmFailed) = "nexus.run.llm-failed.v1",
         /// The oldest part of the conversation was summarised, since it outgrew the model.
         ContextSummarised(ContextSummarised) = "nexus.run.context-summarised.v1",
+        /// A model made vectors of the run's texts.
+        TextsEmbedded(TextsEmbedded) = "nexus.run.texts-embedded.v1",
         /// The run was cancelled while a model answered: what was generated is charged.
         LlmAborted(LlmAborted) = "nexus.run.llm-aborted.v1",
         /// A tool is about to take effect.
@@ -172,6 +175,9 @@ pub struct Given {
     /// How the model is to answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// No conversation: these texts become vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Embedding>,
 }
 
 /// How a run continues a conversation. History is read back along `previous`, never repeated.

@@ -2,6 +2,7 @@
 //! stays ended, whatever follows.
 
 use super::approval::subject_of;
+use super::embed::TextsEmbedded;
 use super::event::{
     ApprovalGranted, ApprovalRequested, LlmCompleted, PolicyDecided, PolicyPoint,
     ReservationGranted, ReservationLapsed, Resolution, RunEvent, RunParked, RunStarted,
@@ -679,6 +680,10 @@ impl Aggregate for Run {
             RunEvent::ReservationLapsed(lapsed) => self.lapsed(lapsed, seq),
             RunEvent::LlmCompleted(done) => self.answered(done, seq),
             RunEvent::ContextSummarised(done) => self.summarised(done, seq),
+            // `RunCompleted` follows in the same commit.
+            RunEvent::TextsEmbedded(TextsEmbedded { call, .. }) => {
+                self.charge(&call.usage, call.cost_usd_micros, call.duration_ms, seq);
+            }
             RunEvent::LlmFailed(failed) => {
                 self.charge(
                     &failed.usage,

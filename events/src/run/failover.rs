@@ -51,6 +51,10 @@ impl FailedCall {
 /// agent's, in their order, that has not failed in this turn. None where the model is not one of the
 /// agent's, or where policy obliges to it.
 pub fn next_model(run: &Run, catalog: &Catalog) -> Option<String> {
+    if run.embeds() {
+        // Vectors of two models cannot be compared.
+        return None;
+    }
     let agent = &run.info()?.agent.name;
     let models = catalog.agents.get(agent)?;
     let obliged = [&run.duties, &run.turn_duties];

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Given, choose};
+use super::{Embed, Embedding, Given, choose};
 use crate::body::Body;
 use crate::catalog::Catalog;
 use crate::command::StartRun;
@@ -47,8 +47,22 @@ impl Given {
                 .collect(),
             client_tool_specs,
             sampling: command.sampling.clone(),
+            embedding: None,
         };
         (given != Self::default()).then(|| Box::new(given))
+    }
+
+    /// What a command that wants vectors brings: its texts, inline or in the object store.
+    pub fn of_texts(texts: Body, embed: &Embed) -> Box<Self> {
+        let embedding = Embedding {
+            texts,
+            count: u32::try_from(embed.texts.len()).unwrap_or(u32::MAX),
+            dimensions: embed.dimensions,
+        };
+        Box::new(Self {
+            embedding: Some(embedding),
+            ..Self::default()
+        })
     }
 
     /// Most tokens that each answer may have, where the caller bounds them.

@@ -3,6 +3,7 @@
 mod approval;
 mod control;
 mod doubt;
+mod embed;
 mod event;
 mod evolve;
 mod failover;
@@ -27,6 +28,7 @@ pub use approval::{
 };
 pub use control::{cancel, dequeue, pause, resume, signal, take_back, wait_for};
 pub use doubt::{POLICY, WORKER, alive_after_all, leave_in_doubt, resolve_tool};
+pub use embed::{Embed, Embedding, TextsEmbedded, texts_text};
 pub use event::*;
 pub use failover::{FailedCall, MOST_CALLS, next_model};
 pub use given::{context_text, specs_text};

@@ -1,5 +1,6 @@
 //! What a model call gave, recorded once.
 
+use super::embed::{self, TextsEmbedded};
 use super::failover;
 use super::invalid::too_many;
 use super::summary::{self, ContextSummarised};
@@ -16,6 +17,8 @@ pub enum ModelOutcome {
     Completed(LlmCompleted),
     /// Not yet: the conversation had to be shortened first.
     Summarised(Box<ContextSummarised>),
+    /// Vectors.
+    Embedded(Box<TextsEmbedded>),
     /// None. `again` is what whoever called thinks of a further try; the core decides.
     Failed(LlmFailed),
     /// It was broken off, since the run had ended.
@@ -34,6 +37,7 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
     let turn = match &outcome {
         ModelOutcome::Completed(done) => done.turn,
         ModelOutcome::Summarised(done) => done.call.turn,
+        ModelOutcome::Embedded(done) => done.call.turn,
         ModelOutcome::Failed(failed) => failed.turn,
         ModelOutcome::Aborted(_) => return vec![],
     };
@@ -43,6 +47,7 @@ pub fn record_model(run: &Run, outcome: ModelOutcome, now: Timestamp) -> Vec<Run
     match outcome {
         ModelOutcome::Completed(done) => completed(run, done, now),
         ModelOutcome::Summarised(done) => summary::summarised(run, *done),
+        ModelOutcome::Embedded(done) => embed::embedded(run, *done, now),
         ModelOutcome::Failed(failed) => failover::failed(run, failed),
         ModelOutcome::Aborted(_) => vec![],
     }
@@ -194,6 +199,7 @@ fn aborted(outcome: ModelOutcome) -> LlmAborted {
             duration_ms,
         },
         ModelOutcome::Summarised(done) => aborted(ModelOutcome::Completed(done.call)),
+        ModelOutcome::Embedded(done) => aborted(ModelOutcome::Completed(done.call)),
         ModelOutcome::Aborted(aborted) => aborted,
     }
 }

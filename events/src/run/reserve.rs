@@ -44,6 +44,8 @@ pub fn scopes_of(info: &RunStarted) -> Vec<Scope> {
         Scope::Session(info.session.id),
         Scope::Run(info.run_id),
     ];
+    // Last: what was derived before there were keys is the same without one.
+    scopes.extend(info.user.key.map(Scope::Key));
     for scope in info.parent.iter().flat_map(|parent| &parent.scopes) {
         if !scopes.contains(scope) {
             scopes.push(scope.clone());
@@ -137,7 +139,10 @@ pub fn ask(
         return Ok(Some(base));
     }
     let unknown = || UnknownModel(run.model.clone());
-    let model = catalog.get(&run.model).ok_or_else(unknown)?;
+    let model = run.offered(&run.model, catalog).ok_or_else(unknown)?;
+    if run.embeds() {
+        return Ok(Some(ask_to_embed(run, model, base)));
+    }
     // A model reads no more than this; what is longer is summarised first.
     let input_tokens = run.context_tokens().min(model.context_tokens);
     let (time_ms, output) = (call_ms(run), capped_output(run, model));
@@ -167,6 +172,22 @@ pub fn ask(
         hold_ms: time_ms.saturating_add(HOLD_MS),
         ..base
     }))
+}
+
+/// All texts together; each for itself may have what the model reads. Another model's vectors cannot be
+/// compared with those that the caller has, so that no cheaper one is taken.
+fn ask_to_embed(run: &Run, model: &ModelInfo, base: Ask) -> Ask {
+    let time_ms = call_ms(run);
+    Ask {
+        model: Some(run.model.clone()),
+        input_tokens: run.context_tokens(),
+        time_ms,
+        min_time_ms: MIN_CALL_MS.min(time_ms),
+        tool_calls: 0,
+        price: model.price,
+        hold_ms: time_ms.saturating_add(HOLD_MS),
+        ..base
+    }
 }
 
 /// The longest that policy lets the turn's model call take.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentRef, Given, InQueue, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, given,
+    AgentRef, Given, InQueue, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, embed, given,
     invoke,
 };
 use crate::agent::{self, AgentDefinition};
@@ -73,8 +73,11 @@ pub fn choose(command: &StartRun, catalog: &Catalog) -> Result<Chosen, DomainErr
     let name = command.agent.as_deref().unwrap_or(agent::DEFAULT_AGENT);
     let agent = agent::newest(name).ok_or_else(|| unknown("agent", name, &[]))?;
     let model = model_of(command, agent.name, catalog, 0);
-    let named = (command.tools.clone())
-        .unwrap_or_else(|| agent.tools.iter().map(|&tool| tool.to_owned()).collect());
+    let named = match (&command.tools, &command.embed) {
+        (Some(named), _) => named.clone(),
+        (None, Some(_)) => vec![],
+        (None, None) => agent.tools.iter().map(|&tool| tool.to_owned()).collect(),
+    };
     Ok(Chosen {
         agent,
         model,
@@ -118,7 +121,7 @@ pub fn validate(
 ) -> Result<(), DomainError> {
     let invalid = DomainError::invalid;
     let is_said = !command.input.trim().is_empty() || !command.context.is_empty();
-    if !is_said && command.invoke.is_none() {
+    if !is_said && command.invoke.is_none() && command.embed.is_none() {
         return Err(invalid("input", "it is empty; say what the agent is to do"));
     }
     if command.input.len() > limits.input_bytes {
@@ -146,6 +149,7 @@ pub fn validate(
         return Err(unknown("agent", agent_name, &known));
     }
     if let Some(model) = &command.model
+        && command.embed.is_none()
         && catalog.get(model).is_none()
     {
         let known: Vec<_> = catalog.models.keys().map(String::as_str).collect();
@@ -161,6 +165,7 @@ pub fn validate(
         registry::pins(named, &registry::Tools::default())?;
     }
     invoke::check(command)?;
+    embed::check(command, catalog, limits.input_bytes)?;
     given::check(command, catalog, limits.input_bytes)?;
     check_labels(&command.metadata)
 }

@@ -10,6 +10,7 @@ use super::event::{
 use super::failover::FailedCall;
 use super::summary::Summary;
 use crate::body::Body;
+use crate::catalog::{Catalog, ModelInfo};
 use crate::ids::{ApprovalId, ReservationId, RunId};
 use crate::ledger::Amounts;
 use crate::model::{ToolCall, Usage};
@@ -384,6 +385,19 @@ impl Run {
     /// Whether it is one call of a tool, and no model is called.
     pub fn invokes(&self) -> bool {
         self.info().is_some_and(|info| info.invoke.is_some())
+    }
+
+    /// Whether it makes vectors of texts, and nobody is talked to.
+    pub fn embeds(&self) -> bool {
+        self.given().is_some_and(|given| given.embedding.is_some())
+    }
+
+    /// A model as it may be called by this run.
+    pub fn offered<'c>(&self, model: &str, catalog: &'c Catalog) -> Option<&'c ModelInfo> {
+        match self.embeds() {
+            true => catalog.embedders.get(model),
+            false => catalog.get(model),
+        }
     }
 
     /// What policy has to judge now, in order.

@@ -78,6 +78,8 @@ impl AgentRuns {
                 }
             }
             RunEvent::LlmCompleted(done) => row.answered(done),
+            // The vectors are on the log; in a list of runs nobody wants them.
+            RunEvent::TextsEmbedded(done) => row.answered(&done.call),
             RunEvent::ContextSummarised(done) => {
                 let call = &done.call;
                 row.used(&call.usage, call.cost_usd_micros, call.duration_ms);

@@ -45,8 +45,8 @@ impl ApiKeys {
                     };
                     sqlx::query!(
                         "INSERT INTO api_keys (tenant, id, name, user_id, roles, groups, created_at,
-                             created_by, expires_at, seq)
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                             created_by, expires_at, seq, requests_per_minute)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
                          ON CONFLICT (tenant, id) DO NOTHING",
                         tenant,
                         key.key_id.uuid(),
@@ -58,6 +58,7 @@ impl ApiKeys {
                         user,
                         key.expires_at.map(text::at),
                         seq,
+                        key.requests_per_minute.map(i64::from),
                     )
                     .execute(&mut *db)
                     .await?;

@@ -136,6 +136,7 @@ impl AuditLogs {
             | RunEvent::LlmFailed(_)
             | RunEvent::LlmAborted(_)
             | RunEvent::ContextSummarised(_)
+            | RunEvent::TextsEmbedded(_)
             | RunEvent::ToolStarted(_)
             | RunEvent::ToolCompleted(_)
             | RunEvent::ToolFailed(_)

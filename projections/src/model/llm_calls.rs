@@ -77,6 +77,18 @@ impl LlmCalls {
                     done.call.duration_ms,
                 )
             },
+            RunEvent::TextsEmbedded(done) => Row {
+                attempts: Some(done.call.attempts),
+                completed: Some(without_texts(&done.call)),
+                findings: found(&done.call.findings),
+                ..row(
+                    done.call.turn,
+                    "embedded",
+                    done.call.usage,
+                    done.call.cost_usd_micros,
+                    done.call.duration_ms,
+                )
+            },
             RunEvent::LlmFailed(done) => Row {
                 attempts: Some(done.attempts),
                 error_code: Some(text::owned(&done.code)),

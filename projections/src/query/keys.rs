@@ -31,6 +31,12 @@ pub struct KeyRow {
     pub created_by: Option<String>,
     /// It may not be used after that.
     pub expires_at: Option<Timestamp>,
+    /// Requests that may be made with it in a minute; what the gateway allows every key where absent.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens that may be spent with it in a minute: the budget of the key.
+    pub tokens_per_minute: Option<u64>,
+    /// Runs that may be in flight with it at a time: the same.
+    pub runs: Option<u64>,
     /// When it last got another secret.
     pub rotated_at: Option<Timestamp>,
     /// The secret before that may be used until then.
@@ -54,9 +60,16 @@ impl Projections {
         now: Timestamp,
     ) -> Result<Vec<KeyRow>, QueryError> {
         let rows = sqlx::query!(
-            "SELECT id, name, user_id, roles, groups, created_at, created_by, expires_at,
-                    rotated_at, previous_until, revoked_at, revoked_by, seq
-             FROM api_keys WHERE tenant = $1 ORDER BY created_at DESC, id LIMIT $2",
+            "SELECT k.id, k.name, k.user_id, k.roles, k.groups, k.created_at, k.created_by,
+                    k.expires_at, k.rotated_at, k.previous_until, k.revoked_at, k.revoked_by, k.seq,
+                    k.requests_per_minute,
+                    (SELECT b.limit_tokens FROM budgets b WHERE b.tenant = k.tenant
+                         AND b.scope_kind = 'key' AND b.scope_id = k.id::text
+                         AND b.budget_window = 'minute') AS tokens_per_minute,
+                    (SELECT b.limit_runs FROM budgets b WHERE b.tenant = k.tenant
+                         AND b.scope_kind = 'key' AND b.scope_id = k.id::text
+                         AND b.budget_window = 'lifetime') AS runs
+             FROM api_keys k WHERE k.tenant = $1 ORDER BY k.created_at DESC, k.id LIMIT $2",
             tenant.as_str(),
             MOST,
         )
@@ -79,6 +92,9 @@ impl Projections {
                 created_at: timestamp(row.created_at),
                 created_by: row.created_by,
                 expires_at,
+                requests_per_minute: row.requests_per_minute.map(unsigned),
+                tokens_per_minute: row.tokens_per_minute.map(unsigned),
+                runs: row.runs.map(unsigned),
                 rotated_at: row.rotated_at.map(timestamp),
                 previous_until: row.previous_until.map(timestamp),
                 revoked_at: row.revoked_at.map(timestamp),

@@ -166,6 +166,9 @@ fn checked(delivery: &Delivery, mut hold: HoldBudget) -> Result<HoldBudget, Fail
     {
         return Err(invalid("hold_seconds", "1 to 86,400"));
     }
+    if let Some(key) = delivery.envelope.actor.key {
+        hold.scopes.insert(0, Scope::Key(key));
+    }
     let user = &delivery.envelope.actor.user;
     if !user.is_empty() {
         hold.scopes.insert(0, Scope::User(user.clone()));

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::LiveStream;
 use crate::provider::{
-    CallLimits, ChatRequest, Completion, Delta, Failure, ProviderError, QuotaSlot, Resolved,
+    CallLimits, ChatRequest, Completion, Delta, EmbedRequest, Embeddings, Failure, ProviderError,
+    QuotaSlot, Resolved,
 };
 use crate::route::{Lease, Verdict, pause_of, verdict};
 
@@ -25,13 +26,47 @@ pub(crate) struct Shot<'a> {
 }
 
 /// How it went.
-pub(crate) struct Tried {
+pub(crate) struct Tried<A = Completion> {
     pub(crate) place: usize,
     pub(crate) hedge: bool,
     /// Another one was faster.
     pub(crate) outrun: bool,
     pub(crate) took: Duration,
-    pub(crate) result: Result<Completion, ProviderError>,
+    pub(crate) result: Result<A, ProviderError>,
+}
+
+/// Has vectors made at one endpoint.
+pub(crate) async fn embed(
+    endpoint: &Resolved,
+    (place, lease): (usize, Lease),
+    request: &EmbedRequest,
+    deadline: Instant,
+    stop: &CancellationToken,
+) -> Tried<Embeddings> {
+    let quota = QuotaSlot::default();
+    let limits = CallLimits {
+        cancel: stop.clone(),
+        deadline: Some(deadline),
+        quota: quota.clone(),
+    };
+    let began = Instant::now();
+    let result = endpoint.provider.embed(request, &limits).await;
+    let took = began.elapsed();
+    let verdict = match &result {
+        Ok(_) => Verdict::Alive {
+            first_token: Some(took),
+        },
+        Err(error) => verdict(error),
+    };
+    let closed = result.as_ref().err().and_then(pause_of);
+    lease.end(&verdict, closed.or(quota.take()));
+    Tried {
+        place,
+        hedge: false,
+        outrun: false,
+        took,
+        result,
+    }
 }
 
 /// What both have in common.

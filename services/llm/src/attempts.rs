@@ -15,9 +15,9 @@ use nexus_events::run::{FailedCall, MOST_TOLD, ReservationGranted, RouteAttempt,
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Race, Shot, Tried};
+use crate::attempt::{self, Race, Shot, Tried};
 use crate::live::LiveStream;
-use crate::provider::{ChatRequest, Completion, Failure, Resolved};
+use crate::provider::{ChatRequest, Completion, EmbedRequest, Embeddings, Failure, Resolved};
 use crate::route::{Closed, Lease, Room, Router, Wish, is_of_the_endpoint, skipped};
 
 /// Attempts of one model in a turn, where it has few endpoints.
@@ -46,9 +46,9 @@ pub(crate) struct Plan<'a> {
 }
 
 /// How a call ended, with everything that it used.
-pub(crate) struct Called {
+pub(crate) struct Called<A = Completion> {
     /// The answer and whose it is, or why there is none.
-    pub(crate) result: Result<(Completion, usize), Ended>,
+    pub(crate) result: Result<(A, usize), Ended>,
     /// Tokens of all attempts.
     pub(crate) usage: Usage,
     /// What they cost where they were made.
@@ -59,6 +59,46 @@ pub(crate) struct Called {
     pub(crate) routing: Routing,
     /// What may follow.
     pub(crate) then: Then,
+}
+
+impl<A> Called<A> {
+    /// The same of a part of its answer, and the rest of it.
+    pub(crate) fn split<B, R>(self, part: impl FnOnce(A) -> (B, R)) -> (Called<B>, Option<R>) {
+        let (result, rest) = match self.result {
+            Ok((answer, place)) => {
+                let (part, rest) = part(answer);
+                (Ok((part, place)), Some(rest))
+            }
+            Err(ended) => (Err(ended), None),
+        };
+        let called = Called {
+            result,
+            usage: self.usage,
+            cost_usd_micros: self.cost_usd_micros,
+            attempts: self.attempts,
+            routing: self.routing,
+            then: self.then,
+        };
+        (called, rest)
+    }
+}
+
+/// What an attempt gave, as far as it is charged.
+pub(crate) trait Charged {
+    /// What it used.
+    fn usage(&self) -> Usage;
+}
+
+impl Charged for Completion {
+    fn usage(&self) -> Usage {
+        self.usage
+    }
+}
+
+impl Charged for Embeddings {
+    fn usage(&self) -> Usage {
+        self.usage
+    }
 }
 
 /// Why there is no answer.
@@ -111,6 +151,42 @@ pub(crate) async fn call(
         };
         tracing::warn!(model = plan.model, attempts = tries.attempts, %failure, ?pause, "the model call failed and is tried again");
         live.restart(failure.code());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {
+                return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
+            }
+        }
+    }
+}
+
+/// Has vectors made. Nobody listens meanwhile, and a second endpoint is asked only after a failure.
+pub(crate) async fn embed(
+    plan: &Plan<'_>,
+    mut request: EmbedRequest,
+    deadline: Instant,
+    stop: &CancellationToken,
+) -> Called<Embeddings> {
+    let mut tries = Tries::new(plan, deadline);
+    loop {
+        let (place, lease) = match tries.open(stop).await {
+            Ok(open) => open,
+            Err((ended, then)) => return tries.end(Err(ended), then),
+        };
+        let Some(endpoint) = plan.endpoints.get(place) else {
+            return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
+        };
+        request.model.clone_from(&endpoint.model.wire_name);
+        let tried = attempt::embed(endpoint, (place, lease), &request, deadline, stop).await;
+        let failure = match tries.take(vec![tried]) {
+            Ok(answer) => return tries.end(Ok(answer), Then::End),
+            Err(failure) => failure,
+        };
+        let pause = match tries.after(&failure) {
+            Ok(pause) => pause,
+            Err(then) => return tries.end(Err(Ended::Failed(failure)), then),
+        };
+        tracing::warn!(model = plan.model, attempts = tries.attempts, %failure, ?pause, "vectors were not made, and are asked for again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {
@@ -281,14 +357,14 @@ impl<'a> Tries<'a> {
     }
 
     /// Accounts for what was tried.
-    fn take(&mut self, tried: Vec<Tried>) -> Result<(Completion, usize), Failure> {
+    fn take<A: Charged>(&mut self, tried: Vec<Tried<A>>) -> Result<(A, usize), Failure> {
         let mut last = Err(Failure::Cancelled);
         for one in tried {
             let Some(endpoint) = self.plan.endpoints.get(one.place) else {
                 continue;
             };
             let usage = match &one.result {
-                Ok(done) => done.usage,
+                Ok(done) => done.usage(),
                 Err(error) => error.partial.usage,
             };
             let cost_usd_micros = endpoint.model.price.cost_usd_micros(&usage);
@@ -315,7 +391,7 @@ impl<'a> Tries<'a> {
                 continue;
             }
             last = match one.result {
-                Ok(completion) => Ok((completion, one.place)),
+                Ok(answer) => Ok((answer, one.place)),
                 Err(error) => {
                     self.failed.push(endpoint.model.provider.clone());
                     Err(error.failure)
@@ -363,7 +439,7 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn end(mut self, result: Result<(Completion, usize), Ended>, then: Then) -> Called {
+    fn end<A>(mut self, result: Result<(A, usize), Ended>, then: Then) -> Called<A> {
         self.routing.skipped.truncate(MOST_TOLD);
         if let Ok((_, place)) = &result {
             let endpoint = self.plan.endpoints.get(*place);

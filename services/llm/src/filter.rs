@@ -210,7 +210,7 @@ pub(crate) fn note(
                 failed.message = filtered;
             }
         }
-        ModelOutcome::Aborted(_) | ModelOutcome::Summarised(_) => {}
+        ModelOutcome::Aborted(_) | ModelOutcome::Summarised(_) | ModelOutcome::Embedded(_) => {}
     }
 }
 

@@ -41,7 +41,7 @@ impl Said {
                 .map(|agent| agent.instructions),
             context: run.given().and_then(|given| given.context.clone()),
             // A call that no model asked for is no part of a conversation.
-            entries: match run.invokes() {
+            entries: match run.invokes() || run.embeds() {
                 true => vec![],
                 false => run.entries.clone(),
             },

@@ -8,6 +8,7 @@ pub mod route;
 mod attempt;
 mod attempts;
 mod context;
+mod embed;
 mod filter;
 mod given;
 mod history;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use attempts::{Called, Plan};
 use cache::{Answers, Caches, Fresh};
 use context::Task;
+use embed::Texts;
 use history::{History, Said};
 use live::LiveStream;
 use outcome::About;
@@ -101,6 +103,8 @@ enum Found {
     Lapsed,
     /// The model is to be called.
     Call(Box<Turn>),
+    /// It is to make vectors.
+    Embed(Box<Texts>),
 }
 
 impl LlmRole {
@@ -159,6 +163,7 @@ impl LlmRole {
             }
             Found::Ended(nothing) => (ModelOutcome::Aborted(nothing), None),
             Found::Call(turn) => self.answer(delivery, reference, *turn).await?,
+            Found::Embed(texts) => (self.embed(delivery, reference, *texts).await?, None),
         };
         let now = self.bus.now();
         let record = |run: &Run| Ok(run::record_model(run, outcome.clone(), now));
@@ -200,6 +205,13 @@ impl LlmRole {
         if !grant.covers_call_at(self.bus.now()) {
             return Ok(Found::Lapsed);
         }
+        let tenant = &delivery.envelope.tenant;
+        let duties = [&state.duties, &state.turn_duties];
+        let rules = filter::rules(&self.filters, tenant, duties);
+        if state.embeds() {
+            let texts = Texts::of(state, grant, rules).map(Box::new);
+            return Ok(texts.map_or(Found::Nothing, Found::Embed));
+        }
         Ok(Found::Call(Box::new(Turn {
             said: Said::of(state),
             context_tokens: state.context_tokens(),
@@ -215,15 +227,11 @@ impl LlmRole {
             round,
             failed: state.failed_calls.clone(),
             next_model: run::next_model(state, &self.catalog),
-            redact: [&state.duties, &state.turn_duties]
+            redact: duties
                 .into_iter()
                 .flat_map(|duties| duties.redact.iter().cloned())
                 .collect(),
-            rules: filter::rules(
-                &self.filters,
-                &delivery.envelope.tenant,
-                [&state.duties, &state.turn_duties],
-            ),
+            rules,
         })))
     }
 

@@ -99,11 +99,12 @@ pub(crate) fn build(
         id: info.run_id.to_string(),
         turn: Some(run.turn),
         parent: (info.parent.as_ref()).map(|parent| parent.run_id.to_string()),
+        embeds: run.embeds(),
         invokes: (info.invoked()).map(|call| call.name),
         client_tools: (run.given()).map_or(vec![], |given| given.client_tools.clone()),
     });
     input.model = Some(run.model.clone());
-    if let Some(model) = catalog.get(&run.model) {
+    if let Some(model) = run.offered(&run.model, catalog) {
         input.provider = Some(model.provider.clone());
         input.providers = [std::slice::from_ref(&model.provider), &model.others].concat();
     }

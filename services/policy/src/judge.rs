@@ -139,13 +139,19 @@ fn unfulfillable(decided: &PolicyDecided, run: &Run, catalog: &Catalog) -> Optio
         ));
     }
     let name = duties.model.as_ref().unwrap_or(&run.model);
-    let Some(model) = catalog.get(name) else {
+    let Some(model) = run.offered(name, catalog) else {
         let forced = duties.model.as_ref()?;
         return Some(format!(
             "the policy obliges to model {forced:?}, which is not offered"
         ));
     };
     let cost = duties.max_cost_usd_micros?;
+    if run.embeds() {
+        let most = model.price.most_usd_micros(run.context_tokens(), 0);
+        return (most > cost).then(|| {
+            format!("the policy allows {cost} micro-dollars, and {name} may cost {most} for this")
+        });
+    }
     let output = model.price.affordable_output(run.context_tokens(), cost);
     (output < MIN_OUTPUT_TOKENS).then(|| {
         format!("the policy allows {cost} micro-dollars, for which {name} gives no answer")

@@ -5,7 +5,7 @@ use nexus_bus::trace::TraceParent;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
 use nexus_events::ledger::Scope;
-use nexus_events::run::{self, Given, NewRun, ParentLink, Run};
+use nexus_events::run::{self, Embed, Given, NewRun, ParentLink, Run};
 use nexus_events::{Actor, DomainError, RunId, SessionId};
 use serde_json::json;
 
@@ -52,7 +52,10 @@ impl RunRole {
         let input = std::mem::take(&mut command.input);
         let prompt_tokens = self.prompt_tokens(&command, &specs, &input).await;
         let prompt_tokens = prompt_tokens.map_err(Failure::Reject)?;
-        let given = self.given(delivery, &mut command).await?;
+        let given = match command.embed.take() {
+            Some(embed) => Some(self.texts(delivery, &embed).await?),
+            None => self.given(delivery, &mut command).await?,
+        };
         let input = self.objects.offload(&envelope.tenant, input).await;
         let input = input.map_err(Failure::from)?;
         // Last of all: a run that joined and is refused then would be in the way of others.
@@ -133,6 +136,13 @@ impl RunRole {
         let given = Given::of(command, context, specs);
         (command.context, command.client_tools) = (vec![], vec![]);
         Ok(given)
+    }
+
+    /// The texts that become vectors: where they are long they go to the object store.
+    async fn texts(&self, delivery: &Delivery, embed: &Embed) -> Result<Box<Given>, Failure> {
+        let texts = run::texts_text(embed);
+        let texts = (self.objects).offload(&delivery.envelope.tenant, texts);
+        Ok(Given::of_texts(texts.await?, embed))
     }
 
     /// What the run takes over from the one that it works for. A run that was started before keeps

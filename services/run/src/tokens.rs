@@ -5,7 +5,7 @@ use nexus_bus::store::ReadHint;
 use nexus_bus::{Delivery, Failure};
 use nexus_events::command::StartRun;
 use nexus_events::model::ToolSpec;
-use nexus_events::run::{self, Run};
+use nexus_events::run::{self, Embed, Run};
 use nexus_events::{DomainError, RunId};
 
 use crate::RunRole;
@@ -21,6 +21,9 @@ impl RunRole {
         input: &str,
     ) -> Result<Option<u64>, DomainError> {
         let chosen = run::choose(command, &self.catalog)?;
+        if let Some(embed) = &command.embed {
+            return Ok(Some(self.embed_tokens(embed, &chosen.model).await));
+        }
         let tokenizers = self.catalog.tokenizers(chosen.agent.name, &chosen.model);
         let overhead = match tools.is_empty() && command.client_tools.is_empty() {
             true => 0,
@@ -40,6 +43,12 @@ impl RunRole {
             false => nexus_tokens::most(&tokenizers, &texts).await,
         };
         Ok(counted.map(|tokens| tokens.saturating_add(template_tokens)))
+    }
+
+    /// Bound on the tokens of texts that become vectors.
+    async fn embed_tokens(&self, embed: &Embed, model: &str) -> u64 {
+        let model = self.catalog.embedders.get(model);
+        nexus_tokens::of_texts(model.and_then(|model| model.tokenizer), &embed.texts).await
     }
 
     /// Tokens of a text that a run is told; none for a run that does not exist.

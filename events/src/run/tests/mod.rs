@@ -7,6 +7,7 @@ mod children;
 mod deadline;
 mod doubt;
 mod downgrade;
+mod embed;
 mod failover;
 mod given;
 mod history;

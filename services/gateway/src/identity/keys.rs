@@ -33,6 +33,7 @@ pub(super) async fn caller(app: &App, shown: &str) -> Result<Caller, ApiError> {
             user: created.user,
             roles: created.roles,
             groups: created.groups,
+            key: Some(key.id),
             source: None,
         },
         tenant: key.tenant,

@@ -71,6 +71,7 @@ impl Defaults {
                 user: user.to_owned(),
                 roles: names(ROLES_HEADER)?.unwrap_or_else(|| or(roles)),
                 groups: names(GROUPS_HEADER)?.unwrap_or_default(),
+                key: None,
                 source: None,
             },
             is_local: true,

@@ -201,6 +201,7 @@ impl Issuer {
                 user: user.ok_or_else(|| unusable(&config.user_claim))?.to_owned(),
                 roles: names(claims, &config.roles_claim),
                 groups: names(claims, &config.groups_claim),
+                key: None,
                 source: None,
             },
             is_local: false,

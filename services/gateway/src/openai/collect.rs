@@ -50,6 +50,7 @@ impl Collected {
                 self.finish = Some(done.finish);
             }
             RunEvent::ContextSummarised(done) => self.spend(&done.call.usage),
+            RunEvent::TextsEmbedded(done) => self.spend(&done.call.usage),
             RunEvent::LlmFailed(failed) => self.spend(&failed.usage),
             RunEvent::LlmAborted(aborted) => self.spend(&aborted.usage),
             RunEvent::RunCompleted(done) => {

@@ -73,6 +73,8 @@ fn param(field: &str) -> String {
         "input" | "context" => "messages",
         "client_tools" => "tools",
         "tools" => "metadata.nexus_tools",
+        "embed.texts" => "input",
+        "embed.dimensions" => "dimensions",
         "sampling.max_output_tokens" => "max_completion_tokens",
         "sampling.response_schema" => "response_format",
         other => other.strip_prefix("sampling.").unwrap_or(other),
@@ -126,7 +128,9 @@ pub(crate) fn of_end(end: &End) -> Problem {
         "policy_denied" | "approval_denied" | "approval_expired" => 403,
         "budget_exhausted" | "time_exhausted" => 429,
         "run_cancelled" => 409,
-        "context_length_exceeded" => 400,
+        "context_length_exceeded" | "vectors_too_large" | "http_400" | "http_413" | "http_422" => {
+            400
+        }
         code if code.starts_with("provider_") || code.ends_with("_unavailable") => 503,
         _ => 500,
     };

@@ -204,6 +204,7 @@ fn matters(type_name: &str) -> bool {
             | "nexus.run.llm-failed.v1"
             | "nexus.run.llm-aborted.v1"
             | "nexus.run.context-summarised.v1"
+            | "nexus.run.texts-embedded.v1"
             | "nexus.run.completed.v1"
             | "nexus.run.failed.v1"
             | "nexus.run.cancelled.v1"

@@ -11,6 +11,7 @@ pub(crate) mod abandon;
 pub(crate) mod answer;
 pub(crate) mod chunks;
 pub(crate) mod collect;
+pub(crate) mod embeddings;
 pub(crate) mod errors;
 pub(crate) mod follow;
 pub(crate) mod messages;

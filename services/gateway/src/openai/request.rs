@@ -226,11 +226,16 @@ pub(crate) fn named(
     if catalog.get(name).is_some() {
         return Ok((None, Some(name.to_owned())));
     }
+    Err(missing_model(name))
+}
+
+/// 404: there is no such model here.
+pub(crate) fn missing_model(name: &str) -> ApiError {
     let name: String = name.chars().take(64).collect();
     let detail = format!("the model {name:?} does not exist here; /v1/models lists those that do");
-    Err(nexus_events::Problem::new(404, "model_not_found", detail)
+    nexus_events::Problem::new(404, "model_not_found", detail)
         .at("model")
-        .into())
+        .into()
 }
 
 /// Tools of the platform: those that the request names; else an agent brings its own, and a model,

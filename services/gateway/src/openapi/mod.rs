@@ -19,13 +19,14 @@ use crate::routes::{Content, Route};
 /// Problems that every route has.
 const ALWAYS: [u16; 2] = [400, 403];
 /// Operations that take `Idempotency-Key`.
-const TAKE_KEYS: [&str; 8] = [
+const TAKE_KEYS: [&str; 9] = [
     "startRun",
     "openSession",
     "signalRun",
     "invokeTool",
     "holdBudget",
     "createChatCompletion",
+    "createEmbeddings",
     "createMessage",
     "createResponse",
 ];

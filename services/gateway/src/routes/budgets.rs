@@ -95,6 +95,18 @@ fn check_amounts(field: &str, given: &[(Unit, u64)]) -> Result<(), ApiError> {
     }
 }
 
+/// The same of one.
+pub(crate) fn check_amount(field: &str, given: Option<u64>) -> Result<(), ApiError> {
+    let most = i64::MAX.cast_unsigned();
+    match given.is_some_and(|amount| amount > most) {
+        true => Err(ApiError::invalid(
+            field,
+            format!("it may be {most} at most"),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Amounts as callers write them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -138,7 +150,7 @@ pub(crate) struct BudgetSet {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
-    /// Only scopes of this kind: `tenant`, `user`, `agent`, `session` or `run`.
+    /// Only scopes of this kind: `tenant`, `user`, `key`, `agent`, `session` or `run`.
     scope: Option<String>,
     /// Rows of the page, 1 to 200; 50 when absent.
     #[schemars(range(min = 1, max = 200))]
@@ -273,7 +285,7 @@ async fn standing(
 pub(crate) struct AlertQuery {
     /// About this.
     kind: Option<AlertKind>,
-    /// Thresholds of this scope: `tenant`, `user`, `agent`, `session` or `run`.
+    /// Thresholds of this scope: `tenant`, `user`, `key`, `agent`, `session` or `run`.
     scope: Option<String>,
     /// The scope's id; with `scope`, and without it for the tenant.
     id: Option<String>,
@@ -296,7 +308,7 @@ pub(crate) async fn alerts(
     let scope = match (&query.scope, &query.id) {
         (None, None) => None,
         (None, Some(_)) => {
-            let detail = "it needs scope beside it: user, agent, session or run";
+            let detail = "it needs scope beside it: user, key, agent, session or run";
             return Err(ApiError::invalid("id", detail));
         }
         (Some(kind), id) => Some(scope(kind, id.as_deref().unwrap_or_default())?),
@@ -313,7 +325,7 @@ pub(crate) async fn alerts(
 fn kind_of_scope(kind: &str) -> Result<&'static str, ApiError> {
     let known = Scope::KINDS.into_iter().find(|known| *known == kind);
     known.ok_or_else(|| {
-        let detail = "it must be tenant, user, agent, session or run";
+        let detail = "it must be tenant, user, key, agent, session or run";
         ApiError::invalid("scope", detail)
     })
 }
@@ -327,7 +339,7 @@ fn scope(kind: &str, id: &str) -> Result<Scope, ApiError> {
         .flatten();
     scope.ok_or_else(|| {
         let detail = match kind {
-            "session" | "run" => "it must be a UUID",
+            "key" | "session" | "run" => "it must be a UUID",
             _ => "it must have 1 to 255 bytes and no control characters",
         };
         Problem::new(400, "invalid_id", detail).at("id").into()

@@ -76,7 +76,9 @@ pub(crate) async fn model(
     Path(name): Path<String>,
 ) -> Result<Json<Model>, ApiError> {
     // Says what is wrong in the same words as where it is asked for an answer.
-    named(&name, app.catalog())?;
+    if !app.catalog().embedders.contains_key(&name) {
+        named(&name, app.catalog())?;
+    }
     let found = all(&app).into_iter().find(|model| model.id == name);
     let found = found.ok_or_else(|| ApiError::not_found("model", &name));
     found.map(Json)
@@ -92,7 +94,8 @@ pub(crate) async fn models(State(app): State<App>) -> Json<Models> {
 
 fn all(app: &App) -> Vec<Model> {
     let catalog = app.catalog();
-    let mut data: Vec<Model> = (catalog.models.iter())
+    let embed = (catalog.embedders.iter()).filter(|(name, _)| !catalog.models.contains_key(*name));
+    let mut data: Vec<Model> = (catalog.models.iter().chain(embed))
         .map(|(name, info)| Model {
             id: name.clone(),
             object: "model",

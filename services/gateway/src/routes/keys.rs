@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use nexus_events::command::SetLimits;
 use nexus_events::keys::{ApiKey, CreateKey, KeyCreated, Keys, Minted, RevokeKey, RotateKey};
+use nexus_events::ledger::{Limits, Scope, Window};
 use nexus_events::{AggregateId, Command, KeyId, Timestamp};
 use nexus_projections::query::KeyRow;
 use rand::Rng;
@@ -13,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::budgets;
 use super::lists::{self, At};
 use crate::app::App;
 use crate::commands::{Order, Outcome, send};
@@ -42,6 +45,13 @@ pub(crate) struct NewKey {
     /// key.
     #[serde(default)]
     requests_per_minute: Option<u32>,
+    /// Tokens that may be spent with it in a minute, input and output together: the budget `key` of its
+    /// id, which can be set to another later.
+    #[serde(default)]
+    tokens_per_minute: Option<u64>,
+    /// Runs that may be in flight with it at a time: the same.
+    #[serde(default)]
+    runs: Option<u64>,
 }
 
 /// How a key gets another secret.
@@ -98,6 +108,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<KeyMade>), ApiError> {
     let key_id = KeyId::new(Uuid::now_v7());
     let Minted { key, hash } = mint(&caller, key_id);
+    // Before it can be used, so that nothing is spent with it that its limits would not allow.
+    limit(&app, &caller, trace, key_id, &new).await?;
     let command = CreateKey(KeyCreated {
         key_id,
         name: new.name,
@@ -157,6 +169,59 @@ pub(crate) async fn list(
     let now = app.bus().now();
     let items = app.projections().api_keys(&caller.tenant, now).await?;
     Ok(Json(KeyList { items }))
+}
+
+/// Sets the budgets that a new key has.
+async fn limit(
+    app: &App,
+    caller: &Caller,
+    trace: Trace,
+    key_id: KeyId,
+    new: &NewKey,
+) -> Result<(), ApiError> {
+    let (tokens, runs) = (new.tokens_per_minute, new.runs);
+    budgets::check_amount("tokens_per_minute", tokens)?;
+    budgets::check_amount("runs", runs)?;
+    let wanted = [
+        (
+            Window::Minute,
+            tokens.is_some(),
+            Limits {
+                tokens,
+                ..Limits::default()
+            },
+        ),
+        (
+            Window::Lifetime,
+            runs.is_some(),
+            Limits {
+                runs,
+                ..Limits::default()
+            },
+        ),
+    ];
+    for (window, _, limits) in wanted.into_iter().filter(|(_, given, _)| *given) {
+        let set = SetLimits {
+            scope: Scope::Key(key_id),
+            window,
+            limits,
+            on_exhausted: None,
+            thresholds: None,
+        };
+        let order = Order {
+            caller,
+            trace,
+            command: set.into(),
+            run: None,
+            key: None,
+        };
+        if let Outcome::Accepted = send::<budgets::BudgetSet>(app, order).await? {
+            let detail =
+                "the limits of the key are not in force yet, and it was not made; ask again";
+            return Err(ApiError::unavailable("limits_pending", detail));
+        }
+    }
+    Ok(())
 }
 
 fn mint(caller: &Caller, key_id: KeyId) -> Minted {

@@ -7,6 +7,8 @@ mod budgets;
 mod catalog;
 mod chat;
 mod control;
+mod embeddings;
+mod embeddings;
 mod events;
 mod index;
 mod keys;

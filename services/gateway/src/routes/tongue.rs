@@ -3,6 +3,8 @@
 
 /// Chat completions, as OpenAI's clients ask for them.
 pub(crate) const CHAT: &str = "/v1/chat/completions";
+/// Vectors of texts, as OpenAI's clients ask for them.
+pub(crate) const EMBEDDINGS: &str = "/v1/embeddings";
 /// Models and agents, in OpenAI's form.
 pub(crate) const MODELS: &str = "/v1/models";
 /// One of them.
@@ -32,7 +34,7 @@ impl Tongue {
     /// That of a route.
     pub(crate) fn of(route: &str) -> Self {
         match route {
-            CHAT | MODELS | MODEL => Self::OpenAi,
+            CHAT | EMBEDDINGS | MODELS | MODEL => Self::OpenAi,
             RESPONSES | RESPONSE | CANCEL => Self::Responses,
             MESSAGES => Self::Anthropic,
             _ => Self::Own,
@@ -42,5 +44,5 @@ impl Tongue {
 
 /// Whether a route waits for a run's end by its nature.
 pub(crate) fn waits(route: &str) -> bool {
-    matches!(route, CHAT | MESSAGES | RESPONSES)
+    matches!(route, CHAT | EMBEDDINGS | MESSAGES | RESPONSES)
 }

@@ -11,7 +11,7 @@ use nexus_bus::{Bus, BusConfig, Store, TopologyConfig, ensure, run_role};
 use nexus_devstack::testing::{TestNats, fresh_database};
 use nexus_gateway::{GatewayConfig, IssuerConfig, Secret};
 use nexus_policy::PolicyRole;
-use nexus_projections::{Projector, ProjectorMetrics, ProjectorOptions};
+use nexus_projections::{Projections, Projector, ProjectorMetrics, ProjectorOptions};
 use nexus_webhooks::{WebhooksConfig, WebhooksRole};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ struct Closed {
     base: String,
     client: Client,
     issuer: String,
+    bus: Bus,
+    projections: Projections,
+    config: GatewayConfig,
     _nats: TestNats,
 }
 
@@ -74,8 +77,11 @@ async fn closed() -> Closed {
         }],
         ..local_config()
     };
-    let base = gateway(config, &bus, &projections, never).await;
+    let base = gateway(config.clone(), &bus, &projections, never).await;
     Closed {
+        bus,
+        projections,
+        config,
         base,
         client: Client::builder()
             .timeout(Duration::from_secs(60))
@@ -105,6 +111,12 @@ async fn issuer() -> String {
 }
 
 impl Closed {
+    /// The address of another gateway of the same installation.
+    async fn another(&self) -> String {
+        let never = CancellationToken::new();
+        gateway(self.config.clone(), &self.bus, &self.projections, never).await
+    }
+
     fn request(&self, method: Method, path: &str, credential: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match credential {
@@ -173,6 +185,71 @@ async fn a_key_says_who_calls_and_nothing_else_does() {
     let other = closed.key("globex", "eve", &["admin"]).await;
     let seen = closed.get(&path, text(&other, "key")).await;
     assert_eq!(seen.problem(), (404, "not_found"), "another tenant's");
+}
+
+/// Holds so many tokens with a key, at the gateway of this address.
+async fn hold(closed: &Closed, base: &str, key: &str, tokens: u64) -> Answer {
+    let body = json!({
+        "amounts": { "tokens": tokens }, "model": "elsewhere", "hold_seconds": 60
+    });
+    let request = closed.client.post(format!("{base}/v1/reservations"));
+    answer(request.bearer_auth(key).json(&body)).await
+}
+
+#[tokio::test]
+async fn limits_of_a_key_hold_over_all_gateways_and_for_that_key_alone() {
+    let closed = closed().await;
+    let (one, other) = (closed.base.clone(), closed.another().await);
+    let make = |body: Value| {
+        let request = closed.request(Method::POST, "/v1/keys", ROOT);
+        answer(request.header("nexus-tenant", "acme").json(&body))
+    };
+    let limited = json!({
+        "name": "ci", "user": "robot", "roles": ["admin"],
+        "requests_per_minute": 500, "tokens_per_minute": 100, "runs": 1
+    });
+    let made = make(limited).await.ok(201);
+    let key = text(&made, "key");
+    let free = make(json!({ "name": "free", "user": "robot", "roles": ["user"] })).await;
+    let free = free.ok(201);
+    let held = hold(&closed, &one, key, 60).await;
+    assert!(held.status.is_success(), "{held:?}");
+    let refused = hold(&closed, &other, key, 60).await;
+    assert_eq!(refused.body["code"], "budget_exhausted", "{refused:?}");
+    assert!(
+        refused.body.to_string().contains(text(&made, "key_id")),
+        "{refused:?}"
+    );
+    assert!(hold(&closed, &other, key, 40).await.status.is_success());
+    // Another key of the same user has nothing to do with it.
+    let held = hold(&closed, &one, text(&free, "key"), 1_000).await;
+    assert!(held.status.is_success(), "{held:?}");
+
+    let list = format!("/v1/keys?min_seq={}", free["seq"]);
+    let listed = closed.get(&list, key).await.ok(200);
+    let find = |id: &Value| {
+        let items = listed["items"].as_array().unwrap();
+        items.iter().find(|item| item["id"] == *id).unwrap().clone()
+    };
+    let row = find(&made["key_id"]);
+    let limits =
+        ["requests_per_minute", "tokens_per_minute", "runs"].map(|field| row[field].as_u64());
+    assert_eq!(limits, [Some(500), Some(100), Some(1)], "{row}");
+    let row = find(&free["key_id"]);
+    assert!(
+        row["tokens_per_minute"].is_null() && row["runs"].is_null(),
+        "{row}"
+    );
+
+    // What a run may be in flight is the ledger's, too: the run begins with the key that it counts in.
+    let run = json!({ "input": "hello" });
+    let started = closed.post("/v1/runs", key, &run).await.ok(202);
+    let events = format!("/v1/runs/{}/events", text(&started, "run_id"));
+    let events = closed.get(&events, key).await.ok(200);
+    assert!(
+        events.to_string().contains(text(&made, "key_id")),
+        "{events}"
+    );
 }
 
 #[tokio::test]
@@ -352,7 +429,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         ),
         (
             "use",
-            "startRun createChatCompletion createMessage createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
+            "startRun createChatCompletion createEmbeddings createMessage createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall invokeTool",
         ),
         ("audit", "listAudit exportAudit streamEvents"),

@@ -15,6 +15,9 @@ pub struct EmbedRequest {
     pub texts: Vec<String>,
     /// How many numbers each vector is to have, where the model leaves a choice.
     pub dimensions: Option<u32>,
+    /// Numbers of all vectors together that can be taken; what the provider may send beyond an answer's
+    /// usual bound follows from it.
+    pub max_numbers: Option<usize>,
     /// The caller's own bound on the tokens, as in [`super::ChatRequest::input_bound`].
     pub input_bound: Option<u64>,
 }

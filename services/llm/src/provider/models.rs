@@ -236,18 +236,22 @@ impl Models {
             .map(|entry| &entry.model)
     }
 
-    /// What the other roles are told: every name, bare and qualified, of what answers conversations,
-    /// for that is what runs are made of. Which agent prefers which
-    /// model is not known here.
+    /// What the other roles are told: every name, bare and qualified, of what answers conversations, and
+    /// of what makes vectors. Which agent prefers which model is not known here.
     pub fn catalog(&self) -> Catalog {
-        let info =
-            |(name, entry): (&String, &Vec<Resolved>)| Some((name.clone(), bound_of_all(entry)?));
+        let all_that = |can: Capability| {
+            let of = move |(name, entry): (&String, &Vec<Resolved>)| {
+                Some((name.clone(), bound_of_all(entry, can)?))
+            };
+            self.entries.iter().filter_map(of).collect()
+        };
         Catalog {
             default_model: self
                 .default_model()
                 .map(|r| r.model.name)
                 .unwrap_or_default(),
-            models: self.entries.iter().filter_map(info).collect(),
+            models: all_that(Capability::Chat),
+            embedders: all_that(Capability::Embeddings),
             price_version: self.price_version(),
             agents: BTreeMap::new(),
             begins: BTreeMap::new(),
@@ -323,10 +327,10 @@ impl Models {
 
 /// What bounds a call of this name whichever endpoint it takes: the dearest price, the least room,
 /// and a tokenizer only where all have the same.
-fn bound_of_all(endpoints: &[Resolved]) -> Option<catalog::ModelInfo> {
+fn bound_of_all(endpoints: &[Resolved], can: Capability) -> Option<catalog::ModelInfo> {
     let mut models = (endpoints.iter())
-        .filter(|endpoint| converses(endpoint))
-        .map(|endpoint| &endpoint.model);
+        .map(|endpoint| &endpoint.model)
+        .filter(|model| model.capabilities.contains(&can));
     let first = models.next()?;
     let mut bound = catalog::ModelInfo {
         provider: first.provider.clone(),

@@ -11,6 +11,8 @@ use super::guard::Guard;
 /// A number of a vector takes some twelve bytes as text; a body may have what answers may have and
 /// this much for each text, which is enough for 16,384 numbers.
 const BODY_BYTES_A_TEXT: usize = 256 << 10;
+/// A number written at its longest, with the comma and the blank after it.
+const NUMBER_BYTES: usize = 26;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -61,8 +63,11 @@ pub(super) async fn embed(
         http.headers_mut().insert(AUTHORIZATION, key);
     }
     let texts = request.texts.len();
-    let max_bytes =
-        (texts.saturating_mul(BODY_BYTES_A_TEXT)).saturating_add(guard.max_answer_bytes);
+    let numbers =
+        (request.max_numbers).map_or(usize::MAX, |most| most.saturating_mul(NUMBER_BYTES));
+    let max_bytes = (texts.saturating_mul(BODY_BYTES_A_TEXT))
+        .min(numbers)
+        .saturating_add(guard.max_answer_bytes);
     let answer: Answer = guard.json(http, max_bytes).await?;
     let usage = match answer.usage {
         Some(reported) if reported.prompt_tokens > 0 => Usage {

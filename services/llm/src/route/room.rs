@@ -62,7 +62,8 @@ impl Room {
 
     fn useful(&self, answer: u64) -> Option<u64> {
         let answer = answer.min(self.wanted);
-        (answer > 0 && answer >= self.wanted.div_ceil(2)).then_some(answer)
+        // Where vectors are made there is none: the prompt is all.
+        ((answer > 0 || self.wanted == 0) && answer >= self.wanted.div_ceil(2)).then_some(answer)
     }
 
     /// Tokens of answer that the money buys after so many prompts.

@@ -301,6 +301,9 @@ pub(crate) const KEYS: &[Field] = &[
     Field::new("STATUS", "/status", Status),
     Field::new("CREATED", "/created_at", Moment),
     Field::new("EXPIRES", "/expires_at", Moment),
+    Field::new("REQ/MIN", "/requests_per_minute", Count),
+    Field::new("TOK/MIN", "/tokens_per_minute", Count),
+    Field::new("RUNS", "/runs", Count),
 ];
 
 /// `webhooks list`.

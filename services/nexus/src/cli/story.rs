@@ -199,6 +199,17 @@ impl Story {
                 vec![note(what)]
             }
             RunEvent::LlmCompleted(answer) => self.answer(&answer),
+            RunEvent::TextsEmbedded(done) => {
+                let usage = &done.call.usage;
+                self.spend(usage.total_tokens(), done.call.cost_usd_micros);
+                self.known_calls += 1;
+                vec![note(format!(
+                    "model    {} vectors of {} numbers ({} tokens)",
+                    count(done.count.into()),
+                    count(done.dimensions.into()),
+                    count(usage.total_tokens())
+                ))]
+            }
             RunEvent::ContextSummarised(done) => {
                 let usage = &done.call.usage;
                 self.spend(usage.total_tokens(), done.call.cost_usd_micros);

@@ -140,6 +140,9 @@ pub struct Run {
     /// The tool that the run is one call of; no model is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invokes: Option<String>,
+    /// The run makes vectors of texts, by the one model call that it has; nobody is talked to.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub embeds: bool,
 }
 
 /// The tool call.

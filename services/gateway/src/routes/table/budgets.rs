@@ -52,7 +52,7 @@ pub(super) fn routes() -> Vec<Route> {
             "/v1/budgets/{scope}/{id}",
             budgets::get,
             "getBudget",
-            "The budget of a user, agent, session or run",
+            "The budget of a user, key, agent, session or run",
         )
         .query::<lists::At>()
         .answer::<BudgetStanding>(200, "Limits, reserved, spent, remaining, and who holds it")
@@ -61,7 +61,7 @@ pub(super) fn routes() -> Vec<Route> {
             "/v1/budgets/{scope}/{id}",
             budgets::put,
             "setBudget",
-            "Set limits of a user, agent, session or run",
+            "Set limits of a user, key, agent, session or run",
         )
         .demands(Access::Manage)
         .body::<budgets::PutBudget>()

@@ -3,11 +3,12 @@
 use crate::anthropic::answer::OutMessage;
 use crate::anthropic::request::MessageRequest;
 use crate::openai::answer::ChatCompletion;
+use crate::openai::embeddings::{EmbeddingList, EmbeddingsRequest};
 use crate::openai::request::ChatRequest;
 use crate::responses::object::ResponseObject;
 use crate::responses::request::ResponseRequest;
 use crate::routes::route::{Route, get, post};
-use crate::routes::{catalog, chat, messages, responses, tongue};
+use crate::routes::{catalog, chat, embeddings, messages, responses, tongue};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -22,11 +23,21 @@ pub(super) fn routes() -> Vec<Route> {
         .answer::<ChatCompletion>(200, "The answer; `nexus-run-id` names the run behind it")
         .media(200, "text/event-stream")
         .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
+        post(
+            tongue::EMBEDDINGS,
+            embeddings::create,
+            "createEmbeddings",
+            "Make vectors of texts by a run, as OpenAI's clients ask for it",
+        )
+        .body::<EmbeddingsRequest>()
+        .example(r#"{"model":"text-embedding-3-small","input":"The capital of France"}"#)
+        .answer::<EmbeddingList>(200, "The vectors; `nexus-run-id` names the run behind them")
+        .problems(&[404, 409, 413, 415, 429, 500, 503, 504]),
         get(
             tongue::MODELS,
             catalog::models,
             "listModels",
-            "Models and agents that a chat completion may name, in OpenAI's form",
+            "Models and agents that a request may name, in OpenAI's form",
         )
         .answer::<catalog::Models>(200, "All of them"),
         get(tongue::MODEL, catalog::model, "getModel", "One of them")

@@ -17,7 +17,7 @@ use crate::cli::{fields, parse};
 pub(crate) enum BudgetsVerb {
     /// Every scope that has limits
     List {
-        /// Only tenant, user, agent, session or run
+        /// Only tenant, user, key, agent, session or run
         #[arg(long, value_name = "KIND", value_parser = KINDS)]
         scope: Option<String>,
         #[command(flatten)]
@@ -68,12 +68,12 @@ pub(crate) enum BudgetsVerb {
     },
 }
 
-const KINDS: [&str; 5] = ["tenant", "user", "agent", "session", "run"];
+const KINDS: [&str; 6] = ["tenant", "user", "key", "agent", "session", "run"];
 
 /// Who spends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScopeArgs {
-    /// tenant, user, agent, session or run
+    /// tenant, user, key, agent, session or run
     #[arg(value_parser = KINDS)]
     kind: String,
     /// Which one; the tenant needs none

@@ -33,6 +33,15 @@ pub(crate) enum KeysVerb {
         /// It may not be used after this time, such as 90d or 12h [default: for ever]
         #[arg(long, value_name = "TIME", value_parser = span_ms)]
         expires_in: Option<u64>,
+        /// Requests that may be made with it in a minute [default: what the gateway allows every key]
+        #[arg(long, value_name = "N")]
+        requests_per_minute: Option<u32>,
+        /// Tokens that may be spent with it in a minute
+        #[arg(long, value_name = "N")]
+        tokens_per_minute: Option<u64>,
+        /// Runs that may be in flight with it at a time
+        #[arg(long, value_name = "N")]
+        runs: Option<u64>,
     },
     /// Give a key another secret; it is shown once
     Rotate {
@@ -69,6 +78,9 @@ impl KeysVerb {
                 in_role,
                 in_group,
                 expires_in,
+                requests_per_minute,
+                tokens_per_minute,
+                runs,
             } => {
                 let expires_at = expires_in.map(|ms| now().plus_millis(ms).to_string());
                 let body = body([
@@ -77,6 +89,9 @@ impl KeysVerb {
                     ("roles", Some(json!(in_role))),
                     ("groups", Some(json!(in_group))),
                     ("expires_at", expires_at.map(Value::from)),
+                    ("requests_per_minute", requests_per_minute.map(Value::from)),
+                    ("tokens_per_minute", tokens_per_minute.map(Value::from)),
+                    ("runs", runs.map(Value::from)),
                 ]);
                 let made = asker.post(&["v1", "keys"], &body).await?;
                 asker.output.done(&shown(&made), &made)
