@@ -11,6 +11,7 @@ mod events;
 mod index;
 mod keys;
 mod lists;
+mod mcp;
 mod messages;
 mod policies;
 mod reservations;
@@ -21,7 +22,7 @@ mod sessions;
 mod spend;
 mod system;
 pub(crate) mod tongue;
-mod tools;
+pub(crate) mod tools;
 mod wide;
 
 use axum::Router;
@@ -637,6 +638,7 @@ pub(crate) fn all() -> Vec<Route> {
         )
         .answer::<ResponseObject>(200, "The response as it is then")
         .problems(&[404, 503]),
+        mcp::route(),
         post("/v1/keys", keys::create, "createKey", "Make an API key")
             .demands(Access::Manage)
             .body::<keys::NewKey>()

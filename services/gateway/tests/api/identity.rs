@@ -346,7 +346,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         ),
         (
             "use",
-            "startRun createChatCompletion createMessage createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
+            "startRun createChatCompletion createMessage mcp createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall invokeTool",
         ),
         ("audit", "listAudit exportAudit streamEvents"),
