@@ -14,6 +14,7 @@ mod http;
 mod identity;
 mod known;
 mod limits;
+mod mcp;
 mod metrics;
 mod openai;
 mod openapi;

@@ -62,6 +62,10 @@ pub(crate) fn layer(config: &CorsConfig) -> CorsLayer {
     let takes = [
         "idempotency-key",
         "last-event-id",
+        "mcp-method",
+        "mcp-name",
+        "mcp-protocol-version",
+        "mcp-session-id",
         "traceparent",
         "x-api-key",
     ];
@@ -71,6 +75,7 @@ pub(crate) fn layer(config: &CorsConfig) -> CorsLayer {
         "ratelimit-policy",
         "traceparent",
         "nexus-run-id",
+        "mcp-session-id",
     ];
     let shows = shows.map(HeaderName::from_static).into_iter();
     CorsLayer::new()

@@ -36,6 +36,11 @@ impl Abandon {
         self.0.is_some()
     }
 
+    /// Cancels the run now, unless it goes on without its client.
+    pub(crate) fn fire(&mut self) {
+        drop(Self(self.0.take()));
+    }
+
     /// The run has ended, or goes on without its client.
     pub(crate) fn disarm(&mut self) {
         self.0 = None;

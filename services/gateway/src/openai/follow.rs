@@ -50,6 +50,8 @@ pub(crate) struct Follow {
     outputs: VecDeque<Output<Bytes, Bytes>>,
     /// Where history is to be read next.
     next: Option<u64>,
+    /// Types of events that are told.
+    matters: fn(&str) -> bool,
 }
 
 impl Follow {
@@ -68,7 +70,13 @@ impl Follow {
             merge: Merge::after(0, false),
             outputs: VecDeque::new(),
             next: None,
+            matters,
         })
+    }
+
+    /// Tells events of other types than those that an answer is made of.
+    pub(crate) fn telling(self, matters: fn(&str) -> bool) -> Self {
+        Self { matters, ..self }
     }
 
     /// The run is made. `from`: where its history is to be read, for it may have begun before.
@@ -149,7 +157,8 @@ impl Follow {
                 Some(Output::End) => Some(Heard::End),
                 Some(Output::Delta(body)) => serde_json::from_slice(body).ok().map(Heard::Live),
                 Some(Output::Commit(item)) => {
-                    let events = happened(&self.app, &self.tenant, item.seq, &item.body).await?;
+                    let events =
+                        told(&self.app, &self.tenant, item.seq, &item.body, self.matters).await?;
                     Some(Heard::Events(events))
                 }
             };
@@ -167,6 +176,17 @@ pub(crate) async fn happened(
     tenant: &Tenant,
     seq: u64,
     body: &[u8],
+) -> Result<Vec<Happened>, ApiError> {
+    told(app, tenant, seq, body, matters).await
+}
+
+/// What of a commit is of these types.
+async fn told(
+    app: &App,
+    tenant: &Tenant,
+    seq: u64,
+    body: &[u8],
+    matters: fn(&str) -> bool,
 ) -> Result<Vec<Happened>, ApiError> {
     let mut events = vec![];
     for record in record::events(seq, body).map_err(|error| internal(&error))? {
@@ -190,6 +210,8 @@ fn text_of(event: &mut RunEvent) -> Option<&mut Body> {
     match event {
         RunEvent::LlmCompleted(done) => Some(&mut done.text),
         RunEvent::RunStarted(started) => started.given.as_mut()?.client_tool_specs.as_mut(),
+        RunEvent::ToolCompleted(done) => Some(&mut done.output),
+        RunEvent::ToolResolved(word) => word.output.as_mut(),
         _ => None,
     }
 }

@@ -19,6 +19,10 @@ pub(crate) const RESPONSE: &str = "/v1/responses/{response_id}";
 /// Stops one of them.
 pub(crate) const CANCEL: &str = "/v1/responses/{response_id}/cancel";
 
+/// Tools and agents, as clients of the Model Context Protocol ask for them. It has errors of its own
+/// in its answers, and leaves refusals of the layers around it as they are.
+pub(crate) const MCP: &str = "/mcp";
+
 /// A protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tongue {
@@ -44,5 +48,5 @@ impl Tongue {
 
 /// Whether a route waits for a run's end by its nature.
 pub(crate) fn waits(route: &str) -> bool {
-    matches!(route, CHAT | EMBEDDINGS | MESSAGES | RESPONSES)
+    matches!(route, CHAT | EMBEDDINGS | MESSAGES | RESPONSES | MCP)
 }

@@ -178,13 +178,20 @@ pub(crate) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Result<Json<Tools>, ApiError> {
     lists::caught_up(&app, query.min_seq).await?;
-    let mut items: Vec<_> = tool::all().iter().map(builtin).collect();
-    let registered = app.projections().tools(&caller.tenant, None).await?;
-    match query.all {
-        true => items.extend(registered),
-        false => items.extend(defaults(registered)),
+    if !query.all {
+        let items = offered(&app, &caller.tenant).await?;
+        return Ok(Json(Tools { items }));
     }
+    let mut items: Vec<_> = tool::all().iter().map(builtin).collect();
+    items.extend(app.projections().tools(&caller.tenant, None).await?);
     Ok(Json(Tools { items }))
+}
+
+/// Of each tool what a run gets that names no version; those that ship with the platform first.
+pub(crate) async fn offered(app: &App, tenant: &Tenant) -> Result<Vec<ToolRow>, ApiError> {
+    let registered = app.projections().tools(tenant, None).await?;
+    let built_in = tool::all().iter().map(builtin);
+    Ok(built_in.chain(defaults(registered)).collect())
 }
 
 /// One tool with all its versions.

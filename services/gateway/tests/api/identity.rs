@@ -429,7 +429,7 @@ fn table() -> BTreeMap<&'static str, &'static str> {
         ),
         (
             "use",
-            "startRun createChatCompletion createEmbeddings createMessage createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
+            "startRun createChatCompletion createEmbeddings createMessage mcp createResponse cancelResponse cancelRun pauseRun resumeRun signalRun openSession closeSession holdBudget \
              releaseBudget approve deny resolveToolCall invokeTool",
         ),
         ("audit", "listAudit exportAudit streamEvents"),

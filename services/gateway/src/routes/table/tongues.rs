@@ -1,4 +1,4 @@
-//! Answers in the protocols of OpenAI and Anthropic.
+//! Answers in the protocols of OpenAI and Anthropic, and the Model Context Protocol.
 
 use crate::anthropic::answer::OutMessage;
 use crate::anthropic::request::MessageRequest;
@@ -8,7 +8,7 @@ use crate::openai::request::ChatRequest;
 use crate::responses::object::ResponseObject;
 use crate::responses::request::ResponseRequest;
 use crate::routes::route::{Route, get, post};
-use crate::routes::{catalog, chat, embeddings, messages, responses, tongue};
+use crate::routes::{catalog, chat, embeddings, mcp, messages, responses, tongue};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -83,5 +83,6 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .answer::<ResponseObject>(200, "The response as it is then")
         .problems(&[404, 503]),
+        mcp::route(),
     ]
 }
