@@ -13,5 +13,6 @@ mod measure;
 mod projector;
 mod queries;
 mod rebuild;
+mod retention;
 mod stack;
 mod world;

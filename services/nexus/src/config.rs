@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::agents::AgentConfig;
 use crate::cli::Configured;
+use crate::retention::RetentionConfig;
 use crate::tools::ToolsConfig;
 
 /// The whole configuration.
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) tools: ToolsConfig,
     /// Bounds.
     pub(crate) limits: LimitsConfig,
+    /// How long things are kept.
+    pub(crate) retention: RetentionConfig,
     /// Logs and traces.
     pub(crate) telemetry: TelemetryConfig,
 }
@@ -278,12 +281,13 @@ fn secret(path: &Path) -> Result<String, ConfigError> {
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
 fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
-    const PARTS: [&str; 6] = [
+    const PARTS: [&str; 7] = [
         "nats",
         "database",
         "gateway",
         "models",
         "limits",
+        "retention",
         "telemetry",
     ];
     for (name, value) in env {

@@ -10,6 +10,7 @@ mod install;
 mod isolation;
 mod local_model;
 mod open_files;
+mod retention;
 mod roles;
 mod signals;
 mod telemetry;
