@@ -159,3 +159,80 @@ fn each_line(
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CliError {
     CliError::io(path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail")]
+    use nexus_projections::AuditHash;
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(number: u64, prev_hash: AuditHash) -> AuditRow {
+        let mut row: AuditRow = serde_json::from_value(json!({
+            "v": 1, "tenant": "acme", "number": number, "seq": number * 3, "position": 1,
+            "id": "00000000-0003-8000-8000-000000000001", "user_id": "ada",
+            "action": "run.started", "resource_type": "run", "resource_id": null,
+            "reason": "so", "details": { "n": number }, "ip_address": "203.0.113.7",
+            "user_agent": null, "created_at": "2026-11-23T01:02:03.004Z",
+            "prev_hash": prev_hash, "hash": AuditHash::ZERO,
+        }))
+        .unwrap();
+        row.hash = row.hash_after(prev_hash);
+        row
+    }
+
+    /// Two files of three entries each.
+    fn archived(dir: &Path) -> Vec<PathBuf> {
+        let folder = dir.join("acme");
+        fs::create_dir_all(&folder).unwrap();
+        let mut prev = AuditHash::ZERO;
+        let mut paths = vec![];
+        for first in [1, 4] {
+            let mut text = String::new();
+            for number in first..first + 3 {
+                let row = entry(number, prev);
+                prev = row.hash;
+                text.push_str(&format!("{}\n", serde_json::to_string(&row).unwrap()));
+            }
+            let path = folder.join(format!("{first:012}-{:012}{ENDING}", first + 2));
+            fs::write(&path, text).unwrap();
+            paths.push(path);
+        }
+        paths
+    }
+
+    #[test]
+    fn an_archive_is_followed_from_file_to_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = archived(dir.path());
+        let heads = check(dir.path()).unwrap();
+        let ends: Vec<_> = heads.iter().map(|head| (head.number, head.seq)).collect();
+        assert_eq!(ends, [(6, 18)]);
+        let end = end_of(&dir.path().join("acme")).unwrap().head("acme");
+        assert_eq!(Some(&end), heads.first());
+
+        let text = fs::read_to_string(&paths[1]).unwrap();
+        fs::write(&paths[1], text.replacen("ada", "eve", 1)).unwrap();
+        let error = check(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("line 1: entry 4 is not what was recorded"),
+            "{error}"
+        );
+
+        fs::remove_file(&paths[0]).unwrap();
+        let error = check(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("entry 4 comes where entry 1 should be"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_archive_that_is_not_there_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = end_of(&dir.path().join("acme")).unwrap();
+        assert_eq!(end.head("acme").number, 0);
+        assert!(check(dir.path()).unwrap().is_empty());
+    }
+}
