@@ -8,8 +8,9 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::batch::Batch;
-use crate::connect::{ProjectionError, migrate};
+use crate::connect::{ProjectionError, in_schema, migrate};
 use crate::gather::{Gatherer, Limits, Stop, Stretch, Word};
+use crate::retention::{self, Horizons};
 use crate::source::{self, Feed};
 use crate::store::{Store, Written};
 
@@ -214,15 +215,44 @@ pub(crate) async fn drop_schema(db: &mut PgConnection, schema: &str) -> sqlx::Re
     Ok(())
 }
 
-/// The tables of a schema that hold what was projected.
+/// What retention and partitioning remember of the tables themselves.
+const BESIDE: [&str; 5] = [
+    "checkpoints",
+    "_sqlx_migrations",
+    "log_partitions",
+    "retention",
+    "audit_archives",
+];
+
+/// The tables of a schema that hold what was projected; partitions are their table's.
 pub(crate) async fn tables(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
-    let rows = sqlx::query!(
-        r#"SELECT tablename::text AS "name!" FROM pg_tables
-           WHERE schemaname = $1 AND tablename NOT IN ('checkpoints', '_sqlx_migrations')
-           ORDER BY tablename"#,
-        schema
+    sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+             AND c.relname <> ALL($2)
+         ORDER BY 1",
     )
+    .bind(schema)
+    .bind(BESIDE.map(str::to_owned).to_vec())
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| row.name).collect())
+    .await
+}
+
+/// What the live tables have let go, and how far their entries are archived, for new ones that hold
+/// all that the log gives.
+pub(crate) async fn forget_alike(
+    db: &mut PgConnection,
+    address: &PgConnectOptions,
+    (live, new): (&str, &str),
+) -> sqlx::Result<()> {
+    let archives = format!("INSERT INTO {new}.audit_archives SELECT * FROM {live}.audit_archives");
+    sqlx::raw_sql(AssertSqlSafe(archives))
+        .execute(&mut *db)
+        .await?;
+    let mut old = PgConnection::connect_with(&in_schema(address, live)).await?;
+    let horizons = Horizons::read(&mut old).await?;
+    old.close().await?;
+    let mut db = PgConnection::connect_with(&in_schema(address, new)).await?;
+    retention::follow(&mut db, &horizons).await?;
+    db.close().await
 }

@@ -43,6 +43,7 @@ pub async fn rebuild(
     fill::drop_schema(&mut db, &old).await?;
     let mut filler = Filler::start(address, &new, js, stream, progress).await?;
     filler.catch_up().await?;
+    fill::forget_alike(&mut db, address, (live, &new)).await?;
     analyze(&mut db, &new).await?;
     filler.catch_up().await?;
     swap(&mut db, &mut filler, live, &new, &old).await?;

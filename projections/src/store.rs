@@ -11,7 +11,7 @@ use crate::batch::Batch;
 use crate::connect::in_schema;
 use crate::model::reservations::Reservations;
 use crate::query::unsigned;
-use crate::text;
+use crate::{partitions, text};
 
 /// How the writer's session differs from others.
 const SETTINGS: [(&str, &str); 9] = [
@@ -40,6 +40,8 @@ pub(crate) struct Store {
     checkpoint: u64,
     held: Reservations,
     chains: Chains,
+    /// The first sequence that has no partition yet.
+    edge: u64,
 }
 
 /// What became of a batch.
@@ -65,6 +67,7 @@ impl Store {
             checkpoint: 0,
             held,
             chains: Chains::default(),
+            edge: 0,
         };
         store.load().await?;
         Ok(store)
@@ -92,6 +95,7 @@ impl Store {
         self.held = Reservations::load(&mut tx).await?;
         self.chains = Chains::default();
         self.checkpoint = unsigned(row.seq);
+        self.edge = partitions::edge(&mut tx).await?;
         tx.commit().await
     }
 
@@ -99,6 +103,9 @@ impl Store {
     /// whether the commit took place is not known.
     pub(crate) async fn write(&mut self, batch: &Batch) -> sqlx::Result<Written> {
         let (from, to) = (text::seq(self.checkpoint), text::seq(batch.last_seq()));
+        if batch.last_seq() >= self.edge {
+            self.edge = partitions::reach(&mut self.db, batch.last_seq()).await?;
+        }
         let mut tx = self.db.begin().await?;
         // First of all: a second writer waits here and then sees that it is too late.
         let moved = sqlx::query!(

@@ -90,7 +90,14 @@ pub async fn compare_audit(
         .fetch_one(&projections.read)
         .await?;
     filler.to(applied.unsigned_abs()).await?;
-    let range = (begin.first_sequence, filler.applied());
+    let gone: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM retention WHERE name = 'audit'")
+            .fetch_one(&projections.read)
+            .await?;
+    let range = (
+        begin.first_sequence.max(gone.unsigned_abs()),
+        filler.applied(),
+    );
     let differences = differences(&mut db, (live, &new), range, tenant).await?;
     let entries = count(&mut db, &new, tenant).await?;
     drop(filler);

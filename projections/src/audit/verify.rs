@@ -66,8 +66,10 @@ pub struct ChainBreak {
 pub struct ChainReport {
     /// Whose.
     pub tenant: String,
-    /// Entries that are as they were recorded, from the first one on.
+    /// Entries that are as they were recorded, from the first one on, with those of before the table.
     pub entries: u64,
+    /// Entries that left the table by retention. They are in the archive, which is verified apart.
+    pub archived: u64,
     /// Where the chain ends; none where it has no end that can be trusted.
     pub head: Option<AuditHead>,
     /// The first entry that does not fit.
@@ -139,6 +141,7 @@ impl Projections {
         let mut report = ChainReport {
             tenant: tenant.to_owned(),
             entries: 0,
+            archived: 0,
             head: None,
             broken: None,
             passed: vec![],
@@ -153,7 +156,11 @@ impl Projections {
             });
             return Ok(report);
         };
-        let mut walk = Walk::START;
+        let mut walk = self.anchor(&name).await?.unwrap_or(Walk::START);
+        report.archived = walk.entries;
+        if heads.contains(&(walk.last.0, walk.hash)) {
+            report.passed.push((walk.last.0, walk.hash));
+        }
         loop {
             let broken = self
                 .walk(&name, &mut walk, heads, &mut report, progress)
@@ -203,6 +210,24 @@ impl Projections {
                 return Ok(None);
             }
         }
+    }
+
+    /// Where a chain begins whose first entries have left the table.
+    async fn anchor(&self, tenant: &Tenant) -> Result<Option<Walk>, QueryError> {
+        let row: Option<(i64, i64, i32, Vec<u8>)> = sqlx::query_as(
+            "SELECT number, seq, position, hash FROM audit_anchors WHERE tenant = $1",
+        )
+        .bind(tenant.as_str())
+        .fetch_optional(&self.read)
+        .await?;
+        let walk = |(number, seq, position, hash): (i64, i64, i32, Vec<u8>)| {
+            Ok(Walk {
+                entries: unsigned(number),
+                last: (unsigned(seq), unsigned32(position)),
+                hash: read_hash(&hash)?,
+            })
+        };
+        row.map(walk).transpose()
     }
 
     async fn has_after(&self, tenant: &Tenant, walk: &Walk) -> Result<bool, QueryError> {

@@ -14,5 +14,6 @@ mod projector;
 mod queries;
 mod queue;
 mod rebuild;
+mod retention;
 mod stack;
 mod world;

@@ -36,6 +36,31 @@ impl Stack {
         nexus_bus::ensure(&bus, &TopologyConfig::default())
             .await
             .unwrap();
+        Self::with(nats, bus).await
+    }
+
+    /// With a log, and nothing else on the bus, that begins at a sequence.
+    pub(crate) async fn start_at(first_sequence: u64) -> Self {
+        let nats = TestNats::start().await.unwrap();
+        let bus = Bus::connect(BusConfig::new(nats.url(), "test"))
+            .await
+            .unwrap();
+        // The client's own type has no first sequence.
+        let log = serde_json::json!({
+            "name": STREAM, "subjects": [nexus_events::subject::ALL_EVENTS],
+            "first_seq": first_sequence, "allow_direct": true,
+        });
+        let create = format!("$JS.API.STREAM.CREATE.{STREAM}");
+        let answer = bus.client().request(create, log.to_string().into());
+        let answer = answer.await.unwrap().payload;
+        assert!(
+            !String::from_utf8_lossy(&answer).contains("error"),
+            "{answer:?}"
+        );
+        Self::with(nats, bus).await
+    }
+
+    async fn with(nats: TestNats, bus: Bus) -> Self {
         let js = bus.jetstream().clone();
         let database_url = fresh_database().await.unwrap();
         let projections = Projections::connect(&database_url, ProjectionsOptions::default())

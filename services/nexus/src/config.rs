@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::agents::AgentConfig;
 use crate::cli::Configured;
 use crate::monitor::MonitorConfig;
+use crate::retention::RetentionConfig;
 use crate::tools::ToolsConfig;
 
 /// The whole configuration.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) webhooks: WebhooksConfig,
     /// Bounds.
     pub(crate) limits: LimitsConfig,
+    /// How long things are kept.
+    pub(crate) retention: RetentionConfig,
     /// Logs and traces.
     pub(crate) telemetry: TelemetryConfig,
     /// Where each process is asked how it is.
@@ -308,13 +311,14 @@ fn secret(path: &Path) -> Result<String, ConfigError> {
 
 /// `NEXUS_GATEWAY_LISTEN=…` over `[gateway] listen`. Variables of other parts are not ours.
 fn overlay(table: &mut toml::Table, env: impl Iterator<Item = (String, String)>) {
-    const PARTS: [&str; 8] = [
+    const PARTS: [&str; 9] = [
         "webhooks",
         "nats",
         "database",
         "gateway",
         "models",
         "limits",
+        "retention",
         "telemetry",
         "monitor",
     ];

@@ -11,6 +11,7 @@ mod isolation;
 mod local_model;
 mod monitor;
 mod open_files;
+mod retention;
 mod roles;
 mod signals;
 mod telemetry;

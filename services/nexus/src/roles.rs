@@ -16,10 +16,11 @@ use nexus_llm::provider::{Models, Settings};
 use nexus_llm::route::{Router, RoutingConfig};
 use nexus_policy::PolicyRole;
 use nexus_projections::{
-    Projections, ProjectionsOptions, Projector, ProjectorMetrics, ProjectorOptions,
+    Projections, ProjectionsOptions, Projector, ProjectorMetrics, ProjectorOptions, run_retention,
 };
 use nexus_run::RunRole;
 use nexus_tools::ToolsRole;
+use nexus_tools::builtin::files::run_sweeper;
 use nexus_webhooks::WebhooksRole;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +131,7 @@ impl Running {
         let replicas = config.nats.replicas.unwrap_or(1);
         let topology = TopologyConfig {
             replicas,
+            dead_letters_max_age: config.retention.dead_letters(),
             ..TopologyConfig::default()
         };
         nexus_bus::ensure(&bus, &topology).await?;
@@ -234,6 +236,11 @@ impl Running {
             }
             Role::Tools => {
                 let settings = parts.config.tools.settings()?;
+                let (files, age) = (
+                    settings.workspaces.clone(),
+                    parts.config.retention.workspaces(),
+                );
+                tasks.spawn(done(run_sweeper(files, age, stop.clone())));
                 let handler = ToolsRole::new(store, objects, catalog, settings);
                 tasks.spawn(done(run_role(bus, nexus_tools::SPEC, handler, stop)));
             }
@@ -259,6 +266,9 @@ impl Running {
             }
             Role::Projector => {
                 let projections = parts.projections()?;
+                let policy = parts.config.retention.policy();
+                let (tables, log) = (projections.clone(), bus.clone());
+                tasks.spawn(done(run_retention(tables, log, policy, stop.clone())));
                 let js = bus.jetstream().clone();
                 let metrics = nexus_bus::metrics::register(ProjectorMetrics::register);
                 let options = ProjectorOptions::default();

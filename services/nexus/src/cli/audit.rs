@@ -1,6 +1,8 @@
 //! `nexus audit`: what the gateway tells of the audit log, and the proof that it is whole. The proof
 //! talks to the servers itself: whoever verifies does not want to trust one more program.
 
+use std::path::PathBuf;
+
 use nexus_events::Tenant;
 use nexus_projections::{
     AuditHash, AuditHead, ChainReport, Compared, Projections, Side, compare_audit,
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::ask::Asker;
 use super::ask::audit::AuditVerb;
+use super::audit_archive;
 use super::endpoint::{Connection, Servers};
 use super::error::CliError;
 use super::exit::Exit;
@@ -27,6 +30,16 @@ enum Verb {
     Ask(AuditVerb),
     /// Where each tenant's chain ends: keep it elsewhere, and `verify --head` proves it later
     Head,
+    /// Keep the chains as files, each entry a line: what is new is added. Retention takes away only
+    /// what is archived; of one tenant with --tenant
+    Archive {
+        /// A folder that outlives the database
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Read what is there instead, and prove that the chains are whole
+        #[arg(long)]
+        check: bool,
+    },
     /// Prove that no entry was changed, removed or reordered; of one tenant with --tenant
     Verify {
         /// Compare the entries with what the log gives, too; takes as long as a rebuild
@@ -64,6 +77,22 @@ pub(crate) async fn run(args: AuditArgs) -> Result<Exit, CliError> {
             let tenant = tenant(connection)?;
             let heads = projections.audit_heads(tenant.as_ref()).await;
             let heads = heads.map_err(CliError::server("Postgres"))?;
+            return show_heads(output, &heads);
+        }
+        Verb::Archive { dir, check: true } => {
+            return show_heads(output, &audit_archive::check(dir)?);
+        }
+        Verb::Archive { dir, check: false } => {
+            let projections = servers::projections(&args.servers, connection).await?;
+            let tenants = match tenant(connection)? {
+                Some(tenant) => vec![tenant],
+                None => (projections.audit_tenants().await)
+                    .map_err(CliError::server("Postgres"))?
+                    .iter()
+                    .filter_map(|tenant| tenant.parse().ok())
+                    .collect(),
+            };
+            let heads = audit_archive::archive(&projections, dir, &tenants).await?;
             return show_heads(output, &heads);
         }
         Verb::Verify { from_log, heads } => {
@@ -306,6 +335,7 @@ mod tests {
             entries: 1_200,
             head: broken.is_none().then_some(head),
             broken,
+            archived: 0,
             passed: vec![(4_711, AuditHash::ZERO)],
         }
     }

@@ -71,6 +71,9 @@ pub(crate) enum CliError {
     /// A bundle that does not compile, or whose tests fail.
     #[error("{0}")]
     Tests(String),
+    /// An archive of the audit log that is not whole, or not the one that the tables go on from.
+    #[error("{0}")]
+    Archive(String),
     /// Reading or writing on this side.
     #[error("{what}")]
     Io {
@@ -113,9 +116,11 @@ impl CliError {
                 (_, 503 | 504) => Exit::Unreachable,
                 _ => Exit::Failed,
             },
-            Self::Answer { .. } | Self::Endpoints { .. } | Self::Io { .. } | Self::Tests(_) => {
-                Exit::Failed
-            }
+            Self::Answer { .. }
+            | Self::Endpoints { .. }
+            | Self::Io { .. }
+            | Self::Tests(_)
+            | Self::Archive(_) => Exit::Failed,
         }
     }
 
@@ -158,7 +163,7 @@ impl CliError {
             },
             Self::Server { .. } => "`nexus doctor` looks closer".to_owned(),
             Self::Usage(_) => "see --help".to_owned(),
-            Self::Io { .. } | Self::Tests(_) => return None,
+            Self::Io { .. } | Self::Tests(_) | Self::Archive(_) => return None,
         };
         Some(advice)
     }

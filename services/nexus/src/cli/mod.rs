@@ -7,6 +7,7 @@
 
 mod ask;
 mod audit;
+mod audit_archive;
 mod dlq;
 mod doctor;
 pub(crate) mod endpoint;

@@ -1,6 +1,7 @@
 //! `file_read`, `file_write` and `file_list`: files of the run's own workspace.
 
 mod folder;
+mod sweep;
 mod workspace;
 
 use base64::Engine;
@@ -9,6 +10,7 @@ use nexus_events::tool::{Denied, PathRules, WorkspacePath};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub use sweep::run_sweeper;
 pub use workspace::{Quota, Workspace, WorkspaceError, Workspaces};
 
 use super::{CallContext, blocking, error, read as read_arguments};

@@ -76,7 +76,7 @@ impl WorkspaceError {
 #[derive(Clone, Debug)]
 pub struct Workspaces {
     root: Arc<Folder>,
-    place: Arc<PathBuf>,
+    pub(super) place: Arc<PathBuf>,
     quota: Quota,
 }
 
