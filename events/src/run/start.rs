@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AgentRef, Given, InQueue, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, embed, given,
-    invoke,
+    AgentRef, Given, InQueue, ParentLink, Run, RunEvent, RunStarted, SessionLink, Status, embed,
+    given, invoke,
 };
 use crate::agent::{self, AgentDefinition};
 use crate::body::Body;

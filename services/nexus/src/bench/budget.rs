@@ -13,14 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::budget_report::{BudgetReport, Cold, Rate};
 use super::error::BenchError;
 use super::frame::{self, say};
 use super::holds::{Client, Worker};
-use super::machine::Machine;
 use super::platform::Platform;
-use super::proc::{self, Cpu};
-use super::report::LOAD_GENERATOR;
+use super::report::Part;
+use super::report::budget::{BudgetReport, Cold, Rate};
 use super::stats::Samples;
 use super::{bare, stored};
 use crate::cli::Connection;
@@ -46,29 +44,21 @@ pub(crate) struct BudgetArgs {
     /// Measure the platform that runs already instead of a private one
     #[arg(long)]
     attach: bool,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Measures and prints.
+/// Measures.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure.
-pub(crate) async fn run(args: BudgetArgs) -> Result<(), BenchError> {
-    let machine = Machine::here();
-    let measure = async |platform: &Platform| measure(&args, machine, platform).await;
+pub(crate) async fn part(args: &BudgetArgs) -> Result<Part, BenchError> {
+    let measure = async |platform: &Platform| measure(args, platform).await;
     let report = frame::on_platform(args.attach, &args.connection, measure).await?;
-    frame::print(&report, args.json, BudgetReport::render)
+    Ok(report.part())
 }
 
-async fn measure(
-    args: &BudgetArgs,
-    machine: Machine,
-    platform: &Platform,
-) -> Result<BudgetReport, BenchError> {
+async fn measure(args: &BudgetArgs, platform: &Platform) -> Result<BudgetReport, BenchError> {
     say("the bare bus");
     let bare_publishes_per_second = bare::publishes_per_second(&platform.bus).await?;
     let hot = tenants("bench-hot", 1);
@@ -82,18 +72,17 @@ async fn measure(
     let one = saturated(args, platform, &hot).await?;
     say(&format!("as many as go, {} ledgers", many.len()));
     let thousand = saturated(args, platform, &many).await?;
-    stored::drained(&platform.bus, &platform.projections).await?;
+    stored::drained(platform).await?;
     say("a ledger that nobody has in memory");
     let cold = cold(platform, &hot).await?;
     Ok(BudgetReport {
-        machine,
         bare_publishes_per_second,
         steady,
         hot: one,
         ledgers: many.len(),
         many: thousand,
         cold,
-        memory_bytes: proc::memory_of_tree(platform.pid),
+        memory_bytes: platform.memory(),
     })
 }
 
@@ -144,7 +133,7 @@ async fn steady(
     while Instant::now() < until {
         let due = ticks.tick().await.into_std();
         if before.is_none() && due >= began {
-            before = Some(used(platform));
+            before = Some(platform.cpu());
         }
         while let Some(done) = busy.try_join_next() {
             idle.push(take(done, began, &mut times)?);
@@ -163,7 +152,7 @@ async fn steady(
             Ok((worker, due, due.elapsed()))
         });
     }
-    let cpu = used(platform).since(&before.unwrap_or_default());
+    let cpu = platform.cpu().since(&before.unwrap_or_default());
     let length = Instant::now().saturating_duration_since(began);
     while let Some(done) = busy.join_next().await {
         take(done, began, &mut times)?;
@@ -209,9 +198,9 @@ async fn saturated(
         });
     }
     tokio::time::sleep_until(began.into()).await;
-    let before = used(platform);
+    let before = platform.cpu();
     tokio::time::sleep(Duration::from_secs(args.seconds.max(1))).await;
-    let cpu = used(platform).since(&before);
+    let cpu = platform.cpu().since(&before);
     let length = began.elapsed();
     tell.send_replace(true);
     let mut times = Samples::default();
@@ -241,12 +230,6 @@ async fn cold(platform: &Platform, tenants: &[Tenant]) -> Result<Cold, BenchErro
         reservations: spent / super::holds::SPENT,
         took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     })
-}
-
-fn used(platform: &Platform) -> Cpu {
-    let mut cpu = Cpu::of_tree(platform.pid);
-    cpu.add(LOAD_GENERATOR, Cpu::of_one(std::process::id()));
-    cpu
 }
 
 /// CPU time by program.

@@ -42,6 +42,9 @@ pub(crate) enum BenchError {
     /// The bus.
     #[error("the bus: {0}")]
     Bus(String),
+    /// Requests to the gateway.
+    #[error("the gateway: {0}")]
+    Http(String),
     /// The read models.
     #[error("the read models: {0}")]
     Database(String),
@@ -67,6 +70,12 @@ pub(crate) enum BenchError {
     /// Something grew that should not, or runs failed under steady load.
     #[error("not steady: {0}")]
     Unsteady(String),
+    /// Arguments of ours that a measurement does not know.
+    #[error("{0}")]
+    Arguments(String),
+    /// Some measurements of several gave nothing.
+    #[error("{0} of {1} measurements failed")]
+    Parts(usize, usize),
     /// Somebody pressed Ctrl-C.
     #[error("stopped")]
     Stopped,

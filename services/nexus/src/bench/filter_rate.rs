@@ -8,7 +8,7 @@ use nexus_content::{FilterConfig, Filters, Setting, Side, Stream, Tally};
 use nexus_events::content::Class;
 
 use super::error::BenchError;
-use super::llm_report::FilterRates;
+use super::report::llm::FilterRates;
 
 const TEXT_BYTES: usize = 1 << 20;
 const FRAGMENT_BYTES: usize = 16;

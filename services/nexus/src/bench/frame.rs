@@ -1,13 +1,10 @@
-//! What measurements of a platform have in common: it is there, it is stopped whatever becomes of the
-//! measurement, and what was found is printed.
-
-use serde::Serialize;
+//! What measurements of a platform have in common: it is there, and it is stopped whatever becomes of
+//! the measurement.
 
 use super::error::BenchError;
 use super::platform::Platform;
 use crate::cli::Connection;
 use crate::cli::print;
-use crate::cli::style::Style;
 
 /// Measures a private platform, or one that runs already; Ctrl-C ends it.
 ///
@@ -40,22 +37,6 @@ pub(super) async fn measured<R>(
     };
     platform.stop().await;
     measured
-}
-
-/// Prints what was found: as JSON, or as text.
-///
-/// # Errors
-/// Standard output is closed.
-pub(super) fn print<R: Serialize>(
-    report: &R,
-    json: bool,
-    text: impl FnOnce(&R, Style) -> String,
-) -> Result<(), BenchError> {
-    let out = match json {
-        true => serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
-        false => text(report, Style::stdout()),
-    };
-    Ok(print::write(&out)?)
 }
 
 /// Says what is being done, on standard error.

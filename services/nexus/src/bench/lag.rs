@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use nexus_projections::Projections;
 use tokio::sync::watch;
 
-use super::observe::Observer;
 use super::stats::Samples;
 
 /// Between looks at whether to stop.
@@ -23,11 +22,11 @@ pub(crate) struct Step {
     pub(crate) heard: u64,
 }
 
-/// Follows the checkpoint until told to stop. It is told by the transaction that moved it, so that
+/// Follows the checkpoint until told to stop; `heard` is the last commit that was heard of. It is told by the transaction that moved it, so that
 /// nothing is polled.
 pub(crate) async fn follow(
     projections: Projections,
-    observer: Observer,
+    heard: impl Fn() -> u64,
     stop: watch::Receiver<bool>,
 ) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
@@ -38,7 +37,7 @@ pub(crate) async fn follow(
                 steps.push(Step {
                     at: Instant::now(),
                     applied,
-                    heard: observer.last_seq(),
+                    heard: heard(),
                 });
             }
             // Nothing new, or the database is away for a moment.

@@ -8,13 +8,13 @@ use super::direct;
 use super::error::BenchError;
 use super::filter_rate;
 use super::frame::{self, say};
-use super::llm_report::{Added, LlmReport};
 use super::load::{Load, Sample, Via, all_completed};
-use super::machine::Machine;
 use super::model_server::{MODEL, OwnModelServer};
 use super::observe::Observer;
 use super::platform::Platform;
 use super::proc::Cpu;
+use super::report::Part;
+use super::report::llm::{Added, LlmReport};
 use super::stats::Samples;
 use super::{streams, summary};
 use nexus_events::Tenant;
@@ -33,17 +33,13 @@ pub(crate) struct LlmArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [100, 1000],
           value_parser = clap::value_parser!(u16).range(1..=2000))]
     streams: Vec<u16>,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-/// Measures and prints.
+/// Measures.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure.
-pub(crate) async fn run(args: LlmArgs) -> Result<(), BenchError> {
-    let machine = Machine::here();
+pub(crate) async fn part(args: &LlmArgs) -> Result<Part, BenchError> {
     say("the content filter");
     let filter = filter_rate::measure()?;
     let scripted = OwnModelServer::scripted().await?;
@@ -60,7 +56,6 @@ pub(crate) async fn run(args: LlmArgs) -> Result<(), BenchError> {
         let held = streams::held(&args.streams, platform, &tenants, &scripted).await?;
         let fragments = streams::fragments(platform, &tenants, &scripted).await?;
         Ok(LlmReport {
-            machine,
             added,
             held,
             fragments,
@@ -68,7 +63,7 @@ pub(crate) async fn run(args: LlmArgs) -> Result<(), BenchError> {
         })
     };
     let report = frame::measured(platform, measure).await?;
-    frame::print(&report, args.json, LlmReport::render)
+    Ok(report.part())
 }
 
 fn configuration(instant: &str, scripted: &str) -> String {
@@ -121,9 +116,7 @@ async fn added(
         summary::alone(&plain, &none, Some(direct)),
         summary::alone(&routed, &none, Some(direct)),
     );
-    let each = |took: std::time::Duration| {
-        u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / all.max(1)
-    };
+    let each = |took: std::time::Duration| took.as_secs_f64() * 1e6 / all.max(1) as f64;
     Ok(Added {
         direct_call: direct.whole.quantiles(),
         direct_first_piece: direct.first_piece.quantiles(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use nexus_bus::{Bus, CommandMeta, publish_command};
+use nexus_bus::{Bus, CommandMeta, publish_command, read, topology};
 use nexus_events::command::StartRun;
-use nexus_events::{Actor, Command, CommandId, RunId, Tenant};
+use nexus_events::{Actor, AggregateKind, Command, CommandId, RunId, SessionId, Tenant, subject};
 use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -47,6 +47,15 @@ pub(crate) struct Sample {
     pub(crate) began: Instant,
     /// What became of it.
     pub(crate) ended: Ended,
+}
+
+/// What is asked of a run, where it is not the usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked<'a> {
+    /// Its model.
+    pub(crate) model: Option<&'a str>,
+    /// The conversation that it goes on with.
+    pub(crate) session: Option<SessionId>,
 }
 
 impl Sample {
@@ -92,7 +101,7 @@ impl Load {
     /// # Errors
     /// [`BenchError`]: it was not accepted, or did not end in a minute.
     pub(crate) async fn one(&self, turn: usize) -> Result<Sample, BenchError> {
-        self.one_of(turn, None).await
+        self.ask(turn, Asked::default()).await
     }
 
     /// The same with this model instead of the default one.
@@ -104,10 +113,19 @@ impl Load {
         turn: usize,
         model: Option<&str>,
     ) -> Result<Sample, BenchError> {
+        let session = None;
+        self.ask(turn, Asked { model, session }).await
+    }
+
+    /// Starts a run as it is asked for, and waits for its end.
+    ///
+    /// # Errors
+    /// [`BenchError`]: it was not accepted, or did not end in a minute.
+    pub(crate) async fn ask(&self, turn: usize, asked: Asked<'_>) -> Result<Sample, BenchError> {
         let run = RunId::new(Uuid::now_v7());
         let ended = self.0.observer.expect(run);
         let began = Instant::now();
-        if let Err(error) = self.start(run, turn, model).await {
+        if let Err(error) = self.start(run, turn, asked).await {
             self.0.observer.forget(run);
             return Err(error);
         }
@@ -115,18 +133,37 @@ impl Load {
             Ok(Ok(ended)) => Ok(Sample { began, ended }),
             _ => {
                 self.0.observer.forget(run);
+                let last = self.last_of(run, turn).await;
                 Err(BenchError::Bus(format!(
-                    "run {run} did not end within {RUN_LIMIT:?}"
+                    "run {run} did not end within {RUN_LIMIT:?}: {last}"
                 )))
             }
         }
     }
 
-    async fn start(&self, run: RunId, turn: usize, model: Option<&str>) -> Result<(), BenchError> {
+    /// What a run recorded last, for whoever wonders why it does not end.
+    async fn last_of(&self, run: RunId, turn: usize) -> String {
+        let slot = turn % self.0.tenants.len().max(1);
+        let Some(tenant) = self.0.tenants.get(slot) else {
+            return "it has no tenant".to_owned();
+        };
+        let subject = subject::events(tenant, AggregateKind::Run, &run.into());
+        match read::last(&self.0.bus, topology::EVENTS, &subject).await {
+            Ok(None) => "it was refused, or nobody took it up".to_owned(),
+            Ok(Some(last)) => {
+                let body = String::from_utf8_lossy(&last.body);
+                body.chars().take(2000).collect()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn start(&self, run: RunId, turn: usize, asked: Asked<'_>) -> Result<(), BenchError> {
         let command = StartRun {
             input: INPUT.to_owned(),
             run_id: Some(run),
-            model: model.map(str::to_owned),
+            model: asked.model.map(str::to_owned),
+            session_id: asked.session,
             tools: Some(vec![]),
             ..StartRun::default()
         };
@@ -163,11 +200,25 @@ impl Load {
         starters: usize,
         stop: &watch::Receiver<bool>,
     ) -> Result<Vec<Sample>, BenchError> {
+        self.some(starters, usize::MAX, stop).await
+    }
+
+    /// The same with no more than about `runs` of them.
+    ///
+    /// # Errors
+    /// The first [`BenchError`].
+    pub(crate) async fn some(
+        &self,
+        starters: usize,
+        runs: usize,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Vec<Sample>, BenchError> {
+        let each = runs.div_ceil(starters.max(1));
         let starter = |index: usize| {
             let (load, stop) = (self.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut samples = Vec::new();
-                while !*stop.borrow() {
+                while samples.len() < each && !*stop.borrow() {
                     samples.push(load.one(index + samples.len()).await?);
                 }
                 Ok::<_, BenchError>(samples)

@@ -8,12 +8,11 @@ use nexus_events::policy::{BUILTIN, BacktestReport};
 use nexus_policy::engine::{
     Approval, Budget, Bundle, EXAMPLE, Input, Module, Point, Session, Tool, User,
 };
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::BenchError;
-use super::machine::Machine;
-use crate::cli::{Connection, Gateway, Request, print};
+use super::report::{Figure, Part, Unit};
+use crate::cli::{Connection, Gateway, Request};
 
 /// Rules and data entries of the large bundle.
 const RULES: usize = 1_000;
@@ -30,86 +29,54 @@ pub(crate) struct PolicyArgs {
     /// Measure a backtest too, on the history of the platform that runs already
     #[arg(long)]
     attach: bool,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    machine: Machine,
-    example: Figures,
-    large: Figures,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backtest: Option<Backtest>,
-}
-
 /// One thread, one decision after another.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 struct Figures {
     decisions_per_second: f64,
     p50_us: f64,
     p99_us: f64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 struct Backtest {
     decisions: u64,
     decisions_per_second: f64,
 }
 
-/// Measures and prints.
+/// Measures.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure.
-pub(crate) async fn run(args: PolicyArgs) -> Result<(), BenchError> {
+pub(crate) async fn part(args: &PolicyArgs) -> Result<Part, BenchError> {
     let time = Duration::from_secs(args.seconds.max(1));
+    let mut part = Part::new(
+        "policy",
+        "Decisions in process, on one thread, one after another.",
+    );
     let example = bundle(EXAMPLE.to_owned(), Value::Null)?;
+    let found = measure(&example, &questions("text_processing"), time)?;
+    found.add_to(&mut part, "the example policy", 5.0);
     let large = bundle(rules(), entries())?;
-    let mut report = Report {
-        machine: Machine::here(),
-        example: measure(&example, &questions("text_processing"), time)?,
-        large: measure(&large, &questions("http"), time)?,
-        backtest: None,
-    };
+    let found = measure(&large, &questions("http"), time)?;
+    found.add_to(&mut part, "1,000 rules with 10,000 data entries", 50.0);
     if args.attach {
-        report.backtest = Some(backtest(&args.connection).await?);
+        let found = backtest(&args.connection).await?;
+        let name = format!("backtest of {} decisions, in a second", found.decisions);
+        part.plain(name, found.decisions_per_second, Unit::PerSecond);
     }
-    let text = if args.json {
-        format!(
-            "{}\n",
-            serde_json::to_string_pretty(&report).unwrap_or_default()
-        )
-    } else {
-        report.render()
-    };
-    print::write(&text)?;
-    Ok(())
+    Ok(part)
 }
 
-impl Report {
-    fn render(&self) -> String {
-        let row = |name: &str, figures: &Figures| {
-            format!(
-                "{name:<44}{:>12.0}{:>10.1}{:>10.1}\n",
-                figures.decisions_per_second, figures.p50_us, figures.p99_us
-            )
-        };
-        let mut text = format!(
-            "{:<44}{:>12}{:>10}{:>10}\n",
-            "", "decisions/s", "p50 µs", "p99 µs"
-        );
-        text.push_str(&row("the example policy", &self.example));
-        text.push_str(&row("1,000 rules with 10,000 data entries", &self.large));
-        if let Some(backtest) = &self.backtest {
-            text.push_str(&format!(
-                "{:<44}{:>12.0}  ({} decisions)\n",
-                "a backtest over the log", backtest.decisions_per_second, backtest.decisions
-            ));
-        }
-        text
+impl Figures {
+    fn add_to(&self, part: &mut Part, what: &str, aim_us: f64) {
+        let rate = self.decisions_per_second;
+        part.plain(format!("decisions a second, {what}"), rate, Unit::PerSecond);
+        part.add(Figure::new(format!("{what}, p50"), self.p50_us, Unit::Us).at_most(aim_us));
+        part.plain(format!("{what}, p99"), self.p99_us, Unit::Us);
     }
 }
 

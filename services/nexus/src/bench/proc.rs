@@ -64,6 +64,26 @@ impl Cpu {
     }
 }
 
+/// CPU time of one process to the nanosecond, of the threads that it has now: for what is too short
+/// for the ticks of [`Cpu`].
+pub(crate) fn exact_of_one(pid: u32) -> Duration {
+    let of = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let nanos = threads.filter_map(|thread| of(&thread.path()));
+    Duration::from_nanos(nanos.sum())
+}
+
+/// The processes of the tree below one, with their programs' names.
+pub(crate) fn processes(root: Option<u32>) -> Vec<(String, u32)> {
+    let all = all();
+    let found = tree(&all, root).into_iter();
+    found.map(|stat| (stat.name.clone(), stat.pid)).collect()
+}
+
 /// Memory by program in bytes, of the tree below a process: each page that several processes share
 /// is divided among them, as Postgres shares its buffers with every connection.
 pub(crate) fn memory_of_tree(root: Option<u32>) -> BTreeMap<String, u64> {

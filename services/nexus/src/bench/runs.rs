@@ -2,23 +2,22 @@
 //! and projection. First one at a time, for what a run costs in time; then as many as go, for what it
 //! costs in work.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nexus_events::Tenant;
 use tokio::sync::watch;
 
+use super::bare;
 use super::direct::{self, Direct};
 use super::error::BenchError;
 use super::frame::{self, say};
 use super::lag;
 use super::load::{Load, Via, all_completed};
-use super::machine::Machine;
 use super::model_server::MODEL;
 use super::observe::Observer;
 use super::platform::Platform;
-use super::proc::{self, Cpu};
-use super::report::{Alone, LOAD_GENERATOR, MODEL_SERVER, RunsReport, Saturated};
+use super::report::Part;
+use super::report::runs::{Alone, RunsReport, Saturated};
 use super::stats::Samples;
 use super::stored::{self, Stored};
 use super::summary::{self, Window};
@@ -51,42 +50,46 @@ pub(crate) struct RunsArgs {
     /// Measure the platform that runs already, with its models, instead of a private one
     #[arg(long)]
     attach: bool,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Measures and prints.
+impl RunsArgs {
+    fn how(&self) -> How {
+        How {
+            via: self.via,
+            in_flight: usize::from(self.concurrency),
+            warm_up: Duration::from_secs(self.warm_up),
+            length: Duration::from_secs(self.seconds.max(1)),
+        }
+    }
+}
+
+/// Measures.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure.
-pub(crate) async fn run(args: RunsArgs) -> Result<(), BenchError> {
-    let machine = Machine::here();
-    let measure = async |platform: &Platform| measure(&args, machine, platform).await;
+pub(crate) async fn part(args: &RunsArgs) -> Result<Part, BenchError> {
+    let measure = async |platform: &Platform| measure(args, platform).await;
     let report = frame::on_platform(args.attach, &args.connection, measure).await?;
-    frame::print(&report, args.json, RunsReport::render)
+    Ok(report.part())
 }
 
-async fn measure(
-    args: &RunsArgs,
-    machine: Machine,
-    platform: &Platform,
-) -> Result<RunsReport, BenchError> {
+async fn measure(args: &RunsArgs, platform: &Platform) -> Result<RunsReport, BenchError> {
+    say("the bare bus");
+    let bare_publishes_per_second = bare::publishes_per_second(&platform.bus).await?;
     let direct = match &platform.model {
         Some(model) => Some(direct::measure(&model.base_url, MODEL).await?),
         None => None,
     };
     let tenants = tenants(args.tenants);
-    let before = Stored::now(&platform.bus, &platform.projections).await?;
+    let before = Stored::now(platform).await?;
     say("one run at a time");
     let (alone, alone_runs) = alone(args, platform, &tenants, direct.as_ref()).await?;
     say("as many as go");
-    let (saturated, many_runs) = saturated(args, platform, &tenants).await?;
-    let after = Stored::now(&platform.bus, &platform.projections).await?;
+    let (saturated, many_runs) = saturated(args.how(), platform, &tenants).await?;
+    let after = Stored::now(platform).await?;
     Ok(RunsReport {
-        machine,
         via: match args.via {
             Via::Bus => "bus",
             Via::Http => "http",
@@ -96,7 +99,8 @@ async fn measure(
         direct_call: direct.as_ref().and_then(|direct| direct.whole.quantiles()),
         alone,
         saturated,
-        memory_bytes: memory(platform),
+        bare_publishes_per_second,
+        memory_bytes: platform.memory(),
         per_run: summary::per_run(before, after, alone_runs + many_runs),
     })
 }
@@ -114,7 +118,7 @@ async fn alone(
     direct: Option<&Direct>,
 ) -> Result<(Alone, usize), BenchError> {
     let (observer, _listening) = Observer::listen(&platform.bus, tenants, true).await?;
-    let load = load(args, platform, observer, tenants)?;
+    let load = load(args.via, platform, observer, tenants)?;
     let mut samples = Vec::new();
     let mut delays = Samples::default();
     for turn in 0..WARM_UP_RUNS + args.runs {
@@ -132,29 +136,42 @@ async fn alone(
     Ok((summary::alone(&samples, &delays, direct), ran))
 }
 
-async fn saturated(
-    args: &RunsArgs,
+/// How many runs are started, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    pub(super) via: Via,
+    pub(super) in_flight: usize,
+    pub(super) warm_up: Duration,
+    pub(super) length: Duration,
+}
+
+/// As many runs as go; says how many there were, those that were not counted too.
+///
+/// # Errors
+/// [`BenchError`]: a run did not complete.
+pub(super) async fn saturated(
+    how: How,
     platform: &Platform,
     tenants: &[Tenant],
 ) -> Result<(Saturated, usize), BenchError> {
     let (observer, _listening) = Observer::listen(&platform.bus, tenants, false).await?;
-    let load = load(args, platform, observer.clone(), tenants)?;
+    let load = load(how.via, platform, observer.clone(), tenants)?;
     let (tell, stop) = watch::channel(false);
     let (tell_lag, stop_lag) = watch::channel(false);
     let steps = tokio::spawn(lag::follow(
         platform.projections.clone(),
-        observer,
+        move || observer.last_seq(),
         stop_lag,
     ));
-    let starters = usize::from(args.concurrency);
+    let starters = how.in_flight;
     let clock = async {
-        tokio::time::sleep(Duration::from_secs(args.warm_up)).await;
-        let (began, before) = (Instant::now(), used(platform));
-        tokio::time::sleep(Duration::from_secs(args.seconds.max(1))).await;
+        tokio::time::sleep(how.warm_up).await;
+        let (began, before) = (Instant::now(), platform.cpu());
+        tokio::time::sleep(how.length).await;
         let window = Window {
             began,
             ended: Instant::now(),
-            cpu: used(platform).since(&before),
+            cpu: platform.cpu().since(&before),
         };
         tell.send_replace(true);
         window
@@ -162,7 +179,7 @@ async fn saturated(
     let (samples, window) = tokio::join!(load.many(starters, &stop), clock);
     let samples = samples?;
     all_completed(&samples)?;
-    let drained = stored::drained(&platform.bus, &platform.projections).await?;
+    let drained = stored::drained(platform).await?;
     tell_lag.send_replace(true);
     let steps = steps
         .await
@@ -175,7 +192,7 @@ async fn saturated(
 }
 
 fn load(
-    args: &RunsArgs,
+    via: Via,
     platform: &Platform,
     observer: Observer,
     tenants: &[Tenant],
@@ -184,27 +201,7 @@ fn load(
         platform.bus.clone(),
         observer,
         tenants.to_vec(),
-        args.via,
+        via,
         &platform.url,
     )
-}
-
-/// CPU of everything that takes part. The platform may be a child of this process, and so is the
-/// model server: each is its own tree, and this process alone is the load generator.
-fn used(platform: &Platform) -> Cpu {
-    let mut cpu = Cpu::of_tree(platform.pid);
-    cpu.add(
-        MODEL_SERVER,
-        Cpu::of_tree(platform.model.as_ref().map(|model| model.pid)),
-    );
-    cpu.add(LOAD_GENERATOR, Cpu::of_one(std::process::id()));
-    cpu
-}
-
-fn memory(platform: &Platform) -> BTreeMap<String, u64> {
-    let mut memory = proc::memory_of_tree(platform.pid);
-    let model = proc::memory_of_tree(platform.model.as_ref().map(|model| model.pid));
-    memory.insert(MODEL_SERVER.to_owned(), model.values().sum());
-    memory.retain(|_, bytes| *bytes > 0);
-    memory
 }

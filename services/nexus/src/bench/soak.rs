@@ -18,7 +18,7 @@ use load::{Counts, Steady};
 pub(crate) use sample::{Program, Sample};
 
 use super::error::BenchError;
-use super::frame::{self, say};
+use super::frame::say;
 use super::load::{Load, Via};
 use super::machine::Machine;
 use super::model_server::OwnModelServer;
@@ -28,6 +28,7 @@ use super::soak_report::{SoakReport, WindowTimes};
 use super::stats::Samples;
 use crate::cli::format::count;
 use crate::cli::print;
+use crate::cli::style::Style;
 
 /// Runs in flight while the maximum is measured, and for how long that is.
 const STARTERS: usize = 64;
@@ -54,16 +55,13 @@ pub(crate) struct SoakArgs {
     /// Turns of a session before the next one begins
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     turns: u64,
-    /// Print the figures as JSON, every sample among them
-    #[arg(long)]
-    json: bool,
 }
 
 /// Loads, watches and prints.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure, or the verdict is that something grows.
-pub(crate) async fn run(args: SoakArgs) -> Result<(), BenchError> {
+pub(crate) async fn run(args: SoakArgs, json: bool) -> Result<(), BenchError> {
     let machine = Machine::here();
     say("starting the platform");
     let model = OwnModelServer::scripted().await?;
@@ -71,7 +69,11 @@ pub(crate) async fn run(args: SoakArgs) -> Result<(), BenchError> {
     let soaked = soak(&args, machine, &platform).await;
     platform.stop().await;
     let report = soaked?;
-    frame::print(&report, args.json, SoakReport::render)?;
+    let text = match json {
+        true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+        false => report.render(Style::stdout()),
+    };
+    print::write(&text)?;
     match report.verdict.first() {
         None => Ok(()),
         Some(first) => Err(BenchError::Unsteady(first.clone())),

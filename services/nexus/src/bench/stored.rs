@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use nexus_bus::Bus;
 use nexus_bus::topology::{COMMANDS, EVENTS};
-use nexus_projections::Projections;
 
 use super::error::BenchError;
+use super::platform::{NATS_SERVER, Platform};
+use super::traffic::{self, Traffic};
 
 const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -22,6 +23,12 @@ pub(crate) struct Stored {
     pub(crate) database_bytes: u64,
     /// Bytes that were ever written to the database's own log.
     pub(crate) wal_bytes: u64,
+    /// Commands that were ever published.
+    pub(crate) commands: u64,
+    /// What the bus took in and gave out, its files included; nothing where it is not here.
+    pub(crate) bus: Traffic,
+    /// What all programs gave to the disk.
+    pub(crate) disk_bytes: u64,
 }
 
 impl Stored {
@@ -29,8 +36,11 @@ impl Stored {
     ///
     /// # Errors
     /// [`BenchError`]: a server does not answer.
-    pub(crate) async fn now(bus: &Bus, projections: &Projections) -> Result<Self, BenchError> {
+    pub(crate) async fn now(platform: &Platform) -> Result<Self, BenchError> {
+        let (bus, projections) = (&platform.bus, &platform.projections);
         let log = stream(bus, EVENTS).await?;
+        let commands = stream(bus, COMMANDS).await?.last_sequence;
+        let traffic = traffic::by_program(&platform.processes());
         let query = "SELECT pg_database_size(current_database()), \
                      pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint";
         let (database, wal): (i64, i64) = sqlx::query_as(query)
@@ -42,6 +52,9 @@ impl Stored {
             log_bytes: log.bytes,
             database_bytes: database.unsigned_abs(),
             wal_bytes: wal.unsigned_abs(),
+            commands,
+            bus: traffic.get(NATS_SERVER).copied().unwrap_or_default(),
+            disk_bytes: traffic.values().map(|traffic| traffic.disk).sum(),
         })
     }
 }
@@ -50,7 +63,8 @@ impl Stored {
 ///
 /// # Errors
 /// [`BenchError::Bus`]: it does not come to rest within two minutes.
-pub(crate) async fn drained(bus: &Bus, projections: &Projections) -> Result<Duration, BenchError> {
+pub(crate) async fn drained(platform: &Platform) -> Result<Duration, BenchError> {
+    let (bus, projections) = (&platform.bus, &platform.projections);
     let began = Instant::now();
     loop {
         let commands = stream(bus, COMMANDS).await?.messages;

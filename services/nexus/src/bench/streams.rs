@@ -8,12 +8,12 @@ use nexus_events::Tenant;
 
 use super::error::BenchError;
 use super::frame::say;
-use super::llm_report::{Fragments, Held, Pace};
 use super::load::{Load, Sample, Via, all_completed};
 use super::model_server::OwnModelServer;
 use super::observe::Observer;
 use super::platform::Platform;
 use super::proc::{self, Cpu};
+use super::report::llm::{Fragments, Held, Pace};
 use super::{bare, direct};
 
 /// A model that says a word a second; long enough for all streams to be open together.

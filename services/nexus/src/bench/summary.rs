@@ -7,7 +7,7 @@ use super::direct::Direct;
 use super::lag::{self, Step};
 use super::load::Sample;
 use super::observe::between;
-use super::report::{Alone, LOAD_GENERATOR, MODEL_SERVER, PerRun, Saturated};
+use super::report::runs::{Alone, LOAD_GENERATOR, MODEL_SERVER, PerRun, Saturated};
 use super::stats::Samples;
 use super::stored::Stored;
 
@@ -61,8 +61,8 @@ pub(super) fn saturated(
         .collect();
     let runs: Samples = counted.iter().map(|sample| sample.took()).collect();
     let length = window.ended.saturating_duration_since(window.began);
-    let each = |cpu: &Duration| micros(*cpu) / counted.len().max(1) as u64;
-    let cpu: BTreeMap<String, u64> = window
+    let each = |cpu: &Duration| cpu.as_secs_f64() * 1e6 / counted.len().max(1) as f64;
+    let cpu: BTreeMap<String, f64> = window
         .cpu
         .iter()
         .map(|(name, cpu)| (name.clone(), each(cpu)))
@@ -70,7 +70,7 @@ pub(super) fn saturated(
     let platform = cpu
         .iter()
         .filter(|(name, _)| *name != LOAD_GENERATOR && *name != MODEL_SERVER);
-    let platform: Vec<u64> = platform.map(|(_, us)| *us).collect();
+    let platform: Vec<f64> = platform.map(|(_, us)| *us).collect();
     Saturated {
         in_flight,
         window_ms: micros(length) / 1000,
@@ -95,6 +95,9 @@ pub(super) fn per_run(before: Stored, after: Stored, runs: usize) -> PerRun {
         log_bytes: each(before.log_bytes, after.log_bytes),
         database_bytes: each(before.database_bytes, after.database_bytes),
         wal_bytes: each(before.wal_bytes, after.wal_bytes),
+        bus_in_bytes: each(before.bus.read, after.bus.read),
+        bus_out_bytes: each(before.bus.written, after.bus.written),
+        disk_bytes: each(before.disk_bytes, after.disk_bytes),
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
         }];
         let found = saturated(4, &samples, &steps, &window, Duration::ZERO);
         assert_eq!((found.runs, found.window_ms), (2, 1_000));
-        assert_eq!(found.cpu_us_per_run_platform, Some(5_000));
+        assert_eq!(found.cpu_us_per_run_platform, Some(5_000.0));
         assert_eq!(found.projection_delay.unwrap().p50_us, 5_000);
         assert_eq!(found.most_commits_behind, 3);
     }
@@ -185,6 +188,7 @@ mod tests {
             log_bytes: 900,
             database_bytes: 5,
             wal_bytes: 20,
+            ..Stored::default()
         };
         let each = per_run(Stored::default(), after, 3);
         assert_eq!(

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use nexus_devstack::{Cache, Progress, find_python_wasi};
 use nexus_sandbox::measure::{self, ENDLESS, FIB_COMPONENT, SMALL_SOURCE, Timings};
 use nexus_sandbox::{Call, Guest, Module, Sandbox, SandboxConfig};
-use serde::Serialize;
 
 use super::error::BenchError;
-use super::machine::Machine;
+use super::frame::say;
 use super::proc;
-use crate::cli::print;
+use super::report::{Figure, Part, Unit};
 
 /// CPU time that an endless loop is given.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -30,23 +29,10 @@ pub(crate) struct ToolsArgs {
     /// Leave Python out, which is fetched where it is not there
     #[arg(long)]
     without_python: bool,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    machine: Machine,
-    concurrency: u32,
-    guests: Vec<Row>,
-    /// By the clock, after its limit of processor time was reached.
-    endless_loop_stopped_after_ms: Spread,
-    resident_mb_before: f64,
-    resident_mb_after: f64,
-}
-
-#[derive(Debug, Serialize)]
+/// One kind of guest.
+#[derive(Debug)]
 struct Row {
     guest: &'static str,
     /// Compiled for the first time.
@@ -57,20 +43,20 @@ struct Row {
     warm_ms: Spread,
     calls_per_second: f64,
     side_by_side_per_second: f64,
-    memory_kb: u64,
+    memory_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 struct Spread {
     p50: f64,
     p99: f64,
 }
 
-/// Measures and prints.
+/// Measures.
 ///
 /// # Errors
 /// [`BenchError`]: there is no figure.
-pub(crate) async fn run(args: ToolsArgs) -> Result<(), BenchError> {
+pub(crate) async fn part(args: &ToolsArgs) -> Result<Part, BenchError> {
     let failed = |error: &dyn std::fmt::Display| BenchError::Tools(error.to_string());
     let place = tempfile::tempdir().map_err(|error| failed(&error))?;
     let config = SandboxConfig {
@@ -78,11 +64,17 @@ pub(crate) async fn run(args: ToolsArgs) -> Result<(), BenchError> {
         ..SandboxConfig::new(place.path())
     };
     let mut guests = vec![
-        ("component (C)", Guest::Wasm(FIB_COMPONENT.to_vec()), CALLS),
+        (
+            "component",
+            Guest::Wasm(FIB_COMPONENT.to_vec()),
+            CALLS,
+            0.05,
+        ),
         (
             "JavaScript",
             Guest::JavaScript(SMALL_SOURCE.to_owned()),
             CALLS,
+            0.6,
         ),
     ];
     if !args.without_python {
@@ -94,35 +86,55 @@ pub(crate) async fn run(args: ToolsArgs) -> Result<(), BenchError> {
             "Python",
             Guest::Python(SMALL_SOURCE.to_owned()),
             PYTHON_CALLS,
+            60.0,
         ));
     }
-    let before = resident_mb();
-    let mut rows = vec![];
-    for (guest, code, count) in guests {
-        eprintln!("{guest} …");
-        rows.push(row(&config, guest, code, count, args.concurrency).await?);
+    let before = proc::memory_of_one(std::process::id());
+    let about = "Calls of sandboxed code in this process, without the bus.";
+    let mut part = Part::new("tools", about);
+    for (guest, code, count, aim) in guests {
+        say(guest);
+        let row = row(&config, guest, code, count, args.concurrency).await?;
+        row.add_to(&mut part, args.concurrency, aim);
     }
     let sandbox = Sandbox::new(config).map_err(|error| failed(&error))?;
     let endless = sandbox.load(Guest::JavaScript(ENDLESS.to_owned())).await;
     let endless = endless.map_err(|error| failed(&error))?;
     let late = measure::stops(&sandbox, &endless, LIMIT, LOOPS).await;
-    let report = Report {
-        machine: Machine::here(),
-        concurrency: args.concurrency,
-        guests: rows,
-        endless_loop_stopped_after_ms: spread(&late.map_err(|error| failed(&error))?),
-        resident_mb_before: before,
-        resident_mb_after: resident_mb(),
-    };
-    let text = match args.json {
-        true => format!(
-            "{}\n",
-            serde_json::to_string_pretty(&report).unwrap_or_default()
-        ),
-        false => report.render(),
-    };
-    print::write(&text)?;
-    Ok(())
+    let late = spread(&late.map_err(|error| failed(&error))?);
+    let name = "an endless loop, stopped after its limit by the clock";
+    part.plain(format!("{name}, p50"), late.p50, Unit::Ms);
+    part.add(Figure::new(format!("{name}, p99"), late.p99, Unit::Ms).at_most(20.0));
+    let after = proc::memory_of_one(std::process::id());
+    part.plain("memory of this process before", before as f64, Unit::Bytes);
+    part.plain("memory of this process after", after as f64, Unit::Bytes);
+    Ok(part)
+}
+
+impl Row {
+    fn add_to(&self, part: &mut Part, concurrency: u32, aim_ms: f64) {
+        let mut add = |name: &str, value, unit| {
+            part.plain(format!("{}: {name}", self.guest), value, unit);
+        };
+        add("compiled for the first time", self.compile_ms, Unit::Ms);
+        add("loaded by a new process", self.load_ms, Unit::Ms);
+        add("its first call", self.first_call_ms, Unit::Ms);
+        add("warm call, p99", self.warm_ms.p99, Unit::Ms);
+        add("calls a second", self.calls_per_second, Unit::PerSecond);
+        let rate = self.side_by_side_per_second;
+        add(
+            &format!("calls a second, {concurrency} at once"),
+            rate,
+            Unit::PerSecond,
+        );
+        add(
+            "linear memory a call",
+            self.memory_bytes as f64,
+            Unit::Bytes,
+        );
+        let name = format!("{}: warm call, p50", self.guest);
+        part.add(Figure::new(name, self.warm_ms.p50, Unit::Ms).at_most(aim_ms));
+    }
 }
 
 async fn row(
@@ -154,7 +166,7 @@ async fn row(
         warm_ms: spread(&warm),
         calls_per_second: warm.per_second(),
         side_by_side_per_second: side_by_side(&sandbox, &module, &call, count, concurrency).await?,
-        memory_kb: warm.peak_memory >> 10,
+        memory_bytes: warm.peak_memory,
     })
 }
 
@@ -185,44 +197,6 @@ async fn side_by_side(
     Ok(calls / began.elapsed().as_secs_f64().max(f64::EPSILON))
 }
 
-impl Report {
-    fn render(&self) -> String {
-        let mut text = format!(
-            "{:<16}{:>11}{:>10}{:>10}{:>10}{:>10}{:>9}{:>13}{:>10}\n",
-            "",
-            "compile ms",
-            "load ms",
-            "first ms",
-            "p50 ms",
-            "p99 ms",
-            "calls/s",
-            format!("{} at once/s", self.concurrency),
-            "memory KB",
-        );
-        for row in &self.guests {
-            text.push_str(&format!(
-                "{:<16}{:>11.0}{:>10.1}{:>10.2}{:>10.3}{:>10.3}{:>9.0}{:>13.0}{:>10}\n",
-                row.guest,
-                row.compile_ms,
-                row.load_ms,
-                row.first_call_ms,
-                row.warm_ms.p50,
-                row.warm_ms.p99,
-                row.calls_per_second,
-                row.side_by_side_per_second,
-                row.memory_kb,
-            ));
-        }
-        let late = &self.endless_loop_stopped_after_ms;
-        text.push_str(&format!(
-            "an endless loop is stopped {:.1} ms (p50), {:.1} ms (p99) after its limit, by the clock\n\
-             resident: {:.0} MB before, {:.0} MB after\n",
-            late.p50, late.p99, self.resident_mb_before, self.resident_mb_after,
-        ));
-        text
-    }
-}
-
 fn spread(timings: &Timings) -> Spread {
     Spread {
         p50: ms(timings.percentile(50)),
@@ -232,11 +206,4 @@ fn spread(timings: &Timings) -> Spread {
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
-}
-
-fn resident_mb() -> f64 {
-    let bytes: u64 = proc::memory_of_tree(Some(std::process::id()))
-        .values()
-        .sum();
-    bytes as f64 / f64::from(1 << 20)
 }
