@@ -1,12 +1,7 @@
 //! Gateways as processes that die and stop: readers that move between them miss nothing and see nothing
 //! twice, over server-sent events and WebSockets alike, and what was accepted is answered.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests may fail"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
 
 mod support;
 

@@ -57,7 +57,7 @@ impl Socket {
     pub(crate) async fn next(&mut self) -> Result<Frame, End> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.0.next()).await;
-            match next.expect("something in time") {
+            match next.unwrap() {
                 Some(Ok(Message::Text(text))) => return Ok(frame(&text)),
                 Some(Ok(Message::Close(Some(close)))) => {
                     return Err((close.code.into(), close.reason.to_string()));

@@ -24,7 +24,7 @@ pub(super) fn routes() -> Vec<Route> {
             .answer::<RunView>(200, "With `wait`: the run, which has ended")
             .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
             .answer::<RunView>(202, "With `wait`, when time is up: the run as it is")
-            .problems(&[409, 413, 415, 422, 503]),
+            .problems(&[404, 409, 413, 415, 422, 503]),
         get("/v1/runs", runs::list, "listRuns", "Runs, the newest first")
             .query::<runs::ListQuery>()
             .page::<RunRow>("A page; long texts are cut")

@@ -104,7 +104,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .answer::<runs::Started>(202, "Accepted; it reaches an end whatever dies in between")
         .answer::<RunView>(202, "With `wait`, when time is up: the run as it is")
-        .problems(&[409, 413, 415, 422, 503]),
+        .problems(&[404, 409, 413, 415, 422, 503]),
         get(
             "/v1/tool-calls",
             tools::calls,
