@@ -1,6 +1,6 @@
 //! Webhooks from real processes to a real receiver.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
+#![expect(clippy::unwrap_used, reason = "tests may fail")]
 
 mod support;
 
