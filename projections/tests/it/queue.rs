@@ -149,6 +149,5 @@ async fn who_waits_has_a_place_and_says_nothing_before_his_turn() {
     );
     let second = (RunStatus::Pending, None, Some(run("first")));
     assert_eq!(log.row("second").await, second);
-    drop(running);
     running.stop().await;
 }
