@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::event::{SessionEvent, SessionOpened};
 use crate::aggregate::{Aggregate, AggregateKind, Position};
-use crate::ids::RunId;
+use crate::ids::{RunId, SessionId};
 use crate::run::PreviousRun;
 use crate::time::Timestamp;
 
@@ -17,6 +17,8 @@ pub struct Session {
     pub closed: bool,
     /// The run that joined last.
     pub last: Option<LastRun>,
+    /// The run that joined before that one.
+    pub before: Option<RunId>,
     /// The runs that wait to join, in the order in which they came.
     pub queue: VecDeque<QueuedRun>,
 }
@@ -56,6 +58,16 @@ impl Session {
         waiting.or(self.last.map(|last| last.run_id))
     }
 
+    /// The run that joined last, and the one before it, where the session is `id`: the ones that a
+    /// command can have cancelled which wanted to join.
+    pub fn latest(&self, id: SessionId) -> Vec<RunId> {
+        let own = RunId::new(id.uuid());
+        match self.last {
+            Some(last) => vec![last.run_id, self.before.unwrap_or(own)],
+            None => vec![own],
+        }
+    }
+
     fn forget(&mut self, run_id: RunId) {
         self.queue.retain(|queued| queued.run_id != run_id);
     }
@@ -85,6 +97,7 @@ impl Aggregate for Session {
                 let queued = self.queue.iter().find(|run| run.run_id == attached.run_id);
                 let first = queued.map_or(at.seq, |queued| queued.seq);
                 self.forget(attached.run_id);
+                self.before = self.last.map(|last| last.run_id);
                 self.last = Some(LastRun {
                     run_id: attached.run_id,
                     previous: attached.previous,

@@ -65,7 +65,6 @@ pub struct MessageRow {
     /// Tokens as the provider counted an answer; 0 where nobody counted.
     pub tokens: u32,
     /// Its run was rolled back: it is no part of the conversation any more.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rolled_back: bool,
     /// When it was recorded.
     pub created_at: Timestamp,

@@ -14,7 +14,7 @@ use nexus_events::{AggregateId, RunId};
 use crate::RunRole;
 
 /// The name of the cancellation among the commits of one command.
-const LABEL: &str = "make way";
+pub(crate) const MAKE_WAY: &str = "make way";
 /// How often somebody who does not want to be refused looks again, while another is just joining.
 pub(crate) const LOOKS: u32 = 40;
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -88,7 +88,8 @@ impl RunRole {
             false => run::cancel(run, Some(reason.clone())),
         };
         let (bus, store) = (&self.bus, &self.store);
-        let cancelled = process::decide_run(bus, store, delivery, seen.run, LABEL, decide).await?;
+        let cancelled =
+            process::decide_run(bus, store, delivery, seen.run, MAKE_WAY, decide).await?;
         let taken_back = way == OnBusy::Rollback && !cancelled.nothing_recorded;
         if !taken_back && !seen.queued {
             let ended = self.see(delivery, seen.run.run_id, seen.run.first_seq);

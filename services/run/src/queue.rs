@@ -12,6 +12,7 @@ use nexus_events::session::{self, MOST_QUEUED, Next, Place, Session};
 use nexus_events::{AggregateId, CommandId, DomainError, RunId, SessionId};
 
 use crate::RunRole;
+use crate::busy::MAKE_WAY;
 
 /// Steps for one command: each that waits may have to leave, and one begins.
 const MOST_STEPS: usize = 3 * MOST_QUEUED;
@@ -64,7 +65,8 @@ impl RunRole {
         Ok(false)
     }
 
-    /// The command for which a run waits is refused: nobody is to wait for a run that never begins.
+    /// A command is refused of which an earlier delivery was not: what that did is brought to its end.
+    /// Whom it cancelled gives back what it held, and nobody waits for a run that never begins.
     pub(crate) async fn give_up_place(
         &self,
         delivery: &Delivery,
@@ -76,7 +78,12 @@ impl RunRole {
         let (store, bus) = (&self.store, &self.bus);
         let done = process::decide::<Session>(store, bus, delivery, &id, nothing).await?;
         let (is_ours, place) = (!done.fresh, done.guard.state.place(run_id));
+        let latest = done.guard.state.latest(session_id);
         drop(done);
+        for cancelled in latest {
+            let run = self.find(delivery, cancelled, 0).await?.at;
+            process::complete(bus, store, delivery, run, MAKE_WAY).await?;
+        }
         let unborn = self.find(delivery, run_id, 0).await?.run.status == Status::Unborn;
         if is_ours && unborn && matches!(place, Some(Place::Queued(_))) {
             self.leave(delivery, session_id, run_id).await?;

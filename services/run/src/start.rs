@@ -20,10 +20,8 @@ impl RunRole {
     ) -> Result<(), Failure> {
         let (run_id, joins) = (run_id(delivery, &command), command.session_id);
         let outcome = self.take_up(delivery, run_id, command).await;
-        if let (Err(Failure::Reject(_)), Some(session_id)) = (&outcome, joins)
-            && delivery.delivered > 1
-        {
-            // An earlier delivery found nothing to refuse: its parent had not ended then.
+        if let (Err(Failure::Reject(_)), Some(session_id)) = (&outcome, joins) {
+            // An earlier attempt may have found nothing to refuse: its parent had not ended then.
             self.give_up_place(delivery, session_id, run_id).await?;
         }
         outcome

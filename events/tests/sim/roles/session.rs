@@ -187,6 +187,11 @@ pub(crate) fn give_up_place(
 ) -> Step<()> {
     let place = session_id.to_string();
     let found = decide_session(world, &place, id, "", |_| Ok(vec![]))?;
+    for cancelled in found.state.latest(session_id) {
+        decide_run(world, cancelled, id, "make way", u64::MAX, |_, _| {
+            Ok(vec![])
+        })?;
+    }
     let waits = matches!(found.state.place(run_id), Some(Place::Queued(_)));
     if found.seq.is_some() && waits && world.run(run_id).status == Status::Unborn {
         leave(world, id, session_id, run_id)?;
