@@ -29,7 +29,7 @@ pub(crate) enum Tongue {
     /// The platform's own.
     Own,
     OpenAi,
-    /// OpenAI's, with fields of other names.
+    /// OpenAI's, with fields of other names: of responses and of vectors.
     Responses,
     Anthropic,
 }
@@ -38,8 +38,8 @@ impl Tongue {
     /// That of a route.
     pub(crate) fn of(route: &str) -> Self {
         match route {
-            CHAT | EMBEDDINGS | MODELS | MODEL => Self::OpenAi,
-            RESPONSES | RESPONSE | CANCEL => Self::Responses,
+            CHAT | MODELS | MODEL => Self::OpenAi,
+            EMBEDDINGS | RESPONSES | RESPONSE | CANCEL => Self::Responses,
             MESSAGES => Self::Anthropic,
             _ => Self::Own,
         }
