@@ -23,7 +23,8 @@ async fn it_applies_the_log_and_the_tables_equal_a_rebuild() {
     let empty: Vec<_> = verified
         .tables
         .iter()
-        .filter(|table| table.live_rows == 0)
+        // Retention alone writes these, and nothing is old here.
+        .filter(|table| table.live_rows == 0 && table.table != "audit_anchors")
         .map(|t| &t.table)
         .collect();
     assert!(empty.is_empty(), "nothing was projected into {empty:?}");

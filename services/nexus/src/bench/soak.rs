@@ -49,8 +49,9 @@ pub(crate) struct SoakArgs {
     /// Between two samples: 10s, 1m. A hundredth of the time where it is not given, 5 s at least
     #[arg(long, value_name = "SPAN", value_parser = crate::cli::parse::span_ms)]
     every: Option<u64>,
-    /// Runs before which growth is not judged: caches fill up to their bounds
-    #[arg(long, value_name = "N", default_value_t = 15_000)]
+    /// Runs before which growth is not judged: caches, and what ledgers remember of settled
+    /// reservations, fill up to their bounds
+    #[arg(long, value_name = "N", default_value_t = 65_000)]
     warm_up_runs: u64,
     /// Turns of a session before the next one begins
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]

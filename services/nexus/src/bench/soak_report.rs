@@ -24,8 +24,12 @@ const FLOOR: f64 = 4.0 * 1024.0 * 1024.0;
 /// Time before growth is not judged, in milliseconds: the duplicate windows of the streams, two
 /// minutes long, are full by then.
 const WARM_UP_MS: u64 = 180_000;
-/// Threads and files that may come and go.
+/// Commands that wait while a sample is not judged: what is in hand then is work, and no leak.
+const BUSY: u64 = 100;
+/// Threads and consumers that may come and go.
 const FEW: f64 = 16.0;
+/// Files and sockets that may: connections to models are kept for a while.
+const FILES: f64 = 256.0;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const SPARKS: usize = 32;
 
@@ -136,7 +140,7 @@ impl SoakReport {
             ));
             let (threads, files) = (of(|p| p.threads), of(|p| p.open_files));
             all.push(self.growth(format!("threads {name}"), "", Some(0.0), FEW, &threads));
-            all.push(self.growth(format!("open files {name}"), "", Some(0.0), FEW, &files));
+            all.push(self.growth(format!("open files {name}"), "", Some(0.0), FILES, &files));
         }
         for name in names(&self.samples, |sample| &sample.streams) {
             let bytes = |s: &Sample| s.streams.get(&name).map(|stream| stream.bytes as f64);
@@ -171,10 +175,12 @@ impl SoakReport {
         floor: f64,
         measure: &dyn Fn(&Sample) -> Option<f64>,
     ) -> Growth {
-        let warm = self
-            .samples
-            .iter()
-            .filter(|sample| sample.runs >= self.warm_up_runs && sample.at_ms >= WARM_UP_MS);
+        let is_warm = |sample: &&Sample| {
+            sample.runs >= self.warm_up_runs
+                && sample.at_ms >= WARM_UP_MS
+                && sample.waiting() <= BUSY
+        };
+        let warm = self.samples.iter().filter(is_warm);
         let points: Vec<_> = warm
             .filter_map(|sample| Some((sample.runs as f64, measure(sample)?)))
             .collect();
@@ -344,4 +350,81 @@ fn sparkline(figures: &[f64]) -> String {
         BARS.get(level.round() as usize).copied().unwrap_or('█')
     };
     figures.chunks(step).map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "a test may fail")]
+    use super::*;
+
+    /// Forty samples, a minute and ten thousand runs apart, of a program that keeps so many bytes a run.
+    fn report(kept: u64) -> SoakReport {
+        let program = |memory_bytes| Program {
+            memory_bytes,
+            threads: 9,
+            open_files: 40,
+            processes: 1,
+        };
+        let sample = |i: u64| Sample {
+            at_ms: i * 60_000,
+            runs: i * 10_000,
+            programs: [("nexus".to_owned(), program((80 << 20) + i * 10_000 * kept))].into(),
+            ..Sample::default()
+        };
+        SoakReport {
+            machine: Machine::here(),
+            rate: 166.0,
+            interrupted: false,
+            warm_up_runs: 65_000,
+            completed: 400_000,
+            failed: 0,
+            not_begun: 0,
+            first_failure: None,
+            windows: vec![],
+            samples: (0..40).map(sample).collect(),
+            growth: vec![],
+            verdict: vec![],
+        }
+    }
+
+    #[test]
+    fn a_leak_is_named_and_what_is_steady_says_so() {
+        let mut steady = report(0);
+        steady.judge();
+        assert_eq!(steady.verdict, Vec::<String>::new());
+        assert!(
+            steady
+                .render(Style::PLAIN)
+                .contains("Steady: nothing grows")
+        );
+        let mut leaking = report(200);
+        leaking.judge();
+        let [said] = leaking.verdict.as_slice() else {
+            panic!("{:?}", leaking.verdict)
+        };
+        assert!(
+            said.starts_with("memory nexus grows by 200 B a run"),
+            "{said}"
+        );
+        assert!(leaking.render(Style::PLAIN).contains("GROWS"));
+    }
+
+    #[test]
+    fn runs_that_fail_and_too_few_samples_are_no_good_verdict() {
+        let mut failed = report(0);
+        failed.failed = 2;
+        failed.first_failure = Some("busy".to_owned());
+        failed.judge();
+        assert_eq!(
+            failed.verdict,
+            ["2 runs did not complete; the first said: busy"]
+        );
+        let mut short = report(0);
+        short.samples.truncate(9);
+        short.judge();
+        assert_eq!(
+            short.verdict,
+            ["too few samples after the warm-up for a verdict"]
+        );
+    }
 }

@@ -60,6 +60,14 @@ pub(crate) struct Sample {
     pub(crate) tables: BTreeMap<String, Table>,
 }
 
+impl Sample {
+    /// Commands that wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        let commands = self.streams.get(topology::COMMANDS);
+        commands.map_or(0, |stream| stream.messages)
+    }
+}
+
 /// Takes one.
 ///
 /// # Errors
