@@ -142,6 +142,7 @@ impl Step {
                 let quick = &[
                     "--seconds=2",
                     "--sessions=1000",
+                    "--runs=300",
                     "--turns=50",
                     "--parked=200",
                 ];
