@@ -121,6 +121,7 @@ async fn scaling_is_measured() {
         "scaling",
         "--seconds=1",
         "--sessions=20",
+        "--runs=40",
         "--turns=20",
         "--parked=10",
     ];

@@ -9,7 +9,7 @@ use super::{budget, gateway, llm, policy, projections, runs, scale, tools};
 /// How much is measured
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct AllArgs {
-    /// Some three minutes: short phases, few sessions, turns and runs
+    /// Short phases, few sessions, turns and runs; without Python
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// As large as the aims say: 100,000 sessions and parked runs, 1,000 turns
@@ -142,6 +142,7 @@ impl Step {
                 let quick = &[
                     "--seconds=2",
                     "--sessions=1000",
+                    "--runs=300",
                     "--turns=50",
                     "--parked=200",
                 ];

@@ -21,6 +21,9 @@ pub(crate) struct ScalingArgs {
     /// The most sessions
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) sessions: u32,
+    /// Runs that are timed beside each number of sessions
+    #[arg(long, value_name = "N", default_value_t = 800, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(super) runs: u16,
     /// The most turns of a conversation
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(20..=10_000))]
     pub(super) turns: u32,
@@ -46,7 +49,7 @@ pub(crate) async fn part(args: &ScalingArgs) -> Result<Part, BenchError> {
     let mut part = Part::new("scaling", about);
     let work = async {
         split::measure(Duration::from_secs(args.seconds.max(1)), &mut part).await?;
-        sessions::measure(args.sessions, &mut part).await?;
+        sessions::measure(args.sessions, usize::from(args.runs), &mut part).await?;
         turns::measure(args.turns, &mut part).await?;
         parked::measure(args.parked, &mut part).await
     };

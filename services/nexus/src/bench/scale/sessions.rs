@@ -21,29 +21,32 @@ use crate::bench::stats::Samples;
 use crate::bench::stored;
 use crate::cli::Connection;
 
-/// Runs of a phase, and how many of them are in flight.
-const RUNS: usize = 800;
+/// Runs that are in flight.
 const IN_FLIGHT: usize = 16;
-const WARM_UP: usize = 200;
 /// Sessions below which runs would meet in one.
 const ENOUGH: usize = 1_000;
 /// Commands that are published at once, and after how many of them rest is awaited.
 const AT_ONCE: usize = 256;
 const STRETCH: usize = 10_000;
 
-pub(super) async fn measure(most: u32, part: &mut Part) -> Result<(), BenchError> {
+pub(super) async fn measure(most: u32, count: usize, part: &mut Part) -> Result<(), BenchError> {
     let connection = Connection::default();
-    let work = async |platform: &Platform| phases(most, platform, part).await;
+    let work = async |platform: &Platform| phases(most, count, platform, part).await;
     frame::on_platform(false, &connection, work).await
 }
 
-async fn phases(most: u32, platform: &Platform, part: &mut Part) -> Result<(), BenchError> {
+async fn phases(
+    most: u32,
+    timed: usize,
+    platform: &Platform,
+    part: &mut Part,
+) -> Result<(), BenchError> {
     let tenant: Tenant = ("bench".parse()).map_err(|_| BenchError::Bus("no tenant".into()))?;
     let tenants = [tenant.clone()];
     let (observer, _listening) = Observer::listen(&platform.bus, &tenants, false).await?;
     let bus = platform.bus.clone();
     let load = Load::new(bus, observer, tenants.to_vec(), Via::Bus, &platform.url)?;
-    runs(&load, &[], WARM_UP).await?;
+    runs(&load, &[], timed.div_ceil(4)).await?;
     let lines = ["opens its own", "goes on in one"];
     let mut times = Lines::new("A run, p50, by sessions", "sessions", Unit::Ms, &lines);
     let mut costs = Lines::new("CPU a run, by sessions", "sessions", Unit::Ms, &lines);
@@ -58,8 +61,8 @@ async fn phases(most: u32, platform: &Platform, part: &mut Part) -> Result<(), B
     for count in decades(most) {
         say(&format!("{count} session(s)"));
         open(platform, &tenant, count as usize, &mut sessions).await?;
-        let own = phase(platform, &load, &[]).await?;
-        let ours = phase(platform, &load, &sessions);
+        let own = phase(platform, &load, &[], timed).await?;
+        let ours = phase(platform, &load, &sessions, timed);
         let ours = match sessions.len() >= ENOUGH {
             true => Some(ours.await?),
             false => None,
@@ -110,9 +113,10 @@ async fn phase(
     platform: &Platform,
     load: &Load,
     sessions: &[SessionId],
+    timed: usize,
 ) -> Result<Cost, BenchError> {
     let before = platform.cpu();
-    let times = runs(load, sessions, RUNS).await?;
+    let times = runs(load, sessions, timed).await?;
     stored::drained(platform).await?;
     let used = platform.cpu().since(&before);
     let of_platform = used
@@ -122,7 +126,7 @@ async fn phase(
     let p50_us = times.quantiles().map_or(0, |times| times.p50_us);
     Ok(Cost {
         p50_ms: p50_us as f64 / 1000.0,
-        cpu_ms: cpu.as_secs_f64() * 1000.0 / RUNS as f64,
+        cpu_ms: cpu.as_secs_f64() * 1000.0 / timed.max(1) as f64,
     })
 }
 
