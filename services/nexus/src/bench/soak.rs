@@ -196,7 +196,7 @@ async fn watch(args: &SoakArgs, platform: &Platform, counts: &Counts) -> Watched
             Ok(sample) => watched.samples.push(sample),
             Err(error) => print::hint(&format!("no sample: {error}")),
         }
-        if watched.windows.len() % 10 == 0 {
+        if watched.windows.len().is_multiple_of(10) {
             say(&format!("{} runs", count(runs)));
         }
     }
