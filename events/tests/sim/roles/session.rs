@@ -72,10 +72,10 @@ pub(crate) fn join(
         }
         session::attach(state, want.clone())
     };
-    let mut done = decide_session(world, &place, id, "", &decide)?;
+    let mut done = decide_session(world, &place, id, "", decide)?;
     if done.state.place(run_id).is_none() {
         let label = format!("join after {}", done.last_seq);
-        done = decide_session(world, &place, id, &label, &decide)?;
+        done = decide_session(world, &place, id, &label, decide)?;
     }
     let (previous, queued) = match done.state.place(run_id) {
         Some(Place::Joined(last)) => (last.previous, None),
