@@ -178,6 +178,7 @@ fn started(arguments: Value, user: &str) -> RunEvent {
         input: "".into(),
         given: None,
         invoke: Some(arguments),
+        queued: None,
         budget: None,
         parent: None,
         max_turns: 1,
