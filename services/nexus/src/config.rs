@@ -36,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     /// Logs and traces.
     pub(crate) telemetry: TelemetryConfig,
+    /// By how much the clock that roles see is ahead. Only `nexus role` can say so.
+    #[serde(skip)]
+    pub(crate) clock_offset_ms: i64,
 }
 
 /// The bus.

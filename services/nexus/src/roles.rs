@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_budget::BudgetRole;
 use nexus_bus::objects::Objects;
-use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
+use nexus_bus::{Bus, Store, TopologyConfig, connect, run_batch_role, run_role, timer};
 use nexus_content::Filters;
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
@@ -115,7 +115,8 @@ impl Running {
     pub(crate) async fn start(roles: &[Role], config: Config) -> Result<Self, Failure> {
         let shutdown = CancellationToken::new();
         let name = format!("nexus-{}", std::process::id());
-        let bus = Bus::open(config.bus(&name)?).await?;
+        let clock = connect::skewed_clock(config.clock_offset_ms);
+        let bus = Bus::open_with_clock(config.bus(&name)?, clock).await?;
         bus.connected().await;
         let replicas = config.nats.replicas.unwrap_or(1);
         let topology = TopologyConfig {
