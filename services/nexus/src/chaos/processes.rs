@@ -230,7 +230,7 @@ fn configuration(
     let models = [super::load::QUICK, super::load::SLOW].map(|name| {
         format!(
             "[[models.providers.models]]\nname = \"{name}\"\ncontext_tokens = 32768\n\
-             max_output_tokens = 512\nprice = {{ input = 1000000, output = 2000000 }}\n"
+             max_output_tokens = 512\nprice = {{ input = 1000000, cached_input = 500000, output = 2000000 }}\n"
         )
     });
     format!(
