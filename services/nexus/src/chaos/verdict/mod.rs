@@ -3,8 +3,11 @@
 pub(crate) mod ledger;
 mod model;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod views;
+
 use serde::Serialize;
 
 use super::facts::Facts;
