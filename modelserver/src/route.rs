@@ -185,7 +185,9 @@ async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
     match refused_or_hung(&shared, &asked, &reply).await {
         Some(response) => response,
         None => {
-            let account = shared.stats.open("/v1/embeddings", &asked.model, String::new());
+            let account = shared
+                .stats
+                .open("/v1/embeddings", &asked.model, String::new());
             let (text, tokens) = request.answer(&reply);
             send(shared, plan::body(text, &reply, tokens), account)
         }

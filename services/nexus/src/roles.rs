@@ -22,12 +22,13 @@ use nexus_run::RunRole;
 use nexus_tools::ToolsRole;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::agents;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::local_model::LocalModelHost;
+use crate::with_causes;
 
 /// One role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ pub(crate) struct Running {
 
 /// How long roles may take to end what they have begun.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two attempts to reach a database that is away: at first, and at most.
+const DATABASE_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// What a gateway needs beside what its configuration gives its requests.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
@@ -299,8 +302,19 @@ fn build_models(config: &Config, local: &Arc<LocalModelHost>) -> Result<Models, 
 }
 
 async fn connect_projections(config: &Config) -> Result<Projections, Failure> {
-    let projections =
-        Projections::connect(config.database_url()?, ProjectionsOptions::default()).await?;
-    projections.migrate().await?;
-    Ok(projections)
+    let projections = Projections::open(config.database_url()?, ProjectionsOptions::default())?;
+    let mut pause = DATABASE_PAUSE.0;
+    loop {
+        match projections.migrate().await {
+            Err(error) if error.is_transient() => {
+                warn!(error = %with_causes(&error), "the database is away, waiting for it");
+            }
+            done => {
+                done?;
+                return Ok(projections);
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(DATABASE_PAUSE.1);
+    }
 }

@@ -20,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Logged {
     /// Its subject.
     pub(crate) subject: String,
+    /// Its body, a batch of CloudEvents.
+    pub(crate) body: Vec<u8>,
     /// What was expected to be the last of its subject when it was written.
     pub(crate) follows: Option<u64>,
     /// The commit.
@@ -49,6 +51,16 @@ impl Book {
         runs.filter(is_open).count()
     }
 
+    /// A line a commit: its sequence, its subject, and its events as they were recorded.
+    pub(crate) fn as_lines(&self) -> String {
+        let line = |logged: &Logged| {
+            let (seq, subject) = (logged.commit.seq, &logged.subject);
+            let events = String::from_utf8_lossy(&logged.body);
+            format!("{{\"seq\":{seq},\"subject\":\"{subject}\",\"events\":{events}}}\n")
+        };
+        self.log.iter().map(line).collect()
+    }
+
     fn take(&mut self, stored: &read::Stored) {
         self.last_seq = stored.seq;
         match LogCommit::decode(&stored.subject, stored.seq, &stored.body) {
@@ -56,6 +68,7 @@ impl Book {
                 self.fold(&commit);
                 self.log.push(Logged {
                     subject: stored.subject.clone(),
+                    body: stored.body.to_vec(),
                     follows: stored.follows(),
                     commit,
                 });

@@ -243,7 +243,13 @@ async fn attempt(
     let platform = Arc::new(Platform::start(dir.path(), args.nodes).await?);
     progress.say("the platform is ready");
     let ended = broken(&platform, dir.path(), seed, steps, specs, &progress).await;
-    let checked = ended.map(|(facts, done)| (verdict::verdict(&facts), done));
+    let checked = ended.map(|(facts, done)| {
+        let rows = verdict::verdict(&facts);
+        if args.keep || rows.iter().any(|row| row.breaches > 0) {
+            write_log(&facts, dir.path());
+        }
+        (rows, done)
+    });
     let kept = matches!(&checked, Ok((rows, _)) if rows.iter().all(|row| row.breaches == 0));
     let keep = args.keep || !kept;
     if let Some(platform) = Arc::into_inner(platform) {
@@ -269,6 +275,13 @@ async fn attempt(
         repeat: args.repeat(seed),
         data,
     })
+}
+
+/// The log as lines of JSON beside the data, for whoever looks into a breach.
+fn write_log(facts: &Facts, dir: &std::path::Path) {
+    if let Err(error) = std::fs::write(dir.join("log.jsonl"), facts.book.as_lines()) {
+        tracing::warn!(%error, "the log could not be written down");
+    }
 }
 
 async fn broken(

@@ -60,6 +60,7 @@ impl Log {
         let commit = LogCommit::decode(&subject, seq, &body).unwrap();
         self.0.book.log.push(Logged {
             subject,
+            body,
             follows: Some(follows),
             commit,
         });
