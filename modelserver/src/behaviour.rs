@@ -1,5 +1,8 @@
 //! What is answered when nothing was scripted: enough of a model for a run to have tool calls.
 //!
+//! - The last user message with lines `turn N: call NAME {json}` is a course: the answer to it is what
+//!   it says of turn N, N counting the answers since; where it says nothing more, a text. The
+//!   conversation alone decides, so that asking again gets the same.
 //! - The last message is a tool result: a text that contains the result.
 //! - A user's line `call NAME {json}` where the tool NAME is offered: that call; several lines,
 //!   several calls in one answer.
@@ -7,7 +10,7 @@
 //! - Anything else: a few words that repeat what was said.
 
 use crate::script::ScriptedCall;
-use crate::wire::ChatRequest;
+use crate::wire::{ChatRequest, Message};
 
 const ECHO_WORDS: usize = 12;
 
@@ -24,6 +27,9 @@ pub(crate) fn respond(request: &ChatRequest) -> Content {
     let Some(last) = request.messages.last() else {
         return text("Nothing was asked.".into());
     };
+    if let Some(content) = course(request) {
+        return content;
+    }
     let said = last.text();
     match last.role.as_str() {
         "tool" => text(format!("The result is {said}.")),
@@ -40,6 +46,31 @@ pub(crate) fn respond(request: &ChatRequest) -> Content {
         }
         _ => echo(&said),
     }
+}
+
+/// The next turn of the course that a user has laid down, if one has.
+fn course(request: &ChatRequest) -> Option<Content> {
+    let is_course = |m: &Message| m.role == "user" && m.text().lines().any(|l| step(l).is_some());
+    let at = request.messages.iter().rposition(is_course)?;
+    let (before, since) = request.messages.split_at_checked(at + 1)?;
+    let turn = 1 + since.iter().filter(|m| m.role == "assistant").count();
+    let said = before.last()?.text();
+    let now = said.lines().filter_map(step).filter(|(n, _)| *n == turn);
+    let calls = now.filter_map(|(_, line)| explicit(line));
+    let calls: Vec<ScriptedCall> = calls.filter(|call| request.offers(&call.name)).collect();
+    Some(match calls.is_empty() {
+        true => text(format!("The course has ended after {} turns.", turn - 1)),
+        false => Content {
+            text: String::new(),
+            calls,
+        },
+    })
+}
+
+/// `turn N: …`
+fn step(line: &str) -> Option<(usize, &str)> {
+    let (number, rest) = line.trim().strip_prefix("turn ")?.split_once(':')?;
+    Some((number.parse().ok()?, rest))
 }
 
 fn text(text: String) -> Content {
@@ -153,5 +184,24 @@ mod tests {
             respond(&request(&["a"], messages)).text,
             "The result is 84."
         );
+    }
+
+    #[test]
+    fn a_course_goes_on_by_the_answers_since_whatever_was_said_before() {
+        let said = "turn 1: call a {\"x\":1}\nturn 1: call b\nturn 2: call a";
+        let user = serde_json::json!({ "role": "user", "content": said });
+        let answer = serde_json::json!({ "role": "assistant", "content": "" });
+        let result = serde_json::json!({ "role": "tool", "content": "7" });
+        let after = |messages: &[&serde_json::Value]| {
+            respond(&request(&["a", "b"], serde_json::json!(messages)))
+        };
+        let names = |content: Content| -> Vec<String> {
+            content.calls.into_iter().map(|call| call.name).collect()
+        };
+        assert_eq!(names(after(&[&answer, &user])), ["a", "b"]);
+        let second = [&user, &answer, &result, &result];
+        assert_eq!(names(after(&second)), ["a"]);
+        let third = [&user, &answer, &result, &result, &answer, &result];
+        assert_eq!(after(&third).text, "The course has ended after 2 turns.");
     }
 }

@@ -185,7 +185,9 @@ async fn embed(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
     match refused_or_hung(&shared, &asked, &reply).await {
         Some(response) => response,
         None => {
-            let account = shared.stats.open("/v1/embeddings", &asked.model);
+            let account = shared
+                .stats
+                .open("/v1/embeddings", &asked.model, String::new());
             let (text, tokens) = request.answer(&reply);
             send(shared, plan::body(text, &reply, tokens), account)
         }
@@ -248,8 +250,8 @@ async fn chosen(
                 Wire::Messages => "msg",
             };
             let id = format!("{prefix}-{}", shared.ids.fetch_add(1, Relaxed));
+            let account = shared.stats.open(route.path, &request.model, id.clone());
             let plan = plan::plan(&request, &reply, id, shared.created);
-            let account = shared.stats.open(route.path, &request.model);
             send(shared, plan, account)
         }
     }

@@ -111,7 +111,7 @@ impl ModelServer {
         self.shared.stats.recorded()
     }
 
-    /// What each of the last requests got, oldest first, at most 1,024.
+    /// What each of the last requests got, oldest first, at most 65,536.
     pub fn sent(&self) -> Vec<Sent> {
         self.shared.stats.sent()
     }

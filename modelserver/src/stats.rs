@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 /// Most requests that are remembered; the oldest go first.
 const MAX_RECORDED: usize = 1024;
+/// Most accounts of what was sent.
+const MAX_SENT: usize = 65_536;
 
 /// A moment's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +53,8 @@ impl Recorded {
 /// What one request really got, for reconciling its bill.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sent {
+    /// The answer's id; empty where it has none.
+    pub id: String,
     /// The path that was asked.
     pub path: &'static str,
     /// The model that was asked for.
@@ -116,14 +120,15 @@ impl Stats {
     }
 
     /// Opens the account of a request that is answered.
-    pub(crate) fn open(&self, path: &'static str, model: &str) -> Account {
+    pub(crate) fn open(&self, path: &'static str, model: &str, id: String) -> Account {
         let account = Account(Arc::new(Mutex::new(Sent {
+            id,
             path,
             model: model.to_owned(),
             ..Sent::default()
         })));
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        if sent.len() == MAX_RECORDED {
+        if sent.len() == MAX_SENT {
             sent.pop_front();
         }
         sent.push_back(account.clone());

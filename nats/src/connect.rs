@@ -374,6 +374,12 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
     }
 }
 
+/// The system's clock, ahead by so many milliseconds, or behind: what a process sees on a machine whose
+/// clock is wrong. For trying that out.
+pub fn skewed_clock(offset_ms: i64) -> Clock {
+    Arc::new(move || Timestamp::from_millis(system_clock().as_millis().saturating_add(offset_ms)))
+}
+
 /// The system's clock.
 pub(crate) fn system_clock() -> Timestamp {
     let since = SystemTime::now()

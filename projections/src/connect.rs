@@ -55,6 +55,35 @@ pub enum ProjectionError {
     Migrate(#[from] MigrateError),
 }
 
+impl ProjectionError {
+    /// True where the database is away, or says that it cannot now: trying again may do.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::Schema(_) => false,
+            Self::Database(error) => may_pass(error),
+            Self::Migrate(
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+            ) => may_pass(error),
+            Self::Migrate(_) => false,
+        }
+    }
+}
+
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        // Of the connection, of its resources, of an operator who stops it, of its system.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            let class = code.get(..2).unwrap_or_default();
+            ["08", "53", "57", "58"].contains(&class)
+        }),
+        _ => false,
+    }
+}
+
 /// The read models. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Projections {

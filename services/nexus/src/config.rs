@@ -46,6 +46,9 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetryConfig,
     /// Where each process is asked how it is.
     pub(crate) monitor: MonitorConfig,
+    /// By how much the clock that roles see is ahead. Only `nexus role` can say so.
+    #[serde(skip)]
+    pub(crate) clock_offset_ms: i64,
 }
 
 /// The bus.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod bench;
+mod chaos;
 mod cli;
 mod config;
 mod documents;
@@ -53,11 +54,25 @@ enum Command {
         /// Any of: run, budget, policy, tools, llm, projector, gateway
         #[arg(required = true, value_name = "NAME")]
         roles: Vec<Role>,
+        /// By how many milliseconds the clock that they see is ahead; for trying out wrong clocks
+        #[arg(
+            long,
+            value_name = "MS",
+            default_value_t,
+            allow_hyphen_values = true,
+            hide = true
+        )]
+        clock_offset_ms: i64,
+        /// End when standard input closes
+        #[arg(long, hide = true)]
+        with_parent: bool,
     },
     /// Fetch what `nexus up` needs and the machine lacks, without starting anything
     Install(install::InstallArgs),
     /// Measure this machine: how fast the platform is here, and what binds
     Bench(bench::BenchArgs),
+    /// Break a platform of its own in every way that is known, and check that it kept its promises
+    Chaos(chaos::ChaosArgs),
     /// Print where the running platform is, with the servers' passwords
     Endpoints(cli::Connection),
     #[command(flatten)]
@@ -87,10 +102,20 @@ async fn dispatch(command: Command, config: Config) -> ExitCode {
     let outcome = match command {
         Command::Client(client) => return client.run(config.servers()).await,
         Command::Bench(arguments) => return bench::run(arguments).await,
+        Command::Chaos(arguments) => return chaos::run(arguments).await,
         Command::Endpoints(connection) => return print_endpoints(&connection),
         Command::Install(arguments) => install::install(arguments).await,
         Command::Up(arguments) => with_telemetry(&config, up::up(arguments, config.clone())).await,
-        Command::Role { roles } => with_telemetry(&config, run_roles(roles, config.clone())).await,
+        Command::Role {
+            roles,
+            clock_offset_ms,
+            with_parent,
+        } => {
+            let mut config = config;
+            config.clock_offset_ms = clock_offset_ms;
+            let running = run_roles(roles, config.clone(), with_parent);
+            with_telemetry(&config, running).await
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,12 +147,13 @@ async fn with_telemetry(
     outcome
 }
 
-async fn run_roles(mut roles: Vec<Role>, config: Config) -> Result<(), Failure> {
+async fn run_roles(mut roles: Vec<Role>, config: Config, with_parent: bool) -> Result<(), Failure> {
     roles.dedup();
     let mut signals = signals::Signals::install().map_err(Failure::Signals)?;
     let mut running = tokio::select! {
         started = Running::start(&roles, config) => started?,
         _ = signals.next() => return Ok(()),
+        () = signals::parent_gone(), if with_parent => return Ok(()),
     };
     let failure = tokio::select! {
         signal = signals.next() => {
@@ -135,6 +161,8 @@ async fn run_roles(mut roles: Vec<Role>, config: Config) -> Result<(), Failure> 
             None
         }
         failure = running.ended() => Some(failure),
+        // Whoever is gone waits for nothing.
+        () = signals::parent_gone(), if with_parent => return Ok(()),
     };
     tokio::select! {
         () = running.stop() => {}

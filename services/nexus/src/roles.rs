@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_budget::BudgetRole;
 use nexus_bus::objects::Objects;
-use nexus_bus::{Bus, Store, TopologyConfig, run_batch_role, run_role, timer};
+use nexus_bus::{Bus, Store, TopologyConfig, connect, run_batch_role, run_role, timer};
 use nexus_content::Filters;
 use nexus_events::catalog::Catalog;
 use nexus_events::run::StartLimits;
@@ -24,13 +24,14 @@ use nexus_tools::builtin::files::run_sweeper;
 use nexus_webhooks::WebhooksRole;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::agents;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::local_model::LocalModelHost;
 use crate::monitor;
+use crate::with_causes;
 
 /// One role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub(crate) struct Running {
 
 /// How long roles may take to end what they have begun.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two attempts to reach a database that is away: at first, and at most.
+const DATABASE_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// What a gateway needs beside what its configuration gives its requests.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
@@ -125,7 +128,8 @@ impl Running {
         // A start that fails takes the monitor with it.
         let starting = shutdown.clone().drop_guard();
         let watched = monitor::start(&config.monitor, shutdown.clone()).await?;
-        let bus = Bus::open(config.bus(&name)?).await?;
+        let clock = connect::skewed_clock(config.clock_offset_ms);
+        let bus = Bus::open_with_clock(config.bus(&name)?, clock).await?;
         watched.bus(&bus);
         bus.connected().await;
         let replicas = config.nats.replicas.unwrap_or(1);
@@ -332,8 +336,19 @@ fn build_models(config: &Config, local: &Arc<LocalModelHost>) -> Result<Models, 
 }
 
 async fn connect_projections(config: &Config) -> Result<Projections, Failure> {
-    let projections =
-        Projections::connect(config.database_url()?, ProjectionsOptions::default()).await?;
-    projections.migrate().await?;
-    Ok(projections)
+    let projections = Projections::open(config.database_url()?, ProjectionsOptions::default())?;
+    let mut pause = DATABASE_PAUSE.0;
+    loop {
+        match projections.migrate().await {
+            Err(error) if error.is_transient() => {
+                warn!(error = %with_causes(&error), "the database is away, waiting for it");
+            }
+            done => {
+                done?;
+                return Ok(projections);
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(DATABASE_PAUSE.1);
+    }
 }

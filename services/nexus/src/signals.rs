@@ -1,6 +1,9 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM, and the end of whoever started us.
+
+use std::io::Read;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Waits for signals that ask the program to stop.
 pub(crate) struct Signals {
@@ -27,4 +30,16 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
         }
     }
+}
+
+/// Waits until standard input closes, which it does at the latest when the process that holds its other
+/// end dies. A thread waits for it, since a read of standard input cannot be given up.
+pub(crate) async fn parent_gone() {
+    let (tell, told) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // The parent writes nothing; whatever ends the read is its end.
+        let _ = std::io::stdin().read(&mut [0]);
+        drop(tell);
+    });
+    let _ = told.await;
 }

@@ -220,6 +220,20 @@ async fn postgres_dies() {
     check(&platform, &runs).await;
 }
 
+/// Starting up takes less time than Postgres takes to recover: it is away when they ask for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_start_while_postgres_is_away_wait_for_it() {
+    let mut platform = Platform::start(slow_model()).await;
+    platform.stack.postgres.kill().await;
+    platform.kill_and_restart("projector");
+    platform.kill_and_restart("gateway");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    platform.stack.postgres.restart().await.unwrap();
+    platform.ready().await;
+    let runs = start_runs(&platform).await;
+    check(&platform, &runs).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_dies_at_once() {
     let mut platform = Platform::start(slow_model()).await;

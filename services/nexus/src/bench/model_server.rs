@@ -1,7 +1,6 @@
 //! `nexus bench model-server`: a model server that speaks the real protocol and answers at once, in
 //! a process of its own, so that what it uses is not counted as the platform's.
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use std::time::Duration;
 use nexus_modelserver::{ModelServer, Options};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
 
 use super::error::BenchError;
+use crate::signals::parent_gone;
 
 /// The model that it offers.
 pub(crate) const MODEL: &str = "bench-model";
@@ -55,17 +54,6 @@ pub(crate) async fn serve(args: ModelServerArgs) -> Result<(), BenchError> {
     }
     server.shutdown().await;
     Ok(())
-}
-
-/// A thread waits for it, since a read of standard input cannot be given up.
-async fn parent_gone() {
-    let (tell, told) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        // The parent writes nothing; whatever ends the read is its end.
-        let _ = std::io::stdin().read(&mut [0]);
-        drop(tell);
-    });
-    let _ = told.await;
 }
 
 /// A model server that this process started.
