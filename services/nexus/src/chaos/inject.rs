@@ -75,6 +75,12 @@ async fn make(platform: &Platform, fault: Fault) -> Result<Option<String>, Chaos
             }
         }
         Fault::Deploy => deploy::deploy(platform).await?,
+        Fault::Isolate { node, for_ms } => return isolate(platform, node, millis(for_ms)).await,
+        Fault::Rolling => {
+            for node in &platform.servers.nats {
+                node.server.lock().await.restart().await?;
+            }
+        }
     }
     Ok(None)
 }
@@ -169,6 +175,29 @@ async fn hurt(proxies: &[&Proxy], harm: Harm, time: Duration) {
     for proxy in proxies {
         proxy.set(Mode::Pass);
     }
+}
+
+/// One at a time: a second cut would heal the first.
+async fn isolate(
+    platform: &Platform,
+    node: usize,
+    time: Duration,
+) -> Result<Option<String>, ChaosError> {
+    let Some(network) = &platform.servers.network else {
+        return Ok(Some(
+            "nodes: the network between them can only be cut by root, with the program `ip`"
+                .to_owned(),
+        ));
+    };
+    let network = network.lock().await;
+    let peers = (0..platform.servers.nats.len()).filter(|peer| *peer != node);
+    let number = |node: usize| u8::try_from(node).unwrap_or(u8::MAX);
+    for peer in peers {
+        network.cut(number(node), number(peer))?;
+    }
+    tokio::time::sleep(time).await;
+    network.heal()?;
+    Ok(None)
 }
 
 /// JetStream stops when it cannot write; whoever made room starts the server again.

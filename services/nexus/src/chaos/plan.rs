@@ -33,11 +33,13 @@ pub(crate) enum Kind {
     Clock,
     /// Workers are replaced one by one, policy and tools change while runs go on
     Deploy,
+    /// With several servers of the bus: one is cut off from the others, or each is restarted in turn
+    Nodes,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Kill,
         Self::Stop,
         Self::Cut,
@@ -46,13 +48,14 @@ impl Kind {
         Self::Disk,
         Self::Clock,
         Self::Deploy,
+        Self::Nodes,
     ];
 
     /// How often it is drawn, against the others.
     fn weight(self) -> u64 {
         match self {
             Self::Kill => 10,
-            Self::Cut => 5,
+            Self::Cut | Self::Nodes => 5,
             Self::Stop | Self::Delay | Self::Stall => 3,
             Self::Clock => 2,
             Self::Disk => 1,
@@ -170,6 +173,15 @@ pub(crate) enum Fault {
     /// Every worker is replaced, one after another, by one of another configuration; policy and a tool
     /// get a new version.
     Deploy,
+    /// A server of the bus hears nothing from the others, nor they from it. Clients reach all of them.
+    Isolate {
+        /// Its number.
+        node: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// Every server of the bus is stopped in order and started again, one after another.
+    Rolling,
 }
 
 /// A fault and its time.
@@ -196,10 +208,15 @@ pub(crate) struct PlanOptions {
 /// Everything that goes wrong, in order.
 pub(crate) fn plan(seed: u64, options: &PlanOptions) -> Vec<Step> {
     let mut random = Random::new(seed, "plan");
+    let kinds = options.kinds.iter().copied();
+    // One server has nobody to be cut off from.
+    let kinds: Vec<Kind> = kinds
+        .filter(|kind| *kind != Kind::Nodes || options.nodes > 1)
+        .collect();
     let mut steps = vec![];
     let mut at_ms = BEGIN_MS;
     while at_ms < options.duration_ms {
-        if let Some(kind) = draw(&mut random, &options.kinds) {
+        if let Some(kind) = draw(&mut random, &kinds) {
             let fault = fault(&mut random, kind, options);
             steps.push(Step { at_ms, fault });
         }
@@ -209,6 +226,13 @@ pub(crate) fn plan(seed: u64, options: &PlanOptions) -> Vec<Step> {
         let fault = Fault::Deploy;
         steps.push(Step {
             at_ms: options.duration_ms / 3,
+            fault,
+        });
+    }
+    if kinds.contains(&Kind::Nodes) {
+        let fault = Fault::Rolling;
+        steps.push(Step {
+            at_ms: options.duration_ms / 3 * 2,
             fault,
         });
     }
@@ -277,6 +301,11 @@ fn fault(random: &mut Random, kind: Kind, options: &PlanOptions) -> Fault {
             }
         }
         Kind::Deploy => Fault::Deploy,
+        // Longer than the others take to choose a leader, and than its clients stay with it.
+        Kind::Nodes => Fault::Isolate {
+            node: node(random),
+            for_ms: random.between(4_000, 15_000),
+        },
     }
 }
 
@@ -335,6 +364,17 @@ mod tests {
         assert!(!steps.is_empty() && steps.iter().all(frozen));
         let steps = plan(1, &options(&[Kind::Deploy]));
         assert!(matches!(steps.as_slice(), [step] if step.fault == Fault::Deploy));
+    }
+
+    #[test]
+    fn servers_are_cut_off_only_where_there_are_several() {
+        let mut options = options(&[Kind::Nodes]);
+        assert!(plan(1, &options).is_empty());
+        options.nodes = 3;
+        let steps = plan(1, &options);
+        let rolling = steps.iter().filter(|step| step.fault == Fault::Rolling);
+        assert_eq!(rolling.count(), 1);
+        assert!(steps.len() > 5);
     }
 
     #[test]

@@ -154,7 +154,7 @@ async fn links(
 ) -> Result<BTreeMap<Link, Vec<Proxy>>, ChaosError> {
     let here = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let mut to: BTreeMap<Link, Vec<SocketAddr>> = BTreeMap::new();
-    let nats = servers.nats.iter().map(|node| here(node.port));
+    let nats = servers.nats.iter().map(|node| node.address);
     to.insert(Link::Nats, nats.collect());
     if matches!(instance.role, Role::Projector | Role::Gateway) {
         let port = port_of(&servers.database_url).unwrap_or_default();

@@ -1,10 +1,13 @@
 //! The private servers of a run: nats-server, one or three, each with its data on a small volume of its
 //! own where that can be had, and Postgres.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nexus_devstack::{Cache, NatsOptions, NatsServer, Postgres, PostgresOptions, Progress};
+use nexus_devstack::{
+    Cache, ClusterPart, NatsOptions, NatsServer, Network, Postgres, PostgresOptions, Progress,
+};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
@@ -18,6 +21,8 @@ const FILL_ATTEMPTS: usize = 20;
 pub(crate) struct Servers {
     /// The servers of the bus.
     pub(crate) nats: Vec<Node>,
+    /// What lies between several of them, where it can be cut.
+    pub(crate) network: Option<Mutex<Network>>,
     /// The read models.
     pub(crate) postgres: Mutex<Postgres>,
     /// The database on it.
@@ -30,8 +35,8 @@ pub(crate) struct Node {
     pub(crate) server: Mutex<NatsServer>,
     /// Where clients connect.
     pub(crate) url: String,
-    /// The same as a port.
-    pub(crate) port: u16,
+    /// The same as an address.
+    pub(crate) address: SocketAddr,
     /// Its data's volume, where it has one of its own.
     pub(crate) volume: Option<Volume>,
 }
@@ -46,11 +51,18 @@ impl Servers {
         let progress = Progress::new(|line: &str| tracing::info!("{line}"));
         let postgres = PostgresOptions::disposable(dir.join("postgres"));
         let postgres = Postgres::start(&cache, &progress, postgres);
-        let (nats, postgres) = tokio::join!(start_nats(&cache, &progress, dir, nodes), postgres);
+        let network = match nodes > 1 && Network::is_possible() {
+            true => Some(Network::create(u8::try_from(nodes).unwrap_or(u8::MAX))?),
+            false => None,
+        };
+        let places = places(nodes, network.as_ref())?;
+        let nats = start_nats(&cache, &progress, dir, &places);
+        let (nats, postgres) = tokio::join!(nats, postgres);
         let (nats, postgres) = (nats?, postgres?);
         let database_url = postgres.create_database("chaos").await?;
         Ok(Self {
             nats,
+            network: network.map(Mutex::new),
             postgres: Mutex::new(postgres),
             database_url,
         })
@@ -74,51 +86,57 @@ impl Servers {
     }
 }
 
+/// Where a server listens: for clients, on whatever port is free, and for the others.
+struct Place {
+    host: IpAddr,
+    route: SocketAddr,
+    namespace: Option<String>,
+}
+
+fn places(nodes: usize, network: Option<&Network>) -> Result<Vec<Place>, ChaosError> {
+    let ports = free_ports(nodes)?.into_iter();
+    let places = (0..=u8::MAX).zip(ports).map(|(node, port)| {
+        let host = network.map_or(Ipv4Addr::LOCALHOST, |network| network.address(node));
+        Place {
+            host: IpAddr::V4(host),
+            route: SocketAddr::from((host, port)),
+            namespace: network.map(|network| network.namespace(node)),
+        }
+    });
+    Ok(places.collect())
+}
+
 async fn start_nats(
     cache: &Cache,
     progress: &Progress,
     dir: &Path,
-    nodes: usize,
+    places: &[Place],
 ) -> Result<Vec<Node>, ChaosError> {
-    let ports = free_ports(nodes)?;
     let mut started = vec![];
-    let starting = (0..nodes).map(|number| {
-        let ports = ports.clone();
-        async move {
-            let data = dir.join(format!("nats-{number}"));
-            let volume = Volume::mount(&data).await;
-            let mut options = NatsOptions::new(&data);
-            options.name = format!("chaos-{number}");
-            if nodes > 1 {
-                options.extra_config = cluster(&ports, number);
-            }
-            let server = NatsServer::start(cache, progress, options).await?;
-            Ok::<Node, ChaosError>(Node {
-                url: server.url(),
-                port: server.port(),
-                server: Mutex::new(server),
-                volume,
-            })
-        }
+    let starting = places.iter().enumerate().map(|(number, place)| async move {
+        let data = dir.join(format!("nats-{number}"));
+        let volume = Volume::mount(&data).await;
+        let mut options = NatsOptions::new(&data);
+        options.name = format!("chaos-{number}");
+        options.listen_host = place.host.to_string();
+        options.namespace = place.namespace.clone();
+        options.cluster = (places.len() > 1).then(|| ClusterPart {
+            listen: place.route,
+            routes: places.iter().map(|place| place.route).collect(),
+        });
+        let server = NatsServer::start(cache, progress, options).await?;
+        Ok::<Node, ChaosError>(Node {
+            url: server.url(),
+            address: SocketAddr::new(place.host, server.port()),
+            server: Mutex::new(server),
+            volume,
+        })
     });
     // A node of a cluster is ready only when it has met the others.
     for node in futures_util::future::join_all(starting).await {
         started.push(node?);
     }
     Ok(started)
-}
-
-/// Clients are not told of each other's servers: they would go around the proxies.
-fn cluster(ports: &[u16], number: usize) -> String {
-    let routes: Vec<String> = (ports.iter().enumerate())
-        .filter(|(other, _)| *other != number)
-        .map(|(_, port)| format!("\"nats://127.0.0.1:{port}\""))
-        .collect();
-    let own = ports.get(number).copied().unwrap_or_default();
-    format!(
-        "cluster {{ name: chaos, listen: \"127.0.0.1:{own}\", no_advertise: true, routes: [{}] }}",
-        routes.join(", ")
-    )
 }
 
 /// Ports of the loopback that are free now, all different.
