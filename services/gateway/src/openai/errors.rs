@@ -128,9 +128,12 @@ pub(crate) fn of_end(end: &End) -> Problem {
         "policy_denied" | "approval_denied" | "approval_expired" => 403,
         "budget_exhausted" | "time_exhausted" => 429,
         "run_cancelled" => 409,
-        "context_length_exceeded" | "vectors_too_large" | "http_400" | "http_413" | "http_422" => {
-            400
-        }
+        "context_length_exceeded"
+        | "invalid_request_error"
+        | "vectors_too_large"
+        | "http_400"
+        | "http_413"
+        | "http_422" => 400,
         code if code.starts_with("provider_") || code.ends_with("_unavailable") => 503,
         _ => 500,
     };

@@ -101,7 +101,7 @@ def errors():
     raises(openai.BadRequestError, "invalid", "dimensions", dimensions=0)
     raises(openai.BadRequestError, "invalid", "encoding_format", encoding_format="int8")
     raises(openai.BadRequestError, "vectors_too_large", input=["x"] * 2048, dimensions=4096)
-    raises(openai.BadRequestError, "http_400", input="too long")
+    raises(openai.BadRequestError, "invalid_request_error", input="too long")
     try:
         chat = client(max_retries=0).chat.completions
         chat.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
