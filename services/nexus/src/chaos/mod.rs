@@ -42,6 +42,7 @@ use report::Report;
 
 use crate::cli::print;
 use crate::cli::style::Style;
+use crate::signals::Signals;
 
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// How long callers may insist once everything is healed.
@@ -167,10 +168,7 @@ pub(crate) async fn run(args: ChaosArgs) -> ExitCode {
     if args.plan {
         return told(print_plan(&args, &steps, &specs));
     }
-    let ended = tokio::select! {
-        ended = Box::pin(attempt(&args, seed, steps, specs)) => ended,
-        _ = tokio::signal::ctrl_c() => Err(ChaosError::Stopped),
-    };
+    let ended = Box::pin(attempt(&args, seed, steps, specs)).await;
     match ended {
         Ok(report) => {
             let out = match args.json {
@@ -240,9 +238,16 @@ async fn attempt(
     let progress = Progress::new(args.json);
     let dir = platform::scratch()?;
     progress.say(&format!("seed {seed}, in {}", dir.path().display()));
-    let platform = Arc::new(Platform::start(dir.path(), args.nodes).await?);
+    let mut signals = Signals::install().map_err(ChaosError::io("signals"))?;
+    let platform = tokio::select! {
+        started = Platform::start(dir.path(), args.nodes) => Arc::new(started?),
+        _ = signals.next() => return Err(ChaosError::Stopped),
+    };
     progress.say("the platform is ready");
-    let ended = broken(&platform, dir.path(), seed, steps, specs, &progress).await;
+    let ended = tokio::select! {
+        ended = broken(&platform, dir.path(), seed, steps, specs, &progress) => ended,
+        _ = signals.next() => Err(ChaosError::Stopped),
+    };
     let checked = ended.map(|(facts, done)| {
         let rows = verdict::verdict(&facts);
         if args.keep || rows.iter().any(|row| row.breaches > 0) {
@@ -251,10 +256,9 @@ async fn attempt(
         (rows, done)
     });
     let kept = matches!(&checked, Ok((rows, _)) if rows.iter().all(|row| row.breaches == 0));
-    let keep = args.keep || !kept;
-    if let Some(platform) = Arc::into_inner(platform) {
-        platform.stop(keep).await;
-    }
+    let stopped = matches!(&checked, Err(ChaosError::Stopped));
+    let keep = args.keep || !(kept || stopped);
+    stop(platform, keep).await;
     let data = keep.then(|| dir.keep());
     let (checks, done) = checked.inspect_err(|_| {
         if let Some(data) = &data {
@@ -275,6 +279,16 @@ async fn attempt(
         repeat: args.repeat(seed),
         data,
     })
+}
+
+/// Faults and requests that were under way hold the platform until they learn that they are over.
+async fn stop(platform: Arc<Platform>, keep: bool) {
+    while Arc::strong_count(&platform) > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if let Some(platform) = Arc::into_inner(platform) {
+        platform.stop(keep).await;
+    }
 }
 
 /// The log as lines of JSON beside the data, for whoever looks into a breach.

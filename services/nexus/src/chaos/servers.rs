@@ -212,7 +212,9 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let done = std::process::Command::new("umount").arg(&self.0).status();
+        // A server that was killed may not be gone yet: the volume goes with its last file.
+        let mut unmount = std::process::Command::new("umount");
+        let done = unmount.arg("-l").arg(&self.0).status();
         if !done.is_ok_and(|status| status.success()) {
             tracing::warn!(path = %self.0.display(), "a volume in memory could not be given back");
         }
