@@ -36,13 +36,6 @@ async fn tools(platform: &Platform) {
         &json!({ "source": "'done'" }),
     )
     .await;
-    // Logs are not sent, whoever asks for none.
-    register(
-        platform,
-        "test_logging_tool",
-        &json!({ "source": "'done'" }),
-    )
-    .await;
     let schema: Value = serde_json::from_str(include_str!("schema_2020_12.json")).unwrap();
     let schema = json!({ "source": "'done'", "input_schema": schema });
     register(platform, "json_schema_2020_12_tool", &schema).await;
