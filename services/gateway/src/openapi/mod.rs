@@ -240,7 +240,11 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> M
             "description": Problem::new(*status, "", "").title,
             "content": { media: { "schema": shape } },
         });
-        responses.entry(status.to_string()).or_insert(refused);
+        // What says so in words of its own may be refused by the layers around it too.
+        let response = responses.entry(status.to_string()).or_insert(refused);
+        if response["content"].get(media).is_none() {
+            response["content"][media] = json!({ "schema": shape });
+        }
     }
     responses
 }

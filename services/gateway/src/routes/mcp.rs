@@ -14,5 +14,9 @@ pub(crate) fn route() -> Route {
         .answer::<Answer>(200, "The answer to a request")
         .media(200, "text/event-stream")
         .empty(202, "Taken: a notification")
+        .answer::<Answer>(400, "Not a message, or none that this revision allows")
+        .answer::<Answer>(404, "No such method, or no such session")
+        .answer::<Answer>(413, "Too large")
+        .answer::<Answer>(415, "Not JSON")
         .problems(&[404, 413, 415, 503, 504])
 }
