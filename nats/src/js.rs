@@ -18,6 +18,9 @@ use crate::connect::Bus;
 pub const WRONG_LAST_SEQUENCE: u16 = 10071;
 /// The same against a write that is still in flight in a cluster.
 pub const WRONG_LAST_SEQUENCE_IN_FLIGHT: u16 = 10164;
+/// Another message of the same id is being stored at this moment, in a cluster: ours, or one that was
+/// sent again. What became of it is known when it is asked for once more.
+pub const DUPLICATE_IN_PROCESS: u16 = 10158;
 /// There is no such stream.
 pub const STREAM_NOT_FOUND: u16 = 10059;
 /// There is no such consumer.
@@ -54,7 +57,9 @@ impl ApiError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Away(_) => true,
-            Self::Refused { status, .. } => *status >= 500,
+            Self::Refused {
+                status, err_code, ..
+            } => *status >= 500 || *err_code == DUPLICATE_IN_PROCESS,
             Self::TooLarge(_) | Self::Malformed(_) => false,
         }
     }
@@ -191,4 +196,21 @@ async fn publish_once(
         return Err(ApiError::Away("no stream takes the message".to_owned()));
     }
     parse(&answer.payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_stored_elsewhere_is_asked_for_again() {
+        let refused = |status, err_code| ApiError::Refused {
+            status,
+            err_code,
+            description: String::new(),
+        };
+        assert!(refused(400, DUPLICATE_IN_PROCESS).is_transient());
+        assert!(refused(503, 0).is_transient());
+        assert!(!refused(400, WRONG_LAST_SEQUENCE).is_transient());
+    }
 }
