@@ -242,6 +242,5 @@ mod tests {
         assert!(accounts(&password("a-B_1"), &tenants()).is_ok());
         let evil = [("acme".parse().unwrap(), vec!["U\"\n".to_owned()])].into();
         assert!(accounts(&platform(), &evil).is_err());
-        assert!(accounts(&platform(), &BTreeMap::new()).is_err());
     }
 }

@@ -212,3 +212,20 @@ async fn publish_once(
     }
     parse(&answer.payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_stored_elsewhere_is_asked_for_again() {
+        let refused = |status, err_code| ApiError::Refused {
+            status,
+            err_code,
+            description: String::new(),
+        };
+        assert!(refused(400, MESSAGE_ID_IN_FLIGHT).is_transient());
+        assert!(refused(503, 0).is_transient());
+        assert!(!refused(400, WRONG_LAST_SEQUENCE).is_transient());
+    }
+}

@@ -130,6 +130,9 @@ pub(crate) async fn call(
     live: &LiveStream,
 ) -> Called {
     let mut tries = Tries::new(plan, deadline);
+    if !rested(tries.first_pause(), stop).await {
+        return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
+    }
     loop {
         let (place, lease) = match tries.open(stop).await {
             Ok(open) => open,
@@ -151,11 +154,8 @@ pub(crate) async fn call(
         };
         tracing::warn!(model = plan.model, attempts = tries.attempts, %failure, ?pause, "the model call failed and is tried again");
         live.restart(failure.code());
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {
-                return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
-            }
+        if !rested(pause, stop).await {
+            return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
         }
     }
 }
@@ -187,12 +187,17 @@ pub(crate) async fn embed(
             Err(then) => return tries.end(Err(Ended::Failed(failure)), then),
         };
         tracing::warn!(model = plan.model, attempts = tries.attempts, %failure, ?pause, "vectors were not made, and are asked for again");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {
-                return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
-            }
+        if !rested(pause, stop).await {
+            return tries.end(Err(Ended::Failed(Failure::Cancelled)), Then::End);
         }
+    }
+}
+
+/// Waits; false where the call was given up meanwhile.
+async fn rested(pause: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => true,
+        () = stop.cancelled() => false,
     }
 }
 
@@ -411,10 +416,8 @@ impl<'a> Tries<'a> {
             true => endpoints + 1,
             false => ATTEMPTS.max(endpoints + 1),
         };
-        let before: u32 = of_model(self.plan).map(|call| call.attempts).sum();
-        let tried = before.saturating_add(self.attempts) as usize;
-        let untried = (self.plan.endpoints.iter())
-            .any(|endpoint| !self.failed.contains(&endpoint.model.provider));
+        let tried = self.before().saturating_add(self.attempts) as usize;
+        let untried = self.untried();
         let lasting = matches!(failure, Failure::Permanent { .. });
         if tried >= most.min(MOST_ATTEMPTS) || lasting && !untried {
             return Err(self.next());
@@ -430,6 +433,29 @@ impl<'a> Tries<'a> {
             true => Ok(pause),
             false => Err(self.next()),
         }
+    }
+
+    /// How long to wait before the first attempt: what a call that failed left of its reservation may
+    /// have been too little for another, and whoever reserves anew is no sooner welcome.
+    fn first_pause(&self) -> Duration {
+        let pause = match self.before() {
+            0 => Duration::ZERO,
+            _ if self.untried() => Duration::ZERO,
+            tried => back_off(tried, self.plan.number),
+        };
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        pause.min(left / 2)
+    }
+
+    /// Attempts of the turn's calls that failed before this one.
+    fn before(&self) -> u32 {
+        of_model(self.plan).map(|call| call.attempts).sum()
+    }
+
+    /// Whether there is an endpoint that has not failed in this turn.
+    fn untried(&self) -> bool {
+        let mut endpoints = self.plan.endpoints.iter();
+        endpoints.any(|endpoint| !self.failed.contains(&endpoint.model.provider))
     }
 
     fn next(&self) -> Then {

@@ -299,6 +299,28 @@ async fn a_stream_that_breaks_goes_on_elsewhere_and_both_are_charged() {
     );
 }
 
+/// Each failed call is charged with its whole prompt, since nobody knows better, and leaves no room for
+/// another within its reservation: the next is reserved for anew, and waits all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_fails_for_a_moment_is_given_that_moment() {
+    let cut = Reply::fault(Fault::CutAfterBytes(0));
+    let rules = vec![
+        rule("short", Some(3), cut),
+        rule("short", None, Reply::text("well again")),
+    ];
+    let stand = Stand::start(rules, &["short"], vec![], &["other"], "").await;
+    let began = Instant::now();
+    let run = stand.run(asks("short")).await;
+    assert_eq!(run.row["output"], "well again", "{}", run.row);
+    assert_eq!(run.all("llm-failed").len(), 3, "{:#?}", run.events);
+    // Half of 250 ms, of 1 s and of 4 s at least.
+    assert!(
+        began.elapsed() > Duration::from_millis(2_600),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_is_left_alone_and_comes_back() {
     let more = "[models.breaker]\nfailures = 5\npause_ms = 4000\n\

@@ -27,7 +27,8 @@ const CONFIG: &str = r#"
 secret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 allow_http = true
 allow_private = ["127.0.0.0/8"]
-retry_pauses_ms = [50, 100, 200, 400]
+# More of them than a receiver fails at random: what is refused after the last is given up.
+retry_pauses_ms = [50, 100, 200, 400, 400, 400, 400, 400, 400, 400, 400, 400]
 timeout_ms = 3000
 "#;
 

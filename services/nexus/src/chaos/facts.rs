@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use nexus_bus::{dlq, topology};
 use nexus_events::{RunId, Tenant};
 use nexus_modelserver::Sent;
@@ -125,14 +126,23 @@ async fn left(
     })
 }
 
+/// Commands that somebody still has to handle. A server whose disk was full may keep messages that were
+/// acknowledged and could not be removed: nobody gets them again, so they are not counted here.
 async fn pending(platform: &Platform) -> Option<u64> {
     let stream = platform
         .bus
         .jetstream()
         .get_stream(topology::COMMANDS)
         .await;
-    let mut stream = stream.ok()?;
-    Some(stream.info().await.ok()?.state.messages)
+    let stream = stream.ok()?;
+    let mut consumers = stream.consumers();
+    let mut pending = 0;
+    while let Some(consumer) = consumers.next().await {
+        let consumer = consumer.ok()?;
+        pending += consumer.num_pending;
+        pending += u64::try_from(consumer.num_ack_pending).ok()?;
+    }
+    Some(pending)
 }
 
 /// Looks at everything.

@@ -1,12 +1,12 @@
 //! People at their desks: whoever starts runs and steers them, whoever answers what policy asks, and
-//! whoever says what became of a call that is in doubt.
+//! whoever says what became of a call that is in doubt, or remembers a run that rests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nexus_bus::{CommandMeta, publish_command};
-use nexus_events::command::{Answer, DecideApproval, ResolveTool};
+use nexus_events::command::{Answer, ControlRun, DecideApproval, ResolveTool, ResumeRun};
 use nexus_events::run::{Resolution, Run, Step, ToolPhase};
 use nexus_events::{Actor, ApprovalId, Command, CommandId, RunId, Tenant};
 use serde_json::{Value, json};
@@ -159,6 +159,7 @@ async fn steer(platform: &Platform, spec: &RunSpec) {
 enum Word {
     Answer(RunId, ApprovalId),
     Resolve(RunId, String, u32),
+    Resume(RunId),
 }
 
 /// Answers and resolves for as long as it is not dropped.
@@ -171,6 +172,11 @@ pub(crate) async fn desk(platform: &Platform, logbook: &Logbook, specs: &[RunSpe
     loop {
         let words = words(logbook, &grants);
         for (word, tenant, command) in words {
+            // Whoever paused a run is given time to resume it himself.
+            if matches!(word, Word::Resume(_)) && !said.contains_key(&word) {
+                said.insert(word, Instant::now());
+                continue;
+            }
             let lately = said.get(&word).is_some_and(|at| at.elapsed() < SAY_AGAIN);
             if !lately {
                 let actor = Actor {
@@ -195,6 +201,9 @@ fn words(logbook: &Logbook, grants: &BTreeMap<RunId, bool>) -> Vec<(Word, Tenant
             continue;
         }
         let grant = grants.get(id).copied().unwrap_or(true);
+        if run.paused {
+            words.push((Word::Resume(*id), tenant.clone(), resume(*id)));
+        }
         for approval in run.approvals.keys() {
             let command = decide(*id, *approval, grant);
             words.push((Word::Answer(*id, *approval), tenant.clone(), command));
@@ -224,6 +233,12 @@ fn decide(run_id: RunId, approval_id: ApprovalId, grant: bool) -> Command {
         subject: None,
         arguments: None,
     })
+}
+
+/// A pause that was asked for twice may have come after whoever asked has resumed.
+fn resume(run_id: RunId) -> Command {
+    let reason = Some("it was forgotten".to_owned());
+    Command::from(ResumeRun(ControlRun { run_id, reason }))
 }
 
 /// It was done: the world knows, and nobody need do it again.

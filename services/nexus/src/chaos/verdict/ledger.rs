@@ -165,10 +165,10 @@ fn ledgers(book: &Book) -> BTreeMap<String, Ledger> {
 pub(super) fn spent_is_used(facts: &Facts) -> Row {
     let mut spent: BTreeMap<RunId, u64> = BTreeMap::new();
     for (_, event) in ledger_events(&facts.book) {
-        if let LedgerEvent::BudgetSettled(settled) = event {
-            if let Some(run) = settled.run_id {
-                *spent.entry(run).or_default() += settled.spent.tokens;
-            }
+        if let LedgerEvent::BudgetSettled(settled) = event
+            && let Some(run) = settled.run_id
+        {
+            *spent.entry(run).or_default() += settled.spent.tokens;
         }
     }
     let mut used: BTreeMap<RunId, u64> = BTreeMap::new();
