@@ -1,5 +1,6 @@
 //! Carries a plan out. Each fault is a task that breaks something, waits, and heals it; two faults may
-//! hold at once, as in life. What a fault breaks it holds, so that nothing is healed by another.
+//! hold at once, as in life: a server that is away is not broken again until it is back, and of two
+//! faults of one connection the one that ends first heals it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -202,8 +202,8 @@ fn signal(state: &State, with: Signal) {
     }
 }
 
-/// What a process is configured with. Another build keeps fewer aggregates and reads its content filter
-/// differently: what a worker may differ in while runs go on.
+/// What a process is configured with. Another build keeps fewer aggregates in memory: something that a
+/// worker may differ in while runs go on.
 fn configuration(
     setting: &Setting,
     port: u16,
