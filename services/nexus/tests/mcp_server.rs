@@ -204,6 +204,8 @@ async fn the_same_key_is_one_run_and_tenants_see_their_own() {
     let first = talk.call("calculator", expression("2+2")).await.result();
     let again = talk.call("calculator", expression("2+2")).await.result();
     assert_eq!(first, again);
+    let seen = || async { !runs(&platform).await.is_empty() };
+    until("the run is seen", seen).await;
     assert_eq!(runs(&platform).await.len(), 1);
     let other = talk.call("calculator", expression("2+3")).await.error();
     assert_eq!(other["code"], -32602, "{other}");
