@@ -21,6 +21,8 @@ pub const WRONG_LAST_SEQUENCE_IN_FLIGHT: u16 = 10164;
 /// A message of this id is being stored, in a cluster: sent again once that is decided, it is
 /// answered as the duplicate that it is.
 pub const MESSAGE_ID_IN_FLIGHT: u16 = 10158;
+/// Too few nodes of the cluster are seen to hold a stream: one has just started, or is away.
+pub const NO_SUITABLE_PEERS: u16 = 10005;
 /// There is no such stream.
 pub const STREAM_NOT_FOUND: u16 = 10059;
 /// There is no such consumer.
@@ -59,7 +61,7 @@ impl ApiError {
             Self::Away(_) => true,
             Self::Refused {
                 status, err_code, ..
-            } => *status >= 500 || *err_code == MESSAGE_ID_IN_FLIGHT,
+            } => *status >= 500 || [MESSAGE_ID_IN_FLIGHT, NO_SUITABLE_PEERS].contains(err_code),
             Self::TooLarge(_) | Self::Malformed(_) => false,
         }
     }
@@ -225,6 +227,7 @@ mod tests {
             description: String::new(),
         };
         assert!(refused(400, MESSAGE_ID_IN_FLIGHT).is_transient());
+        assert!(refused(400, NO_SUITABLE_PEERS).is_transient());
         assert!(refused(503, 0).is_transient());
         assert!(!refused(400, WRONG_LAST_SEQUENCE).is_transient());
     }
