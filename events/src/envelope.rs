@@ -36,6 +36,10 @@ pub const ACTOR: &str = "nexus-actor";
 /// Subject that gets the outcome of a command: `{"run_id","seq"}` or a problem. A header, as
 /// JetStream takes the message's own reply subject for its acknowledgement and does not store it.
 pub const REPLY_TO: &str = "nexus-reply-to";
+/// Header: whoever waits on [`REPLY_TO`] confirms what it hears there, where it is asked to.
+pub const REPLY_CONFIRMED: &str = "nexus-reply-confirmed";
+/// What confirms it: an answer to the outcome's own reply subject.
+pub const HEARD: &[u8] = b"heard";
 
 /// Who acts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -84,6 +88,8 @@ pub struct CommandEnvelope {
     pub actor: Actor,
     /// Where the outcome goes.
     pub reply_to: Option<String>,
+    /// Whoever waits there says whether it was heard in time.
+    pub reply_confirmed: bool,
 }
 
 /// What one decision produced: one message on the aggregate's subject.

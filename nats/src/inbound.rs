@@ -5,7 +5,8 @@
 use async_nats::HeaderMap;
 use nexus_events::command::CommandError;
 use nexus_events::envelope::{
-    ACTOR, CE_CAUSATION, CE_CORRELATION, CE_ID, CE_TYPE, CONTENT_TYPE, REPLY_TO, TRACEPARENT,
+    ACTOR, CE_CAUSATION, CE_CORRELATION, CE_ID, CE_TYPE, CONTENT_TYPE, REPLY_CONFIRMED, REPLY_TO,
+    TRACEPARENT,
 };
 use nexus_events::subject::{self, CommandSubject};
 use nexus_events::{Actor, Command, CommandEnvelope, CommandId, Problem, Tenant, Timestamp};
@@ -128,6 +129,7 @@ fn build(
             .filter(|text| text.parse::<TraceParent>().is_ok()),
         actor: actor.unwrap_or_default(),
         reply_to: reply_to(origin.headers, &at.tenant),
+        reply_confirmed: origin.headers.get(REPLY_CONFIRMED).is_some(),
         tenant: at.tenant,
     };
     Ok((envelope, command))

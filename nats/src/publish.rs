@@ -14,6 +14,9 @@ use crate::js::{self, ApiError};
 use crate::seal::{SEAL, Sealed};
 use crate::trace;
 
+/// How long a caller that confirms what it hears may take for that: it does nothing else before.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// What goes with a command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandMeta {
@@ -29,6 +32,8 @@ pub struct CommandMeta {
     pub actor: Option<Actor>,
     /// Subject that gets the outcome.
     pub reply_to: Option<String>,
+    /// Whoever waits there confirms what it hears ([`envelope::REPLY_CONFIRMED`]).
+    pub reply_confirmed: bool,
     /// Who publishes, such as `nexus/run`.
     pub source: &'static str,
 }
@@ -43,6 +48,7 @@ impl CommandMeta {
             traceparent: None,
             actor: None,
             reply_to: None,
+            reply_confirmed: false,
             source,
         }
     }
@@ -194,6 +200,7 @@ pub async fn publish_due(
                 traceparent: parent.traceparent.clone(),
                 actor: due.actor,
                 reply_to: None,
+                reply_confirmed: false,
                 source: parent.source,
             };
             (due.command, meta)
@@ -212,6 +219,17 @@ pub async fn reply(bus: &Bus, reply_to: &str, answer: &impl Serialize) {
     if let Err(error) = bus.client().publish(reply_to.to_owned(), body.into()).await {
         tracing::debug!(reply_to, %error, "an answer could not be sent");
     }
+}
+
+/// As [`reply`], to somebody who confirms what he hears: gives whether he was still there to hear it.
+pub async fn reply_heard(bus: &Bus, reply_to: &str, answer: &impl Serialize) -> bool {
+    let Ok(body) = serde_json::to_vec(answer) else {
+        tracing::error!(reply_to, "an answer could not be encoded");
+        return false;
+    };
+    let asked = bus.client().request(reply_to.to_owned(), body.into());
+    let heard = tokio::time::timeout(HEARD_WITHIN, asked).await;
+    matches!(heard, Ok(Ok(message)) if *message.payload == *envelope::HEARD)
 }
 
 /// The headers of a command, sealed where this installation has a key.
@@ -242,6 +260,8 @@ pub(crate) fn headers(
         trace::outgoing(meta.traceparent.as_deref()),
     );
     optional(envelope::REPLY_TO, meta.reply_to.clone());
+    let confirmed = meta.reply_confirmed.then(|| "1".to_owned());
+    optional(envelope::REPLY_CONFIRMED, confirmed);
     let actor = meta
         .actor
         .as_ref()

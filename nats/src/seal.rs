@@ -202,6 +202,7 @@ mod tests {
             traceparent: None,
             actor: serde_json::from_str(ANN).unwrap(),
             reply_to: Some("_INBOX.a".to_owned()),
+            reply_confirmed: false,
         }
     }
 

@@ -15,6 +15,7 @@ mod model_call;
 mod policy;
 mod prompt;
 mod react;
+mod refused;
 mod reserve;
 mod reuse;
 mod routing;
@@ -39,6 +40,7 @@ pub use model_call::{ModelOutcome, record_model};
 pub use policy::record_policy;
 pub use prompt::{Prompt, brought, prompt};
 pub use react::react;
+pub use refused::{RefusedStart, refuse};
 pub use reserve::{
     Granted, Reserved, UnknownModel, ask, end_of_time, inherit, record_lapse, record_reservation,
     scopes_of,

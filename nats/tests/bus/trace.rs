@@ -17,6 +17,7 @@ fn envelope() -> CommandEnvelope {
         traceparent: Some(GIVEN.to_owned()),
         actor: Actor::default(),
         reply_to: None,
+        reply_confirmed: false,
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) async fn send<T: DeserializeOwned>(
     meta.traceparent = Some(order.trace.0.to_string());
     meta.actor = Some(order.caller.actor.clone());
     meta.reply_to = Some(waiting.subject());
+    meta.reply_confirmed = true;
     let publish = publish_command(app.bus(), &order.caller.tenant, &order.command, &meta);
     let published = app.in_time(publish).await?;
     if published.duplicate {

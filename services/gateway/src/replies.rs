@@ -10,10 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use nexus_bus::Bus;
+use nexus_events::envelope::HEARD;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::GatewayError;
+
+/// Told to a role that asks whether its answer was heard, where it was not.
+const GONE: &[u8] = b"gone";
 
 /// Outcomes that are waited for, by the last token of their subject.
 pub(crate) struct Replies {
@@ -49,10 +53,16 @@ impl Replies {
             .await
             .map_err(GatewayError::Subscribe)?;
         let deliver = Arc::clone(&replies);
+        let client = bus.client().clone();
         tokio::spawn(async move {
             let all = async {
                 while let Some(outcome) = outcomes.next().await {
-                    deliver.deliver(&outcome.subject, outcome.payload);
+                    let heard = deliver.deliver(&outcome.subject, outcome.payload);
+                    if let Some(asks) = outcome.reply.filter(|it| it.starts_with("_INBOX")) {
+                        let answer = if heard { HEARD } else { GONE };
+                        // Unanswered, it counts as not heard.
+                        let _ = client.publish(asks, Bytes::from_static(answer)).await;
+                    }
                 }
             };
             stopping.run_until_cancelled(all).await;
@@ -86,16 +96,14 @@ impl Replies {
         })
     }
 
-    fn deliver(&self, subject: &str, outcome: Bytes) {
+    /// Hands an outcome over; whether somebody waited for it.
+    fn deliver(&self, subject: &str, outcome: Bytes) -> bool {
         let token = subject
             .rsplit('.')
             .next()
             .and_then(|token| token.parse().ok());
         let sender = token.and_then(|token: u64| self.lock().remove(&token));
-        if let Some(sender) = sender {
-            // Whoever gave up in this moment does not miss it.
-            let _ = sender.send(outcome);
-        }
+        sender.is_some_and(|sender| sender.send(outcome).is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
@@ -111,10 +119,14 @@ impl Waiting {
 
     /// The outcome; none when it does not come in time.
     pub(crate) async fn outcome(mut self, timeout: Duration) -> Option<Bytes> {
-        tokio::time::timeout(timeout, &mut self.outcome)
-            .await
-            .ok()?
-            .ok()
+        match tokio::time::timeout(timeout, &mut self.outcome).await {
+            Ok(outcome) => outcome.ok(),
+            // What was handed over in this moment counts as heard, so it is.
+            Err(_) => {
+                self.outcome.close();
+                self.outcome.try_recv().ok()
+            }
+        }
     }
 }
 
@@ -134,10 +146,10 @@ mod tests {
         let replies = Arc::new(Replies::new("_INBOX.x".to_owned(), 2));
         let (first, second) = (replies.expect().unwrap(), replies.expect().unwrap());
         assert!(replies.expect().is_err(), "the number is bounded");
-        replies.deliver(&second.subject(), Bytes::from_static(b"2"));
-        replies.deliver(&first.subject(), Bytes::from_static(b"1"));
-        replies.deliver("_INBOX.x.99", Bytes::from_static(b"nobody's"));
-        replies.deliver("_INBOX.x.no-number", Bytes::new());
+        assert!(replies.deliver(&second.subject(), Bytes::from_static(b"2")));
+        assert!(replies.deliver(&first.subject(), Bytes::from_static(b"1")));
+        assert!(!replies.deliver("_INBOX.x.99", Bytes::from_static(b"nobody's")));
+        assert!(!replies.deliver("_INBOX.x.no-number", Bytes::new()));
         let long = Duration::from_secs(60);
         assert_eq!(first.outcome(long).await.unwrap(), "1");
         assert_eq!(second.outcome(long).await.unwrap(), "2");
@@ -148,7 +160,9 @@ mod tests {
     async fn whoever_gives_up_is_forgotten() {
         let replies = Arc::new(Replies::new("_INBOX.x".to_owned(), 1));
         let waiting = replies.expect().unwrap();
+        let subject = waiting.subject();
         assert_eq!(waiting.outcome(Duration::ZERO).await, None);
+        assert!(!replies.deliver(&subject, Bytes::new()), "nobody hears it");
         assert!(replies.expect().is_ok());
     }
 }

@@ -190,6 +190,24 @@ async fn what_cannot_be_done_is_refused_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_refused_unheard_is_a_run_that_failed() {
+    let platform = Platform::start(Options::default()).await;
+    let client = Client::of(&platform).await;
+    let start = json!({ "run_id": NOBODY, "input": "hello", "agent": "nobody" });
+    let invalid = (422, "invalid".to_owned());
+    assert_eq!(client.refused("start", &start).await, invalid);
+    let (status, _) = platform.get(&format!("/v1/runs/{NOBODY}")).await;
+    assert_eq!(status, 404, "who was told may ask again");
+    let js = async_nats::jetstream::new(client.nats.clone());
+    let taken = js.publish("nexus.default.cmd.run.start", start.to_string().into());
+    taken.await.unwrap().await.unwrap();
+    let run = platform.ended(NOBODY).await;
+    assert_eq!(run["status"], "failed", "{run}");
+    let events = platform.events(NOBODY).await;
+    assert_eq!(events[1]["data"]["code"], "invalid", "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_says_the_same() {
     let platform = Platform::start(slow_model()).await;
     let run = speaking(&platform).await;

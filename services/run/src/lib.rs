@@ -6,6 +6,7 @@ mod busy;
 mod control;
 mod doubt;
 mod queue;
+mod refuse;
 mod session;
 mod start;
 mod tokens;

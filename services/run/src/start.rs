@@ -20,9 +20,12 @@ impl RunRole {
     ) -> Result<(), Failure> {
         let (run_id, joins) = (run_id(delivery, &command), command.session_id);
         let outcome = self.take_up(delivery, run_id, command).await;
-        if let (Err(Failure::Reject(_)), Some(session_id)) = (&outcome, joins) {
-            // An earlier attempt may have found nothing to refuse: its parent had not ended then.
-            self.give_up_place(delivery, session_id, run_id).await?;
+        if let Err(Failure::Reject(why)) = &outcome {
+            if let Some(session_id) = joins {
+                // An earlier attempt may have found nothing to refuse: its parent had not ended then.
+                self.give_up_place(delivery, session_id, run_id).await?;
+            }
+            self.refuse(delivery, run_id, why).await?;
         }
         outcome
     }
@@ -223,7 +226,7 @@ fn run_id(delivery: &Delivery, command: &StartRun) -> RunId {
         })
 }
 
-fn trace_id(traceparent: Option<&str>) -> Option<String> {
+pub(crate) fn trace_id(traceparent: Option<&str>) -> Option<String> {
     let parent: TraceParent = traceparent?.parse().ok()?;
     Some(
         parent

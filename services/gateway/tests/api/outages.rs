@@ -88,6 +88,44 @@ async fn a_run_is_accepted_while_every_role_is_down() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_accepted_and_is_refused_later_is_one_that_failed() {
+    let world = alone(GatewayConfig {
+        reply_timeout_ms: 50,
+        ..local_config()
+    })
+    .await;
+    let api = &world.api;
+    let start = json!({ "input": "hello", "agent": "nobody" });
+    let accepted = api.post("/v1/runs", &start).await.ok(202);
+    assert_eq!(accepted["seq"], json!(null));
+    spawn_roles(&world.bus, world.stop.clone());
+    let run_id = accepted["run_id"].as_str().unwrap();
+    let run = until(api, &format!("/v1/runs/{run_id}"), 200).await;
+    assert_eq!(run["status"], "failed", "{run}");
+    let mut events = (api.stream(run_id.parse().unwrap(), None, "").await).unwrap();
+    assert_eq!(events.next().await.unwrap().event, "nexus.run.started.v1");
+    let failed = events.next().await.unwrap();
+    assert_eq!(failed.event, "nexus.run.failed.v1");
+    assert!(
+        failed.data.to_string().contains("\"code\":\"invalid\""),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_was_heard_leaves_no_run() {
+    let world = alone(local_config()).await;
+    spawn_roles(&world.bus, world.stop.clone());
+    let run_id = uuid::Uuid::now_v7();
+    let start = json!({ "input": "hello", "agent": "nobody", "run_id": run_id });
+    let refused = world.api.post("/v1/runs", &start).await;
+    assert_eq!(refused.problem(), (422, "invalid"));
+    let subject = format!("nexus.{}.evt.run.{run_id}", world.api.tenant);
+    let recorded = nexus_bus::read::last(&world.bus, nexus_bus::topology::EVENTS, &subject).await;
+    assert!(recorded.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn the_bus_goes_and_comes_back_and_listeners_miss_nothing() {
     let mut world = alone(GatewayConfig {
         request_timeout_ms: 1_000,

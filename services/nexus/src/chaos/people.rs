@@ -82,9 +82,8 @@ async fn start_over_http(platform: &Platform, spec: &RunSpec) -> Asked {
     let mut impatience = spec.impatient.then_some(IMPATIENCE);
     for attempt in spec.number.. {
         match ask.once(platform, attempt, impatience.take()).await {
-            // Without a sequence the command is stored, and may be refused yet: asking again tells.
-            Some((202, body)) if body["seq"].is_u64() => return Asked::Accepted,
-            Some((202, _)) => {}
+            // With a sequence or without: the run ends.
+            Some((202, _)) => return Asked::Accepted,
             Some((status, body)) if status < 500 && ![408, 429].contains(&status) => {
                 return Asked::Refused(format!("{status} {}", body["code"]));
             }

@@ -169,12 +169,26 @@ impl Platform {
             let (status, run) = self.get(&format!("/v1/runs/{run_id}")).await;
             let state = run["status"].as_str().unwrap_or_default().to_owned();
             if status == 200 && ["completed", "failed", "cancelled"].contains(&state.as_str()) {
-                return run;
+                return self.projected(run_id, &run["last_seq"]).await;
             }
             assert!(
                 started.elapsed() < PATIENCE,
                 "run {run_id} has not ended: {status} {run}"
             );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The run once the read models have come to `seq`: before, the gateway answers from the log, and
+    /// tables lack what the test is about to look for.
+    async fn projected(&self, run_id: &str, seq: &Value) -> Value {
+        let (path, started) = (format!("/v1/runs/{run_id}?min_seq={seq}"), Instant::now());
+        loop {
+            let (status, run) = self.get(&path).await;
+            if status == 200 {
+                return run;
+            }
+            assert!(started.elapsed() < PATIENCE, "{path}: {status} {run}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
