@@ -3,6 +3,8 @@
 //! gateway does, on the cores that the gateway needs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -169,6 +171,9 @@ impl Head {
     }
 }
 
+/// How long a phase waits for its first answer.
+const MOST_SILENCE: Duration = Duration::from_secs(60);
+
 /// How long requests are sent for, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drive {
@@ -194,10 +199,11 @@ pub(super) async fn drive<C>(
     look: impl Fn() -> C,
 ) -> Result<(Samples, Duration, C, C), BenchError> {
     let (tell, stop) = watch::channel(false);
+    let answered = Arc::new(AtomicBool::new(false));
     let counted = Instant::now() + drive.warm_up;
     let mut tasks = JoinSet::new();
     for index in 0..drive.connections.max(1) {
-        let (stop, request) = (stop.clone(), request.clone());
+        let (stop, request, answered) = (stop.clone(), request.clone(), Arc::clone(&answered));
         let mut wire = Wire::connect(address).await?;
         tasks.spawn(async move {
             let (mut times, mut turn) = (Samples::default(), index);
@@ -216,6 +222,7 @@ pub(super) async fn drive<C>(
                 }
                 if began >= counted && !*stop.borrow() {
                     times.add(began.elapsed());
+                    answered.store(true, Ordering::Relaxed);
                 }
             }
             Ok::<_, BenchError>(times)
@@ -224,9 +231,19 @@ pub(super) async fn drive<C>(
     tokio::time::sleep_until(counted.into()).await;
     let (began, before) = (Instant::now(), look());
     tokio::time::sleep(drive.length).await;
+    let mut times = Samples::default();
+    // On a machine that is busy with something else a short phase may see no answer at all.
+    while !answered.load(Ordering::Relaxed) {
+        if let Some(done) = tasks.try_join_next() {
+            times.join(done.map_err(|error| lost(&error))??);
+        }
+        if began.elapsed() > drive.length + MOST_SILENCE {
+            return Err(lost("nothing was answered for a minute"));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     tell.send_replace(true);
     let (took, after) = (began.elapsed(), look());
-    let mut times = Samples::default();
     while let Some(done) = tasks.join_next().await {
         times.join(done.map_err(|error| lost(&error))??);
     }
