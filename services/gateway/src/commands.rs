@@ -16,6 +16,10 @@ use crate::http::problem::internal;
 use crate::http::trace::Trace;
 use crate::identity::Caller;
 
+/// How long the outcome of a command is waited for that starts a program first: as long as a server of
+/// tools may take to start, if nothing else is configured.
+const PROGRAM_STARTS: Duration = Duration::from_secs(30);
+
 /// A command that is to be sent.
 pub(crate) struct Order<'a> {
     pub(crate) caller: &'a Caller,
@@ -51,6 +55,7 @@ pub(crate) async fn send<T: DeserializeOwned>(
     app: &App,
     order: Order<'_>,
 ) -> Result<Outcome<T>, ApiError> {
+    let begins_a_program = matches!(order.command, Command::ImportTools(_));
     let waiting = app.replies().expect().map_err(|_| {
         ApiError::unavailable(
             "overloaded",
@@ -69,10 +74,11 @@ pub(crate) async fn send<T: DeserializeOwned>(
         // Nobody handles it again, so nobody will answer.
         return Ok(Outcome::Accepted);
     }
-    match waiting
-        .outcome(Duration::from_millis(app.config().reply_timeout_ms))
-        .await
-    {
+    let patience = match begins_a_program {
+        true => PROGRAM_STARTS,
+        false => Duration::from_millis(app.config().reply_timeout_ms),
+    };
+    match waiting.outcome(patience).await {
         None => Ok(Outcome::Accepted),
         Some(outcome) => read(&outcome)
             .map(Outcome::Done)

@@ -323,7 +323,7 @@ async fn until_free(api: &Api) {
 }
 
 async fn until(holds: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..2_400 {
         if holds().await {
             return;
         }
