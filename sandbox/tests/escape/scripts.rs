@@ -53,8 +53,7 @@ fn in_javascript() -> Vec<Attempt> {
             "a promise that stays open",
             "new Promise(() => 0)",
             ends("tool_error"),
-        )
-        .patient(),
+        ),
         row(
             "a pattern that takes for ever",
             "/^(a+)+$/.test('a'.repeat(64) + 'b')",
@@ -178,7 +177,7 @@ fn in_python() -> Vec<Attempt> {
         let attempt = Attempt::new(name, python(source), gets);
         match attempt.gets {
             Gets::Ends("cpu_exceeded") => attempt,
-            _ => attempt.patient(),
+            _ => attempt,
         }
     };
     vec![
