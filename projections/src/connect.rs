@@ -11,6 +11,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tracing::info;
 
 use crate::applied::Applied;
+use crate::lookups::Lookups;
 
 /// How the read models are reached.
 #[derive(Clone, Debug)]
@@ -88,6 +89,7 @@ fn may_pass(error: &sqlx::Error) -> bool {
 #[derive(Clone, Debug)]
 pub struct Projections {
     pub(crate) read: PgPool,
+    pub(crate) lookups: Lookups,
     pub(crate) applied: Arc<Applied>,
     pub(crate) address: PgConnectOptions,
     pub(crate) options: ProjectionsOptions,
@@ -116,13 +118,13 @@ impl Projections {
         check_schema(&options.schema)?;
         let address = PgConnectOptions::from_str(database_url).map_err(ProjectionError::Address)?;
         let timeout = options.statement_timeout.as_millis().to_string();
-        let reading = in_schema(&address, &options.schema)
+        let reading =
+            in_schema(&address, &options.schema).options([("statement_timeout", timeout.as_str())]);
+        let lookups = Lookups::new(reading.clone(), options.acquire_timeout);
+        let reading = reading
             .application_name("nexus-queries")
-            .options([
-                ("statement_timeout", timeout.as_str()),
-                // Lists have filters that may be absent: a plan for all of them fits none.
-                ("plan_cache_mode", "force_custom_plan"),
-            ]);
+            // Lists have filters that may be absent: a plan for all of them fits none.
+            .options([("plan_cache_mode", "force_custom_plan")]);
         let read = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -132,6 +134,7 @@ impl Projections {
         let applied = Arc::new(Applied::new(read.clone(), &options.schema));
         Ok(Self {
             read,
+            lookups,
             applied,
             address,
             options,
@@ -158,6 +161,7 @@ impl Projections {
 
     /// Ends all connections of queries.
     pub async fn close(&self) {
+        self.lookups.close().await;
         self.read.close().await;
     }
 }

@@ -23,6 +23,7 @@ mod fold;
 mod gather;
 mod ids;
 mod log;
+mod lookups;
 mod metrics;
 mod model;
 mod partitions;

@@ -2,7 +2,7 @@
 
 use nexus_events::{RunId, Tenant, Timestamp};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::{QueryError, timestamp, unsigned, unsigned32};
 use crate::Projections;
 
-/// A run's calls that are given at most; a run makes a few per turn, and its turns are limited.
+/// Calls that are given at most.
 const MAX_CALLS: i64 = 1_000;
 
 /// One tool call.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCallRow {
     /// The call.
     pub id: Uuid,
@@ -59,7 +59,7 @@ pub struct ToolCallRow {
 }
 
 /// One model call.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LlmCallRow {
     /// The run that made it.
     pub run_id: RunId,
@@ -159,31 +159,6 @@ impl From<Record> for ToolCallRow {
 }
 
 impl Projections {
-    /// The tool calls of a run, in order; the first 1,000.
-    ///
-    /// # Errors
-    /// [`QueryError`]: the database is away.
-    pub async fn tool_calls(
-        &self,
-        tenant: &Tenant,
-        run: RunId,
-    ) -> Result<Vec<ToolCallRow>, QueryError> {
-        let rows = sqlx::query_as!(
-            Record,
-            "SELECT id, run_id, turn, call_id, tool_name, tool_version, input, output, latency_ms,
-                    attempts, status, error_code, error_message, created_at, completed_at,
-                    metadata -> 'output' AS output_ref, metadata ->> 'in_doubt' AS doubt, seq
-             FROM tool_calls WHERE tenant = $1 AND run_id = $2
-             ORDER BY turn, position LIMIT $3",
-            tenant.as_str(),
-            run.uuid(),
-            MAX_CALLS,
-        )
-        .fetch_all(&self.read)
-        .await?;
-        Ok(rows.into_iter().map(ToolCallRow::from).collect())
-    }
-
     /// The tool calls of a tenant that wait for a word on what became of them, the newest doubt
     /// first; the first 1,000.
     ///
@@ -217,55 +192,5 @@ impl Projections {
             r#"SELECT count(*) AS "count!" FROM tool_calls WHERE status = 'in_doubt'"#
         );
         Ok(count.fetch_one(&self.read).await?)
-    }
-
-    /// The model calls of a run, in order; the first 1,000.
-    ///
-    /// # Errors
-    /// [`QueryError`]: the database is away.
-    pub async fn llm_calls(
-        &self,
-        tenant: &Tenant,
-        run: RunId,
-    ) -> Result<Vec<LlmCallRow>, QueryError> {
-        let rows = sqlx::query!(
-            "SELECT run_id, turn, status, provider, model, input_tokens, output_tokens,
-                    cached_input_tokens, estimated, cost_usd_micros, duration_ms,
-                    time_to_first_token_ms, attempts, finish, response_id, route, error_code,
-                    error_message, findings, cached, created_at, seq, cache_write_tokens
-             FROM llm_calls WHERE tenant = $1 AND run_id = $2
-             ORDER BY turn, seq LIMIT $3",
-            tenant.as_str(),
-            run.uuid(),
-            MAX_CALLS,
-        )
-        .fetch_all(&self.read)
-        .await?;
-        let calls = rows.into_iter().map(|row| LlmCallRow {
-            run_id: RunId::new(row.run_id),
-            turn: unsigned32(row.turn),
-            status: row.status,
-            provider: row.provider,
-            model: row.model,
-            input_tokens: unsigned(row.input_tokens),
-            output_tokens: unsigned(row.output_tokens),
-            cached_input_tokens: unsigned(row.cached_input_tokens),
-            cache_write_tokens: unsigned(row.cache_write_tokens),
-            estimated: row.estimated,
-            cost_usd_micros: unsigned(row.cost_usd_micros),
-            duration_ms: unsigned(row.duration_ms),
-            time_to_first_token_ms: row.time_to_first_token_ms.map(unsigned),
-            attempts: row.attempts.map(unsigned32),
-            finish: row.finish,
-            response_id: row.response_id,
-            route: row.route,
-            error_code: row.error_code,
-            error_message: row.error_message,
-            findings: row.findings,
-            cached: row.cached,
-            created_at: timestamp(row.created_at),
-            seq: unsigned(row.seq),
-        });
-        Ok(calls.collect())
     }
 }

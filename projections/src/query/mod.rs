@@ -17,6 +17,7 @@ mod runs;
 mod sessions;
 mod spend;
 mod tools;
+mod whole;
 
 pub use crate::audit::AuditRow;
 pub use alerts::{Alert, AlertFilter, AlertKind, AlertRow};
@@ -38,6 +39,8 @@ pub use spend::{
     Day, InvalidDay, SpendBy, SpendCursor, SpendFilter, SpendPage, SpendRow, SpendSums,
 };
 pub use tools::ToolRow;
+pub use whole::WholeRun;
+pub(crate) use whole::find as find_runs;
 
 use std::fmt;
 use std::str::FromStr;

@@ -164,8 +164,9 @@ impl Log<'_> {
 
     async fn call(&self, id: &str) -> ToolCallRow {
         let db = &self.stack.projections;
-        let calls = db.tool_calls(&self.tenant, run_id()).await.unwrap();
-        calls.into_iter().find(|call| call.call_id == id).unwrap()
+        let whole = db.whole_run(&self.tenant, run_id()).await.unwrap();
+        let mut calls = whole.unwrap().tool_calls.into_iter();
+        calls.find(|call| call.call_id == id).unwrap()
     }
 }
 

@@ -9,6 +9,7 @@
 mod approvals;
 mod audit;
 mod budgets;
+mod lookups;
 mod measure;
 mod projector;
 mod queries;

@@ -123,11 +123,12 @@ async fn a_run_shows_what_it_did() {
     );
     assert_eq!(json["output"], "It is 10, as 12.5% is an eighth.");
     assert_eq!(json["metadata"]["team"], "search");
-    let calls = db.llm_calls(&acme, run.id).await.unwrap();
+    let whole = db.whole_run(&acme, run.id).await.unwrap().unwrap();
+    assert_eq!(whole.run, run);
+    let calls = whole.llm_calls;
     assert_eq!(calls.len(), run.turns as usize);
     assert!(calls.iter().all(|call| call.cache_write_tokens == 30));
-    let tools = db.tool_calls(&acme, run.id).await.unwrap();
-    assert!(tools.iter().all(|call| {
+    assert!(whole.tool_calls.iter().all(|call| {
         ["completed", "failed", "denied"].contains(&call.status.as_str())
             && call.tool_name.chars().count() <= 255
     }));
@@ -181,8 +182,7 @@ async fn a_tenant_sees_only_itself() {
     for other in [tenant("globex"), nobody.clone()] {
         for run in &runs {
             assert_eq!(db.run(&other, run.id).await.unwrap(), None);
-            assert!(db.tool_calls(&other, run.id).await.unwrap().is_empty());
-            assert!(db.llm_calls(&other, run.id).await.unwrap().is_empty());
+            assert_eq!(db.whole_run(&other, run.id).await.unwrap(), None);
             assert_eq!(db.session(&other, run.session_id).await.unwrap(), None);
             let none = db
                 .messages(&other, run.session_id, false, &page)

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::replies::Replies;
 use crate::source::Proxies;
+use crate::stream::heard::Subjects;
 use crate::tenants::Tenants;
 
 /// What all requests share.
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) denials: Denials,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: &'static Metrics,
+    /// What event streams listen to.
+    pub(crate) subjects: Subjects,
     pub(crate) listeners: Arc<Semaphore>,
     /// Counts connections to the bus: whoever listens may have missed something when it changes.
     pub(crate) connects: watch::Receiver<u64>,
@@ -110,6 +113,10 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &'static Metrics {
         self.0.metrics
+    }
+
+    pub(crate) fn subjects(&self) -> &Subjects {
+        &self.0.subjects
     }
 
     pub(crate) fn listeners(&self) -> &Arc<Semaphore> {

@@ -163,6 +163,7 @@ impl Gateway {
             known: KnownRuns::new(),
             limits: Limits::start(&config.limits, &bus, listening.clone()),
             metrics: metrics::metrics(),
+            subjects: stream::heard::Subjects::new(),
             listeners: Arc::new(Semaphore::new(config.max_listeners)),
             connects: watch::connects(&bus, listening.clone()),
             bodies: Arc::new(Semaphore::new(config.body_memory_bytes / BODY_UNIT)),

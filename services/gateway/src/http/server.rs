@@ -144,6 +144,11 @@ impl Server {
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, held).await;
         };
+        // Boxed: a connection without it needs no room for what is said in it.
+        Box::pin(self.encrypted(tls, stream, peer, held)).await;
+    }
+
+    async fn encrypted(&self, tls: &Tls, stream: TcpStream, peer: SocketAddr, held: Held) {
         match timeout(self.head_timeout, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => self.requests(stream, peer, held).await,
             Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),

@@ -22,11 +22,11 @@ use crate::runs::view::from_log;
 use crate::stream::bodies;
 use crate::stream::cursor::EventCursor;
 use crate::stream::encoding::Encoding;
+use crate::stream::heard::Listening;
 use crate::stream::history::{self, HistoryPage, begin_of, subject_of};
 use crate::stream::pump::{self, Opening};
 use crate::stream::record::{self, EventRecord};
 use crate::stream::sse::Types;
-use crate::stream::subscribed::Subscribed;
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 const DEFAULT_LIMIT: u32 = 50;
@@ -213,7 +213,8 @@ async fn stream(
     } = wanted;
     let permit = listener(app)?;
     // First the subscription, then the read: in between nothing is missed.
-    let subscribed = Subscribed::to(app, tenant, run, types.wants_deltas()).await?;
+    let listening = Listening::to(app, tenant, run, types.wants_deltas()).await;
+    let listening = listening.map_err(|error| internal(&error))?;
     let from = from(app, tenant, run, after).await;
     let subject = subject_of(tenant, run);
     let first_page = app
@@ -233,7 +234,7 @@ async fn stream(
         app: app.clone(),
         tenant: tenant.clone(),
         run,
-        subscribed,
+        listening,
         cursor,
         over,
         first_page,

@@ -47,11 +47,12 @@ pub(crate) fn router(app: App) -> Router {
         let demands = from_fn_with_state((app.clone(), route.access), authorize);
         router = router.route(route.path, route.handler.layer(demands));
     }
+    let compression = compression::compression(app.config().compression);
     let router = router
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), observe))
-        .layer(compression::layer(app.config().compression))
+        .layer(from_fn_with_state(compression, compression::compress))
         .with_state(app.clone());
     match app.config().cors.origins.is_empty() {
         true => router,

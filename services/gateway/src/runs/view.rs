@@ -5,7 +5,7 @@ use std::time::Duration;
 use nexus_bus::process::load_latest;
 use nexus_events::run::Run;
 use nexus_events::{AggregateId, RunId, SessionId, Tenant};
-use nexus_projections::query::{LlmCallRow, QueryError, RunRow, ToolCallRow};
+use nexus_projections::query::{LlmCallRow, QueryError, RunRow, ToolCallRow, WholeRun};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -41,20 +41,18 @@ pub(crate) enum Seen {
 
 /// Looks a run up: in the read models, else on the log, else among what was accepted here.
 pub(crate) async fn look_up(app: &App, tenant: &Tenant, run: RunId) -> Result<Seen, ApiError> {
-    if let Some(row) = in_read_models(app, tenant, run).await? {
-        let (tool_calls, llm_calls) = tokio::try_join!(
-            app.projections().tool_calls(tenant, run),
-            app.projections().llm_calls(tenant, run),
-        )?;
-        return Ok(Seen::Run(Box::new(
-            view(app, tenant, row, tool_calls, llm_calls).await,
-        )));
+    let found = soon(app.projections().whole_run(tenant, run)).await?;
+    if let Some(found) = found {
+        return Ok(Seen::Run(Box::new(view(app, tenant, found).await)));
     }
     let (row, _) = from_log(app, tenant, run).await?;
-    if let Some(row) = row {
-        return Ok(Seen::Run(Box::new(
-            view(app, tenant, row, vec![], vec![]).await,
-        )));
+    if let Some(run) = row {
+        let alone = WholeRun {
+            run,
+            tool_calls: vec![],
+            llm_calls: vec![],
+        };
+        return Ok(Seen::Run(Box::new(view(app, tenant, alone).await)));
     }
     match app.known().get(tenant, run) {
         Some(Known::Queued(session)) => Ok(Seen::Queued(session)),
@@ -68,7 +66,14 @@ pub(crate) async fn in_read_models(
     tenant: &Tenant,
     run: RunId,
 ) -> Result<Option<RunRow>, ApiError> {
-    match timeout(PATIENCE, app.projections().run(tenant, run)).await {
+    soon(app.projections().run(tenant, run)).await
+}
+
+/// What the database says, as far as it says anything soon.
+async fn soon<T>(
+    asked: impl Future<Output = Result<Option<T>, QueryError>>,
+) -> Result<Option<T>, ApiError> {
+    match timeout(PATIENCE, asked).await {
         Ok(Err(QueryError::Database(error))) => {
             tracing::warn!(%error, "a run is read from the log, the database is away");
             Ok(None)
@@ -96,13 +101,12 @@ pub(crate) async fn from_log(
     Ok((row, loaded.state.status.is_terminal()))
 }
 
-async fn view(
-    app: &App,
-    tenant: &Tenant,
-    mut run: RunRow,
-    tool_calls: Vec<ToolCallRow>,
-    llm_calls: Vec<LlmCallRow>,
-) -> RunView {
+async fn view(app: &App, tenant: &Tenant, found: WholeRun) -> RunView {
+    let WholeRun {
+        mut run,
+        tool_calls,
+        llm_calls,
+    } = found;
     let objects = app.objects();
     run.input = text_of(&objects, tenant, std::mem::take(&mut run.input)).await;
     if let Some(output) = run.output.take() {

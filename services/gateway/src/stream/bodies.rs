@@ -21,12 +21,17 @@ fn text_field(type_name: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a text may have to be put in the place of a reference.
+pub(crate) fn refers(record: &EventRecord) -> bool {
+    text_field(&record.type_name).is_some() && record.data.get().contains(REFERENCE)
+}
+
 /// Puts texts in the place of references, as far as they are small enough and there.
 pub(crate) async fn resolve(objects: &Objects, tenant: &Tenant, record: &mut EventRecord) {
     let Some(field) = text_field(&record.type_name) else {
         return;
     };
-    if !record.data.get().contains(REFERENCE) {
+    if !refers(record) {
         return;
     }
     let Ok(mut data) = serde_json::from_str::<Value>(record.data.get()) else {

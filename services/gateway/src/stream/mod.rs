@@ -6,16 +6,20 @@
 //! costs it next to nothing.
 
 pub(crate) mod bodies;
+pub(crate) mod commit;
 pub(crate) mod cursor;
 pub(crate) mod encoding;
 pub(crate) mod feed;
+pub(crate) mod heard;
 pub(crate) mod history;
+pub(crate) mod hub;
 pub(crate) mod merge;
 pub(crate) mod pump;
 pub(crate) mod record;
 pub(crate) mod socket;
 pub(crate) mod sse;
 pub(crate) mod subscribed;
+pub(crate) mod tail;
 pub(crate) mod wide;
 
 #[cfg(test)]

@@ -7,24 +7,23 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_nats::Message;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use nexus_bus::{Bus, ReadError};
 use nexus_events::{RunId, Tenant};
 use rand::Rng;
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use super::commit::{self, Commit, Delta, Live};
 use super::cursor::EventCursor;
 use super::encoding::Encoding;
+use super::heard::Listening;
 use super::history::{self, HistoryPage};
+use super::hub::{Ears, Heard, Told};
 use super::merge::{Input, Merge, Output};
+use super::record::EventRecord;
 use super::sse::{Closed, Frames, Types};
-use super::subscribed::{Subscribed, next_delta};
-use super::{bodies, record};
 use crate::app::App;
 use crate::metrics::ByReason;
 
@@ -38,7 +37,7 @@ pub(crate) struct Opening {
     pub(crate) app: App,
     pub(crate) tenant: Tenant,
     pub(crate) run: RunId,
-    pub(crate) subscribed: Subscribed,
+    pub(crate) listening: Listening,
     /// What the reader has.
     pub(crate) cursor: EventCursor,
     /// The run had ended when the reader came back.
@@ -54,10 +53,11 @@ pub(crate) fn start(opening: Opening) -> Frames {
     let (out, frames) = mpsc::channel(CHANNEL);
     let closed = Arc::new(OnceLock::new());
     let why = Arc::clone(&closed);
+    let mut pump = Pump::new(opening, out);
     tokio::spawn(async move {
-        let metrics = opening.app.metrics();
+        let metrics = pump.app.metrics();
         metrics.listeners.inc();
-        let reason = Pump::new(opening, out).run(&why).await;
+        let reason = pump.run(&why).await;
         metrics.listeners.dec();
         metrics
             .streams_ended
@@ -79,11 +79,11 @@ struct Pump {
     app: App,
     tenant: Tenant,
     subject: String,
-    subscribed: Subscribed,
+    listening: Listening,
     cursor: EventCursor,
     types: Types,
     encoding: Encoding,
-    merge: Merge<Bytes, Bytes>,
+    merge: Merge<Arc<Commit>, Arc<Told<Delta>>>,
     out: mpsc::Sender<Bytes>,
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
@@ -106,7 +106,7 @@ impl Pump {
             app,
             tenant,
             run,
-            subscribed,
+            listening,
             cursor,
             over,
             first_page,
@@ -131,7 +131,7 @@ impl Pump {
             beats: 0,
             app,
             tenant,
-            subscribed,
+            listening,
             cursor,
             types,
             encoding,
@@ -140,7 +140,7 @@ impl Pump {
         }
     }
 
-    async fn run(mut self, why: &OnceLock<Closed>) -> Closed {
+    async fn run(&mut self, why: &OnceLock<Closed>) -> Closed {
         let closed = loop {
             if let Err(closed) = self.step().await {
                 break closed;
@@ -170,10 +170,12 @@ impl Pump {
             }
             () = self.out.closed(), if self.queue.is_empty() => return Err(Closed::ReaderGone),
             // Deltas before commits: what both have waiting was said before it was recorded.
-            delta = next_delta(&mut self.subscribed.live) => Event::Delta(delta),
-            message = self.subscribed.log.next() => Event::Log(message.ok_or(Closed::Stopping)?),
+            delta = next_delta(&mut self.listening.live) => {
+                Event::Delta(delta.ok_or(Closed::Stopping)?)
+            }
+            commit = self.listening.log.next() => Event::Log(commit.ok_or(Closed::Stopping)?),
             page = ready(&mut self.reading) => Event::Page(page),
-            changed = self.subscribed.connects.changed() => {
+            changed = self.listening.connects.changed() => {
                 changed.map_err(|_| Closed::Stopping)?;
                 Event::Reconnected
             }
@@ -186,16 +188,17 @@ impl Pump {
     async fn on(&mut self, event: Event) -> Result<(), Closed> {
         match event {
             Event::Taken => {
+                self.hand_over();
                 self.moved();
                 Ok(())
             }
-            Event::Delta(message) => {
+            Event::Delta(delta) => {
                 self.check_room()?;
-                self.on_delta(message).await
+                self.on_delta(delta).await
             }
-            Event::Log(message) => {
+            Event::Log(commit) => {
                 self.check_room()?;
-                self.on_log(message).await
+                self.on_log(commit).await
             }
             Event::Page(page) => self.on_page(page).await,
             Event::Reconnected => {
@@ -241,38 +244,26 @@ impl Pump {
         Ok(())
     }
 
-    async fn on_delta(&mut self, message: Option<Message>) -> Result<(), Closed> {
-        #[derive(Deserialize)]
-        struct OfTurn {
-            turn: u32,
-        }
-        let Some(message) = message else {
-            return Err(Closed::Stopping);
-        };
-        // Whoever may publish for the tenant may publish nonsense here.
-        let Ok(OfTurn { turn }) = serde_json::from_slice(&message.payload) else {
-            return Ok(());
-        };
-        let bytes = message.payload.len();
+    async fn on_delta(&mut self, heard: Heard<Delta>) -> Result<(), Closed> {
+        let told = heard.told;
         self.feed(Input::Delta {
-            turn,
-            bytes,
-            body: message.payload,
+            turn: told.what.turn,
+            bytes: told.what.bytes(),
+            body: told,
         })
         .await
     }
 
-    async fn on_log(&mut self, message: Message) -> Result<(), Closed> {
-        let number = |name: &str| -> Option<u64> {
-            message.headers.as_ref()?.get(name)?.as_str().parse().ok()
-        };
-        let places = (number("Nats-Sequence"), number("Nats-Last-Sequence"));
-        // Without a place it was not the stream that published it.
-        let (Some(seq), Some(previous)) = places else {
-            return Ok(());
-        };
-        let item = record::item(seq, message.payload).map_err(|error| unreadable(seq, &error))?;
-        self.feed(Input::Live { item, previous }).await
+    async fn on_log(&mut self, heard: Heard<Live>) -> Result<(), Closed> {
+        let live = &heard.told.what;
+        let item = live.item();
+        let item = item.map_err(|(seq, error)| unreadable(seq, error))?;
+        let previous = live.previous;
+        self.feed(Input::Live { item, previous }).await?;
+        match heard.missed {
+            true => self.feed(Input::Interrupted).await,
+            false => Ok(()),
+        }
     }
 
     async fn on_page(&mut self, page: Result<HistoryPage, ReadError>) -> Result<(), Closed> {
@@ -284,7 +275,7 @@ impl Pump {
         let before = self.queued_bytes;
         for stored in page.commits {
             let seq = stored.seq;
-            let item = record::item(seq, stored.body).map_err(|error| unreadable(seq, &error))?;
+            let item = commit::item(seq, stored.body).map_err(|error| unreadable(seq, &error))?;
             self.feed(Input::History(item)).await?;
         }
         match page.next {
@@ -295,15 +286,14 @@ impl Pump {
         Ok(())
     }
 
-    async fn feed(&mut self, input: Input<Bytes, Bytes>) -> Result<(), Closed> {
+    async fn feed(&mut self, input: Input<Arc<Commit>, Arc<Told<Delta>>>) -> Result<(), Closed> {
         let mut outputs = vec![];
         self.merge.on(input, &mut outputs);
         for output in outputs {
             match output {
-                Output::Commit(item) => self.give(item.seq, &item.body).await?,
-                Output::Delta(body) => {
-                    let text = String::from_utf8_lossy(&body);
-                    if let Some(frame) = self.encoding.delta(&text) {
+                Output::Commit(item) => self.give(&item.body).await?,
+                Output::Delta(told) => {
+                    if let Some(frame) = told.what.frame(self.encoding) {
                         self.push(frame);
                     }
                 }
@@ -325,19 +315,33 @@ impl Pump {
         }
     }
 
-    async fn give(&mut self, seq: u64, body: &[u8]) -> Result<(), Closed> {
-        let events = record::events(seq, body).map_err(|error| unreadable(seq, &error))?;
+    async fn give(&mut self, commit: &Commit) -> Result<(), Closed> {
+        let seq = commit.seq;
+        let events = commit.events().map_err(|error| unreadable(seq, error))?;
         let objects = self.app.objects();
-        for mut event in events {
-            if self.cursor.covers(seq, event.index) || !self.types.wants(&event.type_name) {
+        for event in events {
+            let EventRecord {
+                index, type_name, ..
+            } = &event.record;
+            if self.cursor.covers(seq, *index) || !self.types.wants(type_name) {
                 continue;
             }
-            bodies::resolve(&objects, &self.tenant, &mut event).await;
-            if let Some(frame) = self.encoding.event(&event) {
+            let frame = event.frame(&objects, &self.tenant, self.encoding).await;
+            if let Some(frame) = frame {
                 self.push(frame);
             }
         }
         Ok(())
+    }
+
+    /// Gives what finds room on the way to the connection, without asking about all else each time.
+    fn hand_over(&mut self) {
+        while let Ok(permit) = self.out.try_reserve()
+            && let Some(frame) = self.queue.pop_front()
+        {
+            self.queued_bytes -= frame.len();
+            permit.send(frame);
+        }
     }
 
     fn push(&mut self, frame: Bytes) {
@@ -361,11 +365,19 @@ impl Pump {
 /// What happened.
 enum Event {
     Taken,
-    Delta(Option<Message>),
-    Log(Message),
+    Delta(Heard<Delta>),
+    Log(Heard<Live>),
     Page(Result<HistoryPage, ReadError>),
     Reconnected,
     Due,
+}
+
+/// The next fragment; never where none are wanted.
+async fn next_delta(live: &mut Option<Ears<Delta>>) -> Option<Heard<Delta>> {
+    match live {
+        Some(live) => live.next().await,
+        None => pending().await,
+    }
 }
 
 async fn ready(reading: &mut Option<Reading>) -> Result<HistoryPage, ReadError> {

@@ -5,23 +5,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
 use bytes::Bytes;
-use futures_util::stream::SelectAll;
-use futures_util::{FutureExt, StreamExt};
-use nexus_bus::read::Stored;
 use nexus_events::{AggregateId, AggregateKind, RunId, Tenant, subject};
 use rand::Rng;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::commit::{Commit, Live};
 use super::cursor::EventCursor;
 use super::encoding::Encoding;
-use super::feed::Feed;
+use super::feed::{Feed, Hints};
 use super::history::subject_of;
+use super::hub::Heard;
 use super::sse::{Closed, Frames, Types};
-use super::{bodies, record};
 use crate::app::App;
 use crate::http::ApiError;
 use crate::http::problem::internal;
@@ -66,7 +63,7 @@ pub(crate) async fn start(opening: Opening) -> Result<Frames, ApiError> {
     let (out, frames) = mpsc::channel(CHANNEL);
     let closed = Arc::new(OnceLock::new());
     let why = Arc::clone(&closed);
-    let pump = Wide::new(opening, out).await?;
+    let mut pump = Wide::new(opening, out).await?;
     tokio::spawn(async move {
         let metrics = pump.app.metrics();
         metrics.listeners.inc();
@@ -87,7 +84,7 @@ pub(crate) async fn start(opening: Opening) -> Result<Frames, ApiError> {
 /// What happened.
 enum Event {
     Taken,
-    Hint(Message),
+    Hint(Heard<Live>),
     Reconnected,
     Due,
 }
@@ -99,7 +96,7 @@ struct Wide {
     types: Types,
     encoding: Encoding,
     feed: Feed,
-    hints: SelectAll<Subscriber>,
+    hints: Hints,
     connects: watch::Receiver<u64>,
     out: mpsc::Sender<Bytes>,
     queue: VecDeque<Bytes>,
@@ -113,14 +110,15 @@ impl Wide {
     async fn new(opening: Opening, out: mpsc::Sender<Bytes>) -> Result<Self, ApiError> {
         let now = Instant::now();
         let connects = opening.app.connects();
+        let (feed, hints) = Feed::new();
         let mut pump = Self {
             app: opening.app,
             tenant: opening.tenant,
             cursor: opening.cursor,
             types: opening.types,
             encoding: opening.encoding,
-            feed: Feed::default(),
-            hints: SelectAll::new(),
+            feed,
+            hints,
             connects,
             out,
             queue: opening.encoding.opening().into_iter().collect(),
@@ -148,13 +146,10 @@ impl Wide {
         Ok(pump)
     }
 
-    /// First the subscription, then what is read: in between nothing is missed.
     async fn follow(&mut self, stored: String, log: String, from: u64) -> Result<(), ApiError> {
-        if self.feed.add(stored, from) {
-            let hints = self.app.bus().client().subscribe(log).await;
-            self.hints.push(hints.map_err(|error| internal(&error))?);
-        }
-        Ok(())
+        let (bus, hubs) = (self.app.bus(), &self.app.subjects().log);
+        let followed = self.feed.add(bus, hubs, (stored, log), from).await;
+        followed.map_err(|error| internal(&error))
     }
 
     async fn follow_run(&mut self, run: RunId) -> Result<(), ApiError> {
@@ -163,7 +158,7 @@ impl Wide {
         self.follow(subject_of(&self.tenant, run), log, from).await
     }
 
-    async fn run(mut self, why: &OnceLock<Closed>) -> Closed {
+    async fn run(&mut self, why: &OnceLock<Closed>) -> Closed {
         let closed = loop {
             if let Err(closed) = self.step().await {
                 break closed;
@@ -183,8 +178,8 @@ impl Wide {
                 return Err(Closed::ReaderGone);
             }
             // They hold what was recorded, and only say that it was.
-            while let Some(Some(hint)) = self.hints.next().now_or_never() {
-                self.hinted(&hint);
+            while let Some(hint) = self.hints.waiting() {
+                self.feed.hint(&hint);
             }
             return Box::pin(self.read()).await;
         }
@@ -209,30 +204,20 @@ impl Wide {
         };
         match event {
             Event::Taken => {
+                self.hand_over();
                 self.moved = Instant::now();
                 self.beat = self.moved;
             }
-            Event::Hint(message) => self.hinted(&message),
+            Event::Hint(heard) => self.feed.hint(&heard),
             Event::Reconnected => {
                 // All listeners notice at once; they need not all read at once.
                 let jitter_ms = rand::rng().random_range(0..1_000);
                 tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
-                self.feed.hint(None);
+                self.feed.look_everywhere();
             }
             Event::Due => self.on_due()?,
         }
         Ok(())
-    }
-
-    /// A commit on `log` is one on `evt`.
-    fn hinted(&mut self, message: &Message) {
-        match self.feed.subjects() {
-            1 => self.feed.hint(None),
-            _ => {
-                let stored = subject::stored_of_log(&message.subject);
-                self.feed.hint(stored.as_deref());
-            }
-        }
     }
 
     /// When something is due if nothing happens: the next sign of life, or the end of patience.
@@ -251,42 +236,52 @@ impl Wide {
         self.beat = Instant::now();
         self.push(self.encoding.heartbeat());
         // A hint that was lost costs a heartbeat and nothing else.
-        self.feed.hint(None);
+        self.feed.look_everywhere();
         Ok(())
     }
 
     async fn read(&mut self) -> Result<(), Closed> {
         let bus = self.app.bus().clone();
-        let stored = self.feed.next(&bus).await.map_err(|error| {
+        let commit = self.feed.next(&bus).await.map_err(|error| {
             tracing::warn!(%error, "the event log cannot be read");
             Closed::LogUnreadable
         })?;
-        match stored {
-            Some(stored) => self.give(stored).await,
+        match commit {
+            Some(commit) => self.give(&commit).await,
             None => Ok(()),
         }
     }
 
-    async fn give(&mut self, stored: Stored) -> Result<(), Closed> {
-        let events = record::events(stored.seq, &stored.body).map_err(|error| {
-            tracing::error!(seq = stored.seq, %error, "a stored commit cannot be read");
+    async fn give(&mut self, commit: &Commit) -> Result<(), Closed> {
+        let events = commit.events().map_err(|error| {
+            tracing::error!(seq = commit.seq, %error, "a stored commit cannot be read");
             Closed::LogUnreadable
         })?;
         let objects = self.app.objects();
-        for mut event in events {
-            if JOINED.contains(&event.type_name.as_str()) {
-                self.joined(event.data.get()).await?;
+        for event in events {
+            let record = &event.record;
+            if JOINED.contains(&record.type_name.as_str()) {
+                self.joined(record.data.get()).await?;
             }
-            if self.cursor.covers(stored.seq, event.index) || !self.types.wants(&event.type_name) {
+            let is_read = self.cursor.covers(commit.seq, record.index);
+            if is_read || !self.types.wants(&record.type_name) {
                 continue;
             }
-            event.aggregate = subject::aggregate_of(&stored.subject);
-            bodies::resolve(&objects, &self.tenant, &mut event).await;
-            if let Some(frame) = self.encoding.event(&event) {
+            let frame = event.frame(&objects, &self.tenant, self.encoding).await;
+            if let Some(frame) = frame {
                 self.push(frame);
             }
         }
         Ok(())
+    }
+
+    /// Gives what finds room on the way to the connection, without asking about all else each time.
+    fn hand_over(&mut self) {
+        while let Ok(permit) = self.out.try_reserve()
+            && let Some(frame) = self.queue.pop_front()
+        {
+            permit.send(frame);
+        }
     }
 
     /// A run joined the session, or waits to: what it records comes after this.

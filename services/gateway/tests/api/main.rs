@@ -16,6 +16,7 @@ mod outages;
 mod resources;
 mod responses;
 mod runs;
+mod shared;
 mod sockets;
 mod sse;
 mod streams;

@@ -15,7 +15,7 @@ use crate::world::{Api, gateway, local_config, projections, record, record_with,
 
 /// A gateway of a test's own, without roles.
 pub(crate) struct Alone {
-    nats: TestNats,
+    pub(crate) nats: TestNats,
     pub(crate) bus: Bus,
     pub(crate) api: Api,
     pub(crate) stop: CancellationToken,
