@@ -167,9 +167,7 @@ fn spec(random: &mut Random, seed: u64, number: usize, at_ms: u64, before: &[Run
         21..=27 => POOR,
         _ => random.pick(&USERS).copied().unwrap_or(CROWD),
     };
-    // Nobody who is refused hears of it on the bus unless he listens.
-    let refusable = matches!(shape, Shape::Child | Shape::Session);
-    let via = match refusable || random.percent(60) {
+    let via = match random.percent(60) {
         true => Via::Http,
         false => Via::Bus,
     };
@@ -272,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_comes_up_and_what_can_be_refused_is_asked_over_http() {
+    fn every_shape_comes_up_in_the_order_of_its_time() {
         let specs = load(1, 400, 60_000);
         for shape in [
             Shape::Plain,
@@ -286,13 +284,6 @@ mod tests {
         ] {
             assert!(specs.iter().any(|spec| spec.shape == shape), "{shape:?}");
         }
-        let refusable = |spec: &&RunSpec| matches!(spec.shape, Shape::Child | Shape::Session);
-        assert!(
-            specs
-                .iter()
-                .filter(refusable)
-                .all(|spec| spec.via == Via::Http)
-        );
         assert!(specs.is_sorted_by_key(|spec| spec.at_ms));
     }
 

@@ -51,8 +51,9 @@ pub(super) fn ended(facts: &Facts) -> Row {
     Row::new("P1", "accepted runs ended", count, breaches).noted(counted("", &ends))
 }
 
-/// No run failed for a reason that is not in the plan: its budget, its policy, or a model that was cut
-/// off for longer than it is tried.
+/// No run failed for a reason that is not in the plan: its budget, a parent or session that was not
+/// there or not free when nobody heard the refusal, or a model that was cut off for longer than it is
+/// tried.
 pub(super) fn reasons(facts: &Facts) -> Row {
     let specs: HashMap<RunId, Shape> = facts
         .accepted()
@@ -65,12 +66,14 @@ pub(super) fn reasons(facts: &Facts) -> Row {
             continue;
         };
         codes.push(failed.code.clone());
+        let shape = specs.get(&id);
+        let joins = matches!(shape, Some(Shape::Child | Shape::Session));
         let planned = match failed.code.as_str() {
             "budget_exhausted" => true,
+            "not_found" | "wrong_state" | "session_busy" | "session_queue_full" => joins,
             code => facts.disturbed && code.starts_with("provider"),
         };
         if !planned {
-            let shape = specs.get(&id);
             breaches.push(format!(
                 "{id} ({shape:?}) {}: {}",
                 failed.code, failed.message
