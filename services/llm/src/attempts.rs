@@ -195,6 +195,10 @@ pub(crate) async fn embed(
 
 /// Waits; false where the call was given up meanwhile.
 async fn rested(pause: Duration, stop: &CancellationToken) -> bool {
+    if pause.is_zero() {
+        // The timer's tick is a millisecond, which even no time at all is rounded up to.
+        return !stop.is_cancelled();
+    }
     tokio::select! {
         () = tokio::time::sleep(pause) => true,
         () = stop.cancelled() => false,
