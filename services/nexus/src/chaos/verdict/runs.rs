@@ -55,10 +55,9 @@ pub(super) fn ended(facts: &Facts) -> Row {
 /// there or not free when nobody heard the refusal, or a model that was cut off for longer than it is
 /// tried.
 pub(super) fn reasons(facts: &Facts) -> Row {
-    let specs: HashMap<RunId, Shape> = facts
-        .accepted()
-        .map(|(id, spec)| (id, spec.shape))
-        .collect();
+    // Of all: who asked again was told the second time, and the first may not have been heard.
+    let shapes = (facts.specs.iter()).map(|spec| (spec.run_id(), spec.shape));
+    let specs: HashMap<RunId, Shape> = shapes.collect();
     let mut breaches = vec![];
     let mut codes = vec![];
     for (id, event) in events(facts) {
