@@ -63,7 +63,7 @@ pub(crate) fn cause(text: &str) -> Cause {
     }
 }
 
-/// Waits until the condition holds, at most 60 s.
+/// Waits until the condition holds, at most two minutes.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let waited = tokio::time::timeout(Duration::from_secs(120), async {
         while !holds().await {
